@@ -1,0 +1,82 @@
+# LLM Zoo: everything a person does with a checkout. `make` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+MODEL ?= demo
+# Empty: PyPI's torch. https://…/whl/cpu or /whl/cu130 of PyTorch's own index chooses a build.
+TORCH_INDEX_URL ?=
+# Options for `llmzoo up`, such as ARGS="--workers 2".
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --progress-bar on -c constraints.txt --build-constraint constraints.txt \
+	$(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL))
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: up
+up: $(VENV)/.ready ## Install, fetch the model once, start every service; Ctrl-C stops
+	@$(BIN)/llmzoo models add $(MODEL)
+	@exec $(BIN)/llmzoo up --model $(MODEL) $(ARGS)
+
+.PHONY: down
+down: ## Stop what `make up` started
+	@if [ -x $(BIN)/llmzoo ]; then $(BIN)/llmzoo down; else echo "Nothing is installed, so nothing runs."; fi
+
+.PHONY: test
+test: $(VENV)/.ready-dev ## Run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.ready-dev ## Lint, types, import rules, configuration files
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/lint-imports
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@if command -v promtool >/dev/null; then promtool check config --syntax-only deploy/prometheus/prometheus.yml; \
+	else echo "skipped: promtool is not installed (Debian package: prometheus)"; fi
+
+.PHONY: format
+format: $(VENV)/.ready-dev ## Format the code and mend what can be mended
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+.PHONY: bench
+bench: $(VENV)/.ready-dev ## Measure a running zoo (`make up` in another shell)
+	@$(BIN)/python -m tests.bench.serving $(ARGS)
+
+.PHONY: constraints
+constraints: $(VENV)/.ready-dev ## Write constraints.txt from what is installed
+	@{ sed -n '/^#/p' constraints.txt; $(PIP) freeze --all --exclude-editable --exclude wheel \
+	| sed 's/^torch==\([0-9.]*\).*/torch==\1/'; } > constraints.txt.new && mv constraints.txt.new constraints.txt
+
+.PHONY: debian
+debian:
+	@command -v git >/dev/null || { echo "git is missing: apt-get install git"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V); try make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	|| { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+
+$(BIN)/python: | debian
+	@echo "Making $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt pip
+
+$(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing LLM Zoo and its dependencies into $(VENV) (once, one to two minutes) …"
+	@$(INSTALL) -e '.[all]'
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	@echo "Installing what the checks and tests need …"
+	@$(INSTALL) -e '.[all,dev]'
+	@touch $@

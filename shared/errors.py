@@ -1,0 +1,233 @@
+"""Every failure of LLM Zoo is one of these types; nothing else crosses a service's border.
+
+    LLMZooError
+    ├── RequestError                 the caller's fault, 4xx
+    │   ├── InvalidRequest           400  a parameter is missing, mistyped or out of range
+    │   │   ├── UnsupportedParameter 400  valid for OpenAI, not served here
+    │   │   └── ContextTooLong       400  prompt (and max_tokens) exceed the model's context
+    │   ├── InvalidSpec              422  an evaluation request, all of its faults at once
+    │   ├── Unauthorized             401  no key, or a wrong one
+    │   ├── NotFound                 404  no such path or object
+    │   │   └── ModelNotFound        404  no worker has ever offered this model
+    │   ├── MethodNotAllowed         405
+    │   ├── BodyTooLarge             413
+    │   └── Overloaded               429  all places taken: try again after `retry_after`
+    ├── ServiceError                 ours, 5xx
+    │   ├── EngineFault              500  a step of the engine failed
+    │   ├── UpstreamFailed           502  a worker broke off or answered nonsense
+    │   ├── Unavailable              503  nothing there can serve this now
+    │   └── UpstreamTimeout          504  a worker stayed silent
+    ├── ConfigurationError           a setting is wrong or something is missing on this machine
+    │   ├── PortTaken
+    │   ├── AlreadyRunning
+    │   └── RedisUnavailable
+    └── ModelLoadError               a model cannot be had or cannot be served
+        ├── ModelNotThere            the reference names nothing
+        ├── ModelDownloadFailed
+        ├── ChecksumMismatch
+        └── ModelNotSupported        an architecture or file format that we do not serve
+
+Owns: codes, HTTP statuses, the OpenAI error object. Knows no service.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class LLMZooError(Exception):
+    """Base of all; `message` is for a person and names the fault."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    default_code: ClassVar[str | None] = None
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Keep what the OpenAI error object shows; `retry_after` is in seconds."""
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or self.default_code
+        self.retry_after = retry_after
+
+    def as_openai(self) -> dict[str, Any]:
+        """Return the OpenAI error object, without a status."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+class RequestError(LLMZooError):
+    """The caller's fault."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class InvalidRequest(RequestError):
+    """A parameter is missing, mistyped or out of range."""
+
+    default_code = "invalid_value"
+
+
+class UnsupportedParameter(InvalidRequest):
+    """A parameter that OpenAI has and this server does not serve."""
+
+    default_code = "unsupported_parameter"
+
+
+class ContextTooLong(InvalidRequest):
+    """The prompt, or the prompt with max_tokens, does not fit the model's context."""
+
+    default_code = "context_length_exceeded"
+
+
+class InvalidSpec(RequestError):
+    """An evaluation request with one or more faults; `faults` are (JSON pointer, text)."""
+
+    status = 422
+    default_code = "invalid_spec"
+
+    def __init__(self, faults: list[tuple[str, str]]) -> None:
+        """List all faults at once; the first one's pointer becomes `param`."""
+        text = "; ".join(f"{pointer}: {fault}" for pointer, fault in faults)
+        super().__init__(text, param=faults[0][0] if faults else None)
+        self.faults = faults
+
+    def as_openai(self) -> dict[str, Any]:
+        """Return the OpenAI error object with `errors`, one entry a fault."""
+        body = super().as_openai()
+        body["error"]["errors"] = [
+            {"pointer": pointer, "message": fault} for pointer, fault in self.faults
+        ]
+        return body
+
+
+class Unauthorized(RequestError):
+    """No API key, or a wrong one."""
+
+    status = 401
+    type = "authentication_error"
+    default_code = "invalid_api_key"
+
+
+class NotFound(RequestError):
+    """No such path or object."""
+
+    status = 404
+    default_code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No worker has ever offered this model."""
+
+    default_code = "model_not_found"
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists, the method does not."""
+
+    status = 405
+    default_code = "method_not_allowed"
+
+
+class BodyTooLarge(RequestError):
+    """The request body is over the size limit."""
+
+    status = 413
+    default_code = "body_too_large"
+
+
+class Overloaded(RequestError):
+    """All places are taken; the caller may try again after `retry_after` seconds."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "overloaded"
+    retryable = True
+
+
+class ServiceError(LLMZooError):
+    """Our fault."""
+
+    retryable = True
+
+
+class EngineFault(ServiceError):
+    """A step of the engine failed; the sequence it belonged to is gone."""
+
+    default_code = "engine_fault"
+
+
+class UpstreamFailed(ServiceError):
+    """A worker broke off, refused the connection or answered nonsense."""
+
+    status = 502
+    default_code = "upstream_failed"
+
+
+class Unavailable(ServiceError):
+    """Nothing that exists can serve this now."""
+
+    status = 503
+    default_code = "unavailable"
+
+
+class UpstreamTimeout(ServiceError):
+    """A worker stayed silent for too long."""
+
+    status = 504
+    default_code = "upstream_timeout"
+
+
+class ConfigurationError(LLMZooError):
+    """A setting is wrong, or something this machine needs is missing."""
+
+    default_code = "configuration"
+
+
+class PortTaken(ConfigurationError):
+    """Another program listens on a port that a service needs."""
+
+
+class AlreadyRunning(ConfigurationError):
+    """A zoo with the same state folder and port offset is running."""
+
+
+class RedisUnavailable(ConfigurationError):
+    """No Redis-compatible server is given, installed or startable."""
+
+
+class ModelLoadError(LLMZooError):
+    """A model cannot be had or cannot be served."""
+
+    default_code = "model_load"
+
+
+class ModelNotThere(ModelLoadError):
+    """The model reference names nothing that exists."""
+
+
+class ModelDownloadFailed(ModelLoadError):
+    """The model's files could not be fetched."""
+
+
+class ChecksumMismatch(ModelLoadError):
+    """A fetched file is not the one that was pinned."""
+
+
+class ModelNotSupported(ModelLoadError):
+    """An architecture or a file format that this worker does not serve."""

@@ -1,0 +1,97 @@
+"""Failures as HTTP answers: every error leaves a service as OpenAI's error object.
+
+Owns statuses and headers of error answers, for FastAPI apps and for plain ASGI.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Send
+
+from shared.errors import (
+    EngineFault,
+    InvalidRequest,
+    LLMZooError,
+    MethodNotAllowed,
+    NotFound,
+    RequestError,
+)
+
+
+def error_response(fault: LLMZooError) -> Response:
+    """Return the answer that tells a client of `fault`."""
+    return Response(
+        orjson.dumps(fault.as_openai()),
+        status_code=fault.status,
+        media_type="application/json",
+        headers=_headers(fault),
+    )
+
+
+async def send_error(send: Send, fault: LLMZooError) -> None:
+    """Send the same answer over plain ASGI."""
+    headers = {"content-type": "application/json", **_headers(fault)}
+    await send(
+        {
+            "type": "http.response.start",
+            "status": fault.status,
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": orjson.dumps(fault.as_openai())})
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer its own and our failures in this form."""
+    app.add_exception_handler(LLMZooError, _ours)
+    app.add_exception_handler(HTTPException, _starlettes)
+    app.add_exception_handler(RequestValidationError, _fastapis)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def _headers(fault: LLMZooError) -> dict[str, str]:
+    if fault.retry_after is None:
+        return {}
+    # The header takes whole seconds only; never less than what was meant.
+    return {"retry-after": str(max(1, math.ceil(fault.retry_after)))}
+
+
+async def _ours(_: Request, fault: Exception) -> Response:
+    assert isinstance(fault, LLMZooError)
+    return error_response(fault)
+
+
+async def _starlettes(request: Request, fault: Exception) -> Response:
+    assert isinstance(fault, HTTPException)
+    where = f"{request.method} {request.url.path}"
+    match fault.status_code:
+        case 404:
+            return error_response(NotFound(f"There is no {where}."))
+        case 405:
+            return error_response(MethodNotAllowed(f"{where}: the path takes another method."))
+        case _:
+            return error_response(InvalidRequest(str(fault.detail)))
+
+
+async def _fastapis(_: Request, fault: Exception) -> Response:
+    assert isinstance(fault, RequestValidationError)
+    first: dict[str, Any] = fault.errors()[0]
+    param = ".".join(str(part) for part in first["loc"][1:])
+    return error_response(InvalidRequest(f"{param}: {first['msg']}", param=param))
+
+
+async def _unforeseen(_: Request, fault: Exception) -> Response:
+    # Starlette re-raises after this answer, so the traceback reaches the log.
+    return error_response(EngineFault(f"Internal error ({type(fault).__name__}).", code="internal"))
+
+
+def is_caller_fault(fault: LLMZooError) -> bool:
+    """Return whether trying elsewhere is of no use."""
+    return isinstance(fault, RequestError) and not fault.retryable

@@ -1,0 +1,67 @@
+"""The four routes that every service has: two health checks, metrics, version.
+
+Owns their form. Whether a service is ready, it says itself.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+VERSION = version("llmzoo")
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a service can do its work now, and what a person should know of it."""
+
+    ready: bool
+    state: str
+    detail: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def operations_routes(
+    service: str, registry: CollectorRegistry, readiness: Callable[[], Readiness]
+) -> list[Route]:
+    """Return the routes `/health/live`, `/health/ready`, `/metrics` and `/version`.
+
+    Args:
+        service: name told by `/version`.
+        registry: metrics of this service; the process's own are added to it.
+        readiness: asked at each check, on the event loop; must not block.
+    """
+    ProcessCollector(registry=registry)
+
+    async def live(_: Request) -> Response:
+        return _json({"status": "live"})
+
+    async def ready(_: Request) -> Response:
+        now = readiness()
+        return _json({"state": now.state, **now.detail}, 200 if now.ready else 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def tell_version(_: Request) -> Response:
+        return _json({"service": service, "version": VERSION, "python": platform.python_version()})
+
+    return [
+        Route("/health/live", live),
+        Route("/health/ready", ready),
+        Route("/metrics", metrics),
+        Route("/version", tell_version),
+    ]
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status_code=status, media_type="application/json")

@@ -1,0 +1,109 @@
+"""Running one ASGI app in one process: bind first, serve, drain on SIGTERM.
+
+Owns sockets and signals. Knows nothing of what the app does.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from shared.errors import PortTaken
+
+_BACKLOG = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A bound socket and the base URL under which it is reached."""
+
+    sock: socket.socket
+    url: str
+
+    @property
+    def port(self) -> int:
+        """Return the port that was got."""
+        port: int = self.sock.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An app and what to do when the process is told to stop."""
+
+    app: ASGIApp
+    drain: Callable[[], None]
+
+
+def bind(host: str, port: int, *, next_free: bool = False, advertise: str = "") -> Listener:
+    """Bind `host`:`port`, or with `next_free` the first free port from there on.
+
+    The URL is `advertise` if given, else the host bound; for a wildcard address it is this
+    machine's name, which is what a container network resolves.
+
+    Raises:
+        PortTaken: the port, or each of a hundred from it on, is in use.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in range(port, port + (100 if next_free else 1)):
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((host, candidate))
+            sock.listen(_BACKLOG)
+        except OSError as fault:
+            sock.close()
+            if fault.errno != errno.EADDRINUSE:
+                msg = f"cannot bind {host}:{candidate}: {fault.strerror}"
+                raise PortTaken(msg) from None
+            continue
+        return Listener(sock, advertise or _url(host, candidate))
+    msg = f"port {port} on {host} is in use by another program"
+    raise PortTaken(msg)
+
+
+def serve(service: Service, listener: Listener, drain_timeout: float) -> None:
+    """Serve until SIGTERM or SIGINT, then let running requests finish.
+
+    Args:
+        service: the app; its `drain` is called in the signal handler, so it must only set
+            flags.
+        listener: where to serve.
+        drain_timeout: seconds that running requests get.
+    """
+    config = uvicorn.Config(
+        service.app,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=max(1, round(drain_timeout)),
+    )
+    _DrainingServer(config, service.drain).run(sockets=[listener.sock])
+
+
+class _DrainingServer(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._drain()
+        super().handle_exit(sig, frame)
+
+
+def _url(host: str, port: int) -> str:
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

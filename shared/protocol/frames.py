@@ -1,0 +1,174 @@
+"""Frames: what a worker sends a controller while it answers one request.
+
+A frame on the wire is a 4-byte big-endian length of what follows, a 1-byte kind, and the
+kind's payload. `tokens` and `end` carry ready-made OpenAI bytes, so that the controller
+forwards them without parsing JSON; the ids beside them are what it keeps account of.
+
+    start      JSON {id, created, model, seed, prompt_tokens, fingerprint}
+    tokens     u32 sequence number, u16 choice, u16 count, count x u32 token ids, SSE bytes
+    keepalive  nothing: the worker lives, no token yet
+    end        u32 length of JSON {finish_reasons, prompt_tokens, completion_tokens}, that
+               JSON, then the last SSE bytes (stream) or the whole JSON body (unary)
+    error      JSON {status, retry_after, error}
+
+Owns the byte layout. Knows no socket and no engine.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+MEDIA_TYPE = "application/x-llmzoo-frames"
+REQUEST_HEADER = "x-llmzoo-frames"
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+
+_LENGTH = struct.Struct(">I")
+_TOKENS = struct.Struct(">IHH")
+_START, _TOKENS_KIND, _KEEPALIVE, _END, _ERROR = range(1, 6)
+
+
+class FrameError(ValueError):
+    """The bytes are no frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartFrame:
+    """The request was admitted; everything a continuation needs beside the body."""
+
+    id: str
+    created: int
+    model: str
+    seed: int
+    prompt_tokens: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokensFrame:
+    """Some new tokens of one choice, and the SSE bytes to forward (empty: text held back)."""
+
+    sequence_number: int
+    choice: int
+    token_ids: tuple[int, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeepaliveFrame:
+    """The worker lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndFrame:
+    """All choices are finished; `data` ends the stream or is the whole unary body."""
+
+    finish_reasons: list[str]
+    prompt_tokens: int
+    completion_tokens: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFrame:
+    """The request failed after it was admitted; `error` is OpenAI's error object."""
+
+    status: int
+    error: dict[str, Any]
+    retry_after: float | None = None
+
+
+Frame = StartFrame | TokensFrame | KeepaliveFrame | EndFrame | ErrorFrame
+
+
+def encode(frame: Frame) -> bytes:
+    """Return the frame's bytes."""
+    match frame:
+        case StartFrame():
+            kind, payload = _START, orjson.dumps(asdict(frame))
+        case TokensFrame(number, choice, ids, data):
+            head = _TOKENS.pack(number, choice, len(ids))
+            kind, payload = _TOKENS_KIND, head + struct.pack(f">{len(ids)}I", *ids) + data
+        case KeepaliveFrame():
+            kind, payload = _KEEPALIVE, b""
+        case EndFrame(reasons, prompt_tokens, completion_tokens, data):
+            head = orjson.dumps(
+                {
+                    "finish_reasons": reasons,
+                    "prompt_tokens": prompt_tokens,
+                    "completion_tokens": completion_tokens,
+                }
+            )
+            kind, payload = _END, _LENGTH.pack(len(head)) + head + data
+        case ErrorFrame():
+            kind, payload = _ERROR, orjson.dumps(asdict(frame))
+    return _LENGTH.pack(len(payload) + 1) + bytes((kind,)) + payload
+
+
+class FrameDecoder:
+    """Turns pieces of a byte stream into frames, whatever their boundaries."""
+
+    def __init__(self) -> None:
+        """Start with an empty buffer."""
+        self._buffer = bytearray()
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a frame that is not complete yet."""
+        return len(self._buffer)
+
+    def feed(self, piece: bytes) -> Iterator[Frame]:
+        """Yield every frame that `piece` completes.
+
+        Raises:
+            FrameError: the bytes are no frames; the stream is lost from here on.
+        """
+        self._buffer += piece
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            if not 1 <= length <= MAX_FRAME_BYTES:
+                msg = f"a frame of {length} bytes"
+                raise FrameError(msg)
+            end = _LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            yield _decode(body[0], body[1:])
+
+
+def _decode(kind: int, payload: bytes) -> Frame:
+    try:
+        match kind:
+            case 1:
+                return StartFrame(**orjson.loads(payload))
+            case 2:
+                return _decode_tokens(payload)
+            case 3:
+                return KeepaliveFrame()
+            case 4:
+                (length,) = _LENGTH.unpack_from(payload)
+                head = payload[_LENGTH.size : _LENGTH.size + length]
+                return EndFrame(**orjson.loads(head), data=payload[_LENGTH.size + length :])
+            case 5:
+                return ErrorFrame(**orjson.loads(payload))
+            case _:
+                msg = f"a frame of the unknown kind {kind}"
+                raise FrameError(msg)
+    except (struct.error, TypeError, ValueError) as fault:
+        msg = f"a malformed frame of kind {kind}: {fault}"
+        raise FrameError(msg) from fault
+
+
+def _decode_tokens(payload: bytes) -> TokensFrame:
+    number, choice, count = _TOKENS.unpack_from(payload)
+    end = _TOKENS.size + 4 * count
+    if len(payload) < end:
+        msg = f"{count} token ids announced, {len(payload) - _TOKENS.size} bytes there"
+        raise FrameError(msg)
+    ids = struct.unpack_from(f">{count}I", payload, _TOKENS.size)
+    return TokensFrame(number, choice, ids, payload[end:])

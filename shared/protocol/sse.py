@@ -1,0 +1,52 @@
+"""Server-sent events: the bytes of one event, and a decoder for a stream of them.
+
+Owns the wire form (WHATWG HTML, 9.2). Knows nothing of what the data mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import orjson
+
+DONE = b"data: [DONE]\n\n"
+"""OpenAI's end-of-stream event."""
+
+
+def event(data: object) -> bytes:
+    """Return one event whose data is the JSON of `data`."""
+    return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+class SSEDecoder:
+    """Turns pieces of a byte stream into the data of complete events.
+
+    Multi-line data are joined by a newline; comments and other fields are skipped. A line
+    is bounded by `max_bytes`, so a peer that never ends one cannot grow memory.
+    """
+
+    def __init__(self, max_bytes: int = 16 * 1024 * 1024) -> None:
+        """Start with an empty buffer."""
+        self._buffer = b""
+        self._data: list[bytes] = []
+        self._max_bytes = max_bytes
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Yield the data of each event that `piece` completes.
+
+        Raises:
+            ValueError: a line exceeds the bound.
+        """
+        self._buffer += piece
+        *lines, self._buffer = self._buffer.split(b"\n")
+        if len(self._buffer) > self._max_bytes:
+            msg = f"an SSE line is longer than {self._max_bytes} bytes"
+            raise ValueError(msg)
+        for line in lines:
+            stripped = line.rstrip(b"\r")
+            if not stripped:
+                if self._data:
+                    yield b"\n".join(self._data)
+                    self._data = []
+            elif stripped.startswith(b"data:"):
+                self._data.append(stripped[5:].removeprefix(b" "))

@@ -1,0 +1,134 @@
+"""Reading the registry: snapshots of all records, and hints that something changed.
+
+Truth is the snapshot; pub/sub only says that it is worth taking one. Owns no opinion on who
+is fresh: that is the reader's, on its own monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis.asyncio as aredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from shared.protocol.workers import ServiceRecord
+from shared.registry import keys
+from shared.registry.record import Network, RecordRefused, check_address, verify
+from shared.settings import FleetSettings
+
+_SOCKET_TIMEOUT = 1.0
+_REFUSAL_SECONDS = 30
+
+
+class RegistryUnreachable(Exception):
+    """Redis cannot be asked now; the reader keeps what it knew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All services announced at one moment, and those that are not believed with the reason."""
+
+    records: tuple[ServiceRecord, ...]
+    refused: dict[str, str]
+
+
+class RegistryView:
+    """Reads and watches the registry over one pool of connections."""
+
+    def __init__(self, settings: FleetSettings) -> None:
+        """Prepare; nothing is connected before the first call."""
+        self._token = settings.internal_token.get_secret_value()
+        self._networks: list[Network] = settings.networks()
+        self._client = connect(settings)
+
+    async def snapshot(self) -> Snapshot:
+        """Return all records whose keys live, checked.
+
+        Raises:
+            RegistryUnreachable: Redis does not answer.
+        """
+        try:
+            ids = sorted(await cast("Any", self._client.smembers(keys.SERVICES)))
+            names = [service_id.decode(errors="replace") for service_id in ids]
+            values = await self._values(names)
+            gone = [name for name, value in zip(names, values, strict=True) if value is None]
+            if gone:
+                await cast("Any", self._client.srem(keys.SERVICES, *gone))
+            snapshot = self._checked(names, values)
+            for service_id, reason in snapshot.refused.items():
+                await self._client.set(keys.refusal(service_id), reason, ex=_REFUSAL_SECONDS)
+        except (RedisError, OSError) as fault:
+            raise RegistryUnreachable(str(fault)) from fault
+        return snapshot
+
+    def watch(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
+        """Return a context whose iterator yields once for every hint of a change.
+
+        Entering and iterating raise RegistryUnreachable when the connection is lost.
+        """
+        return self._watch()
+
+    @asynccontextmanager
+    async def _watch(self) -> AsyncGenerator[AsyncIterator[None]]:
+        pubsub = cast("Any", self._client).pubsub(ignore_subscribe_messages=True)
+
+        async def hints() -> AsyncIterator[None]:
+            while True:
+                try:
+                    message = await pubsub.get_message(timeout=_SOCKET_TIMEOUT)
+                except (RedisError, OSError) as fault:
+                    raise RegistryUnreachable(str(fault)) from fault
+                if message is not None:
+                    yield None
+
+        try:
+            await pubsub.subscribe(keys.CHANGES)
+            yield hints()
+        except (RedisError, OSError) as fault:
+            raise RegistryUnreachable(str(fault)) from fault
+        finally:
+            await pubsub.aclose()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _values(self, names: list[str]) -> list[bytes | None]:
+        if not names:
+            return []
+        return await cast("Any", self._client).mget([keys.service(name) for name in names])
+
+    def _checked(self, names: list[str], values: list[bytes | None]) -> Snapshot:
+        records: list[ServiceRecord] = []
+        refused: dict[str, str] = {}
+        for name, value in zip(names, values, strict=True):
+            if value is None:
+                continue
+            try:
+                records.append(self._check(name, value))
+            except RecordRefused as fault:
+                refused[name] = str(fault)
+        return Snapshot(tuple(records), refused)
+
+    def _check(self, name: str, value: bytes) -> ServiceRecord:
+        record = verify(value, self._token)
+        check_address(record.address, self._networks)
+        if record.id != name:
+            msg = f"its record is that of {record.id!r}"
+            raise RecordRefused(msg)
+        return record
+
+
+def connect(settings: FleetSettings) -> aredis.Redis:
+    """Return an asyncio client with short timeouts and no hidden retries."""
+    return aredis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+        settings.redis_url.get_secret_value(),
+        socket_timeout=_SOCKET_TIMEOUT,
+        socket_connect_timeout=_SOCKET_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+    )

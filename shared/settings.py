@@ -1,0 +1,209 @@
+"""The settings of every service: the only reader of the environment (prefix LLMZOO_).
+
+Owns names, types, defaults and the sentences of README's configuration table. A value that
+does not fit is a ConfigurationError that names the variable. Knows no service's code.
+"""
+
+from __future__ import annotations
+
+import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.functional_validators import BeforeValidator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.errors import ConfigurationError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+def _split(value: object) -> object:
+    """Read `a,b` from the environment as a list."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+Networks = Annotated[list[IPv4Network | IPv6Network], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
+
+LOCAL_NETWORKS = "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
+
+
+class Settings(BaseSettings):
+    """What every process reads."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LLMZOO_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is logged"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto`: coloured on a terminal, JSON lines elsewhere"
+    )
+
+
+class FleetSettings(Settings):
+    """What every member of the fleet reads: how to find the others."""
+
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="Redis-compatible server, `redis://`, `rediss://` or `unix://`",
+    )
+    internal_token: SecretStr = Field(
+        SecretStr(""), description="secret between services; signs registry records"
+    )
+    heartbeat_interval: Seconds = Field(1.0, description="seconds between two beats")
+    heartbeat_ttl: Seconds = Field(4.0, description="seconds after which a silent service is gone")
+    allowed_networks: Networks = Field(
+        default_factory=list[IPv4Network | IPv6Network],
+        description=f"networks that an advertised address may lie in (default `{LOCAL_NETWORKS}`)",
+    )
+    advertise: str = Field(
+        "", description="base URL by which others reach this service; empty: its own host and port"
+    )
+    drain_timeout: Seconds = Field(
+        30.0, description="seconds that running requests get to finish after SIGTERM"
+    )
+    max_body_bytes: int = Field(
+        2 * 1024 * 1024, ge=1024, description="largest request body accepted, in bytes"
+    )
+
+    def networks(self) -> list[IPv4Network | IPv6Network]:
+        """Return the networks that advertised addresses may lie in."""
+        return self.allowed_networks or _parse_networks(LOCAL_NETWORKS)
+
+
+class ControllerSettings(FleetSettings):
+    """The gateway."""
+
+    controller_host: str = Field("127.0.0.1", description="address the controller binds")
+    controller_port: Port = Field(8000, description="port of the OpenAI-compatible API")
+    api_keys: Secrets = Field(
+        default_factory=list[SecretStr],
+        description="keys that callers must send, comma-separated; empty: none is asked for",
+    )
+    upstream_timeout: Seconds = Field(
+        30.0, description="seconds without any frame after which a worker counts as silent"
+    )
+    connect_timeout: Seconds = Field(2.0, description="seconds to open a connection to a worker")
+
+
+class WorkerSettings(FleetSettings):
+    """One model on one engine."""
+
+    worker_host: str = Field("127.0.0.1", description="address the worker binds")
+    worker_port: Port = Field(8010, description="port of the worker; taken: the next free one")
+    model: str = Field(
+        "demo", description="a local folder, a hub id, `demo` or `pypi:<distribution>`"
+    )
+    model_name: str = Field("", description="name under which the model is served; empty: its own")
+    cache_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_cache_dir("llmzoo")),
+        description="folder of converted models",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="where the model runs"
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="`auto`: bfloat16 where the processor has kernels for it"
+    )
+    threads: int = Field(0, ge=0, description="torch threads; 0: as many as cores")
+    max_num_seqs: int = Field(16, ge=1, le=1024, description="sequences that decode in one step")
+    max_waiting: int = Field(128, ge=0, description="sequences that may wait; more get 429")
+    max_model_len: int = Field(0, ge=0, description="context in tokens; 0: the model's own")
+    kv_cache_tokens: int = Field(
+        0, ge=0, description="tokens that all sequences may hold; 0: from the memory found"
+    )
+    trust_remote_code: bool = Field(False, description="run Python code that comes with a model")
+    allow_pickle: bool = Field(False, description="load pickle weights, which can run code")
+
+
+class WebuiSettings(FleetSettings):
+    """The browser's page."""
+
+    webui_host: str = Field("127.0.0.1", description="address the web UI binds")
+    webui_port: Port = Field(7860, description="port of the web UI")
+    base_url: str = Field("http://127.0.0.1:8000", description="the controller, without `/v1`")
+    api_key: SecretStr = Field(SecretStr(""), description="key that clients send")
+    log_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("llmzoo")) / "conversations",
+        description="folder of the conversation and vote log",
+    )
+    log_content: bool = Field(
+        False, description="write conversation texts into the conversation log"
+    )
+
+
+class EvaluatorSettings(FleetSettings):
+    """Evaluation jobs."""
+
+    evaluator_host: str = Field("127.0.0.1", description="address the evaluator binds")
+    evaluator_port: Port = Field(8001, description="port of the evaluation API")
+    base_url: str = Field("http://127.0.0.1:8000", description="the controller, without `/v1`")
+    api_key: SecretStr = Field(SecretStr(""), description="key that clients send")
+    eval_concurrency: int = Field(8, ge=1, le=256, description="calls in flight at once")
+
+
+class ClientSettings(Settings):
+    """The command line as a client."""
+
+    base_url: str = Field("http://127.0.0.1:8000", description="the controller, without `/v1`")
+    api_key: SecretStr = Field(SecretStr(""), description="key that clients send")
+    state_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("llmzoo")),
+        description="folder of the supervisor's and the clients' state",
+    )
+
+
+class ZooSettings(Settings):
+    """`llmzoo up`: what the supervisor decides for the services it starts."""
+
+    redis_url: SecretStr = Field(
+        SecretStr(""), description="a Redis to use; empty: an embedded one is started"
+    )
+    internal_token: SecretStr = Field(SecretStr(""), description="empty: one is made and kept")
+    model: str = Field("demo", description="the model that the workers serve")
+    controller_port: Port = 8000
+    evaluator_port: Port = 8001
+    webui_port: Port = 7860
+    worker_port: Port = 8010
+    drain_timeout: Seconds = 30.0
+    state_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("llmzoo")),
+        description="folder of the supervisor's state",
+    )
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def load(shape: type[SettingsT], **overrides: object) -> SettingsT:
+    """Return settings read from the environment, `overrides` first.
+
+    Raises:
+        ConfigurationError: a variable's value does not fit; the variable is named.
+    """
+    try:
+        return shape(**overrides)  # type: ignore[arg-type]
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        variable = "LLMZOO_" + str(first["loc"][0]).upper()
+        msg = f"{variable}: {first['msg']}"
+        raise ConfigurationError(msg, param=variable) from None
+
+
+def child_environment(extra: dict[str, str]) -> dict[str, str]:
+    """Return this process's environment with `extra` on top, for a child process."""
+    return {**os.environ, **extra}
+
+
+def _parse_networks(text: str) -> list[IPv4Network | IPv6Network]:
+    return [ip_network(part) for part in text.split(",")]
