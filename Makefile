@@ -48,6 +48,10 @@ format: $(VENV)/.ready-dev ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
 
+.PHONY: docs
+docs: $(VENV)/.ready ## Write README's configuration table from the settings
+	@$(BIN)/python -m shared.settings_table README.md
+
 .PHONY: bench
 bench: $(VENV)/.ready-dev ## Measure a running zoo (`make up` in another shell)
 	@$(BIN)/python -m tests.bench.serving $(ARGS)

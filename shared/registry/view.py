@@ -66,25 +66,25 @@ class RegistryView:
             raise RegistryUnreachable(str(fault)) from fault
         return snapshot
 
-    def watch(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
-        """Return a context whose iterator yields once for every hint of a change.
+    def watch(self) -> AbstractAsyncContextManager[AsyncIterator[str]]:
+        """Return a context whose iterator yields a service's id for every hint of its change.
 
         Entering and iterating raise RegistryUnreachable when the connection is lost.
         """
         return self._watch()
 
     @asynccontextmanager
-    async def _watch(self) -> AsyncGenerator[AsyncIterator[None]]:
+    async def _watch(self) -> AsyncGenerator[AsyncIterator[str]]:
         pubsub = cast("Any", self._client).pubsub(ignore_subscribe_messages=True)
 
-        async def hints() -> AsyncIterator[None]:
+        async def hints() -> AsyncIterator[str]:
             while True:
                 try:
                     message = await pubsub.get_message(timeout=_SOCKET_TIMEOUT)
                 except (RedisError, OSError) as fault:
                     raise RegistryUnreachable(str(fault)) from fault
                 if message is not None:
-                    yield None
+                    yield message["data"].decode(errors="replace")
 
         try:
             await pubsub.subscribe(keys.CHANGES)

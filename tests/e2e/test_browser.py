@@ -1,0 +1,55 @@
+"""A person chats with the real model in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.zoo import Zoo
+
+CHROMIUM = shutil.which("chromium") or ""
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.model,
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM, reason="Debian's chromium is not installed"),
+]
+
+
+def test_chat_in_the_browser(zoo: Zoo, tmp_path: Path) -> None:
+    foreign: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page.on(
+            "request",
+            lambda request: (
+                foreign.append(request.url)
+                if not request.url.startswith((zoo.webui, "data:", "blob:"))
+                else None
+            ),
+        )
+        page.goto(zoo.webui)
+        box = page.get_by_role("textbox", name="Message")
+        box.fill("What is the capital of France?")
+        box.press("Enter")
+        expect(page.get_by_role("log")).to_contain_text("Paris", timeout=60_000)
+        page.screenshot(path=str(tmp_path / "chat.png"))
+        browser.close()
+    assert not foreign

@@ -1,0 +1,93 @@
+"""README is true: its commands are run, its table is the settings' own."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from shared.settings_table import with_table
+from tests.e2e.zoo import BIN
+
+if TYPE_CHECKING:
+    from tests.e2e.zoo import Zoo
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, re.DOTALL)
+SHELL = [text.strip() for language, text in BLOCKS if language == "bash"]
+
+# Run elsewhere: by .ci/run (apt-get), by every test here (make up, make test), by the container
+# tests (docker compose); the interactive chat has tests of its own.
+ELSEWHERE = (
+    "apt-get install",
+    "make up",
+    "docker compose",
+    ".venv/bin/llmzoo chat",
+)
+
+
+def test_the_configuration_table_is_the_settings_own() -> None:
+    assert with_table(README) == README, "run `make docs`"
+
+
+def test_every_make_target_named_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"make ([a-z]+)[` ]", README)):
+        assert f"\n{target}:" in makefile, target
+
+
+def test_every_command_named_exists() -> None:
+    named = set(re.findall(r"`llmzoo ([a-z]+)", README))
+    for command in sorted(named):
+        told = subprocess.run(
+            [BIN / "llmzoo", command, "--help"], capture_output=True, text=True, check=False
+        )
+        assert told.returncode == 0, command
+
+
+@pytest.mark.e2e
+@pytest.mark.model
+def test_the_shell_blocks(zoo: Zoo) -> None:
+    ran = 0
+    variables: dict[str, str] = {}
+    for block in SHELL:
+        if block.startswith(ELSEWHERE) and '"' not in block:
+            continue
+        answer = run_block(zoo, block, variables)
+        ran += 1
+        if "/v1/evals" in block:
+            variables.setdefault("EVAL_ID", str(orjson.loads(answer)["id"]))
+        else:
+            assert "Paris" in answer, (block, answer)
+    assert ran == 4
+
+
+@pytest.mark.e2e
+@pytest.mark.model
+def test_the_python_block(zoo: Zoo) -> None:
+    (script,) = [text for language, text in BLOCKS if language == "python"]
+    told = zoo.run(sys.executable, "-c", moved(zoo, script))
+    assert "Paris" in told.stdout, told.stderr
+
+
+def run_block(zoo: Zoo, block: str, variables: dict[str, str]) -> str:
+    """Run one block against this zoo and return what it prints."""
+    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+    script = moved(zoo, block).replace(".venv/bin/", f"{BIN}/").replace("curl ", "curl -sS ")
+    told = zoo.run("bash", "-ec", f"{settings}\n{script}")
+    assert told.returncode == 0, (block, told.stderr)
+    return told.stdout
+
+
+def moved(zoo: Zoo, text: str) -> str:
+    """Replace README's ports by this zoo's."""
+    return re.sub(
+        r"127\.0\.0\.1:(\d+)", lambda found: f"127.0.0.1:{int(found[1]) + zoo.offset}", text
+    )
