@@ -58,8 +58,9 @@ def configure(service: str, settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    # httpx tells of every request at INFO; our own line per request says more.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # These tell of every request and of each step of a start at INFO; our own lines say more.
+    for chatty in ("httpx", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -170,6 +170,12 @@ class ZooSettings(Settings):
         SecretStr(""), description="a Redis to use; empty: an embedded one is started"
     )
     internal_token: SecretStr = Field(SecretStr(""), description="empty: one is made and kept")
+    api_keys: Secrets = Field(
+        default_factory=list[SecretStr], description="keys that the controller asks for"
+    )
+    api_key: SecretStr = Field(
+        SecretStr(""), description="key of web UI and evaluator; empty: the first of the keys"
+    )
     model: str = Field("demo", description="the model that the workers serve")
     controller_port: Port = 8000
     evaluator_port: Port = 8001

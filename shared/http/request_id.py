@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "x-request-id"
 _VALID = re.compile(rb"[\w.-]{1,128}", re.ASCII)
-_QUIET = ("/health/", "/metrics")
+# What machines ask for all the time is worth a line only when debugging.
+_QUIET = ("/health/", "/metrics", "/v1/models", "/v1/stats")
 
 log = structlog.get_logger(__name__)
 

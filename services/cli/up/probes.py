@@ -1,0 +1,116 @@
+"""Asks a service whether it is ready, over its own socket.
+
+Owns one HTTP request and one Redis ping, written by hand: a client library costs the supervisor
+a quarter of a second of CPU while the services need it, and only `shared.registry` may speak
+Redis for real. Knows nothing of processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+ANSWER_LIMIT_BYTES = 1 << 20
+ANSWER_TIMEOUT_SECONDS = 5.0
+OK_STATUS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a service is ready, and what it is doing when it is not."""
+
+    ready: bool
+    detail: str = ""
+
+
+Probe: TypeAlias = Callable[[], Awaitable[Readiness]]
+Connection: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Silence(Exception):
+    """Nobody listens, or what came back was no answer."""
+
+
+def http_probe(host: str, port: int) -> Probe:
+    """Return a probe of `GET /health/ready`."""
+
+    async def ask() -> Readiness:
+        try:
+            status, body = await http_get(host, port, "/health/ready")
+        except Silence:
+            return Readiness(ready=False, detail="starting")
+        return Readiness(ready=status == OK_STATUS, detail=describe(body))
+
+    return ask
+
+
+async def http_get(host: str, port: int, path: str) -> tuple[int, bytes]:
+    """Return status and body of one GET; raises Silence."""
+    # HTTP/1.0: the answer is neither chunked nor kept alive.
+    request = f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nAccept: application/json\r\n\r\n"
+    answer = await _exchange(asyncio.open_connection(host, port), request.encode(), to_end=True)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    try:
+        return int(head.split(b" ", 2)[1]), body
+    except (IndexError, ValueError) as error:
+        raise Silence from error
+
+
+def describe(body: bytes) -> str:
+    """Put the state and the progress that a `/health/ready` body tells into a few words."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return ""
+    if not isinstance(found, dict):
+        return ""
+    told = cast("dict[str, Any]", found)
+    words = str(told.get("state") or told.get("status") or "")
+    progress = told.get("progress")
+    if isinstance(progress, int | float):
+        words += f" {progress:.0%}"
+    reason = told.get("detail")
+    return f"{words}: {reason}" if reason else words
+
+
+def redis_probe(address: str | int, password: str) -> Probe:
+    """Return a probe of a Redis server on a socket path or a loopback port."""
+
+    async def ask() -> Readiness:
+        opening = (
+            asyncio.open_unix_connection(address)
+            if isinstance(address, str)
+            else asyncio.open_connection("127.0.0.1", address)
+        )
+        try:
+            answer = await _exchange(opening, f"AUTH {password}\r\nPING\r\n".encode(), to_end=False)
+        except Silence:
+            return Readiness(ready=False, detail="starting")
+        loading = b"-LOADING" in answer
+        return Readiness(ready=b"+PONG" in answer, detail="loading its data" if loading else "")
+
+    return ask
+
+
+async def _exchange(opening: Awaitable[Connection], request: bytes, *, to_end: bool) -> bytes:
+    """Send `request`; read to the end of the answer, or two lines of it."""
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+            reader, writer = await opening
+            writer.write(request)
+            await writer.drain()
+            if not to_end:
+                return await reader.readline() + await reader.readline()
+            answer = b""
+            while len(answer) < ANSWER_LIMIT_BYTES and (part := await reader.read(65536)):
+                answer += part
+            return answer
+    except (OSError, TimeoutError, ValueError) as error:
+        raise Silence from error
+    finally:
+        if writer is not None:
+            writer.close()

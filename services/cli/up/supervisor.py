@@ -1,0 +1,201 @@
+"""Brings the whole zoo up, keeps it up, and takes it down in order.
+
+Owns the order among the services and the signals of the process. How one service is kept running
+is `service`'s business; what runs is `plan`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import webbrowser
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from services.cli.up.announce import announcement, find_chat, find_served_model
+from services.cli.up.plan import STOP_ORDER, Role, ServicePlan
+from services.cli.up.probes import http_probe
+from services.cli.up.redis_server import NO_SERVER, BinaryUnfit, EmbeddedRedis, check_version
+from services.cli.up.restarts import CONFIGURATION_EXIT_CODE, RestartPolicy
+from services.cli.up.service import SupervisedService
+from shared.errors import ConfigurationError, RedisUnavailable
+from shared.settings import child_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from services.cli.up.console import Console
+
+# A service that drains for long must not keep the next from draining too.
+STAGE_SECONDS = 5.0
+# Beyond the drain itself: closing connections, withdrawing, the interpreter's own end.
+STOP_MARGIN_SECONDS = 5.0
+REDIS_STOP_SECONDS = 10.0
+# A server that says neither PONG nor LOADING for so long is none.
+REDIS_SILENCE_SECONDS = 10.0
+INTERRUPTED_EXIT_CODE = 130
+
+
+class StopRequested(Exception):
+    """A signal asked for the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZooPlan:
+    """All that the supervisor is told: services, Redis, environment, manners."""
+
+    services: tuple[ServicePlan, ...]
+    environment: Mapping[str, str]
+    model: str
+    drain_timeout: float
+    redis: EmbeddedRedis | None = None
+    redis_binaries: Iterable[Path] = ()
+    stop_command: str = "llmzoo down"
+    open_browser: bool = False
+    policy: RestartPolicy = field(default_factory=RestartPolicy)
+
+
+class Supervisor:
+    """Runs one `ZooPlan` from its start to its end."""
+
+    def __init__(self, plan: ZooPlan, console: Console) -> None:
+        """Prepare; nothing starts before `run`."""
+        self._plan = plan
+        self._console = console
+        self._services: list[tuple[Role, SupervisedService]] = []
+        self._redis: SupervisedService | None = None
+        self._stop = asyncio.Event()
+        self._killed = False
+
+    async def run(self) -> int:
+        """Run until a signal or a hopeless service; returns the exit code."""
+        self._listen_for_signals()
+        exit_code = 0
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._wait_for_stop())
+                group.create_task(self._bring_up(group))
+        except* StopRequested:
+            pass
+        except* ConfigurationError as faults:
+            self._console.error(str(faults.exceptions[0]))
+            exit_code = CONFIGURATION_EXIT_CODE
+        finally:
+            self._stop.set()  # from here on Ctrl-C means: at once
+            obeyed = await self._take_down()
+        if self._killed:
+            return INTERRUPTED_EXIT_CODE
+        return exit_code or (0 if obeyed else 1)
+
+    async def _bring_up(self, group: asyncio.TaskGroup) -> None:
+        environment = self._plan.environment
+        if self._plan.redis is not None:
+            await self._start_redis(self._plan.redis)
+            environment = {**environment, "LLMZOO_REDIS_URL": self._plan.redis.url}
+        for plan in self._plan.services:
+            service = SupervisedService(
+                plan.name,
+                plan.command,
+                child_environment({**environment, **plan.environment}),
+                http_probe(plan.host, plan.port),
+                console=self._console,
+                policy=self._plan.policy,
+            )
+            self._services.append((plan.role, service))
+            service.begin()
+            group.create_task(service.ended())
+        for _, service in self._services:
+            await service.ready.wait()
+        await self._announce()
+
+    async def _start_redis(self, redis: EmbeddedRedis) -> None:
+        for binary in self._plan.redis_binaries:
+            try:
+                version = await asyncio.to_thread(check_version, binary)
+            except BinaryUnfit as reason:
+                self._console.say(f"{binary} is passed over: {reason}", "redis")
+                continue
+            self._console.say(f"{binary} {version}, data in {redis.folder}", "redis")
+            self._redis = SupervisedService(
+                "redis",
+                [str(binary), str(redis.config_file)],
+                child_environment({}),
+                redis.probe(),
+                console=self._console,
+                policy=self._plan.policy,
+                must_start=True,
+                # Unlike the services it holds data: let it write them out.
+                orphan_signal=signal.SIGTERM,
+            )
+            self._redis.begin()
+            if await _answers(self._redis):
+                return
+            await self._redis.stop(REDIS_STOP_SECONDS)
+            reason = self._redis.last_words.rpartition("\n")[2] or "it does not answer"
+            self._console.say(f"{binary} is passed over: {reason}", "redis")
+            self._redis = None
+        raise RedisUnavailable(NO_SERVER, param="LLMZOO_REDIS_URL")
+
+    async def _announce(self) -> None:
+        plan = self._plan
+        model = await find_served_model(plan.services, plan.model)
+        self._console.announce(announcement(plan.services, model, plan.stop_command))
+        chat = find_chat(plan.services)
+        if plan.open_browser and chat is not None:
+            # A text browser would block; a daemon thread does not keep the zoo from its end.
+            threading.Thread(target=webbrowser.open, args=(chat.url,), daemon=True).start()
+
+    async def _take_down(self) -> bool:
+        """Stop callers before the ones they call, Redis last; returns whether all obeyed."""
+        grace = self._plan.drain_timeout + STOP_MARGIN_SECONDS
+        stops: list[asyncio.Task[bool]] = []
+        for role in STOP_ORDER:
+            stage = [
+                asyncio.create_task(service.stop(grace))
+                for its_role, service in self._services
+                if its_role is role
+            ]
+            stops += stage
+            if stage:
+                await asyncio.wait(stage, timeout=STAGE_SECONDS)
+        obeyed = all(await asyncio.gather(*stops))
+        if self._redis is not None:
+            obeyed = await self._redis.stop(REDIS_STOP_SECONDS) and obeyed
+        if self._plan.redis is not None:
+            self._plan.redis.remove_socket()
+        return obeyed
+
+    async def _wait_for_stop(self) -> None:
+        await self._stop.wait()
+        raise StopRequested
+
+    def _listen_for_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP: keep that
+                loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if not self._stop.is_set():
+            self._console.say("stopping; Ctrl-C once more kills at once")
+            self._stop.set()
+        elif number == signal.SIGINT:
+            self._killed = True
+            self._console.say("killing what still runs")
+            for service in [service for _, service in self._services] + [self._redis]:
+                if service is not None:
+                    service.kill()
+
+
+async def _answers(redis: SupervisedService) -> bool:
+    """Wait for the first PONG; a server that is reading its data may take as long as it needs."""
+    while True:
+        redis.detail = ""
+        try:
+            async with asyncio.timeout(REDIS_SILENCE_SECONDS):
+                return await redis.started()
+        except TimeoutError:
+            if not redis.detail.startswith("loading"):
+                return False

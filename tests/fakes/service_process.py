@@ -1,0 +1,88 @@
+"""A service of the zoo that serves nothing: `service_process.py ROLE [--exit N] [--deaf]`.
+
+It listens on the port that its environment names, is ready at once, and does as it is told:
+`POST /crash` ends it with exit code 3, `GET /environment` tells what it was given. `--exit 2`
+ends it before it listens, `--deaf` ignores SIGTERM, `--loading` stays unready until
+`POST /load`, `--brood` starts a child of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class FakeService(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, role: str, port: int, *, ready: bool) -> None:
+        super().__init__(("127.0.0.1", port), FakeHandler)
+        self.role = role
+        self.ready = ready
+
+    def stop(self, *_: object) -> None:
+        print(f"{self.role} stops", flush=True)
+        # `shutdown` waits for the serving thread, which is the one that got the signal.
+        threading.Thread(target=self.shutdown).start()
+
+
+class FakeHandler(BaseHTTPRequestHandler):
+    server: FakeService
+
+    def do_GET(self) -> None:
+        if self.path == "/health/ready":
+            ready = self.server.ready
+            body = {"state": "ready"} if ready else {"state": "loading", "progress": 0.43}
+            self._answer(200 if ready else 503, body)
+        elif self.path == "/v1/models":
+            self._answer(200, {"object": "list", "data": [{"id": "fake-model"}]})
+        else:
+            self._answer(200, dict(os.environ))
+
+    def do_POST(self) -> None:
+        if self.path == "/crash":
+            print("crashing as told", flush=True)
+            os._exit(3)
+        self.server.ready = True
+        self._answer(200, {})
+
+    def log_request(self, *_: object) -> None:
+        """Say nothing: a test reads what the service says."""
+
+    def _answer(self, status: int, content: dict[str, object]) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("role")
+    parser.add_argument("--exit", type=int)
+    parser.add_argument("--deaf", action="store_true")
+    parser.add_argument("--loading", action="store_true")
+    parser.add_argument("--brood", action="store_true")
+    told = parser.parse_args()
+    if told.exit is not None:
+        print(f"{told.role}: LLMZOO_MODEL names nothing", flush=True)
+        return told.exit
+    if told.brood:
+        subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    port = int(os.environ[f"LLMZOO_{told.role.upper()}_PORT"])
+    service = FakeService(told.role, port, ready=not told.loading)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if told.deaf else service.stop)
+    print("\x1b[32mlistening\x1b[0m", flush=True)
+    service.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
