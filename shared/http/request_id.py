@@ -24,9 +24,10 @@ log = structlog.get_logger(__name__)
 class RequestIdMiddleware:
     """Gives every HTTP request an id, in `scope["state"]["request_id"]` and in the logs."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap `app`."""
+    def __init__(self, app: ASGIApp, quiet: tuple[str, ...] = ()) -> None:
+        """Wrap `app`; requests whose path starts with one of `quiet` are logged at debug level."""
         self._app = app
+        self._quiet = (*_QUIET, *quiet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request under its id."""
@@ -50,7 +51,7 @@ class RequestIdMiddleware:
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
-                level = log.debug if scope["path"].startswith(_QUIET) else log.info
+                level = log.debug if scope["path"].startswith(self._quiet) else log.info
                 level(
                     "request",
                     method=scope["method"],

@@ -6,6 +6,7 @@ Owns sockets and signals. Knows nothing of what the app does.
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ def bind(host: str, port: int, *, next_free: bool = False, advertise: str = "") 
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in range(port, port + (100 if next_free else 1)):
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol is named because asyncio sets TCP_NODELAY only where it is.
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((host, candidate))
@@ -99,8 +101,12 @@ class _DrainingServer(uvicorn.Server):
         self._drain = drain
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Not uvicorn's own: it raises the signal again at the end, and a drained process
+        # would exit with 143 or a traceback and not with 0.
+        del frame
         self._drain()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def _url(host: str, port: int) -> str:

@@ -21,12 +21,19 @@ Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=r"\S")]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+    # Inputs are hidden: the texts of questions and answers must not get into a log.
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
 
 
 class _Told(BaseModel):
     # What a newer evaluator adds must not break an older client.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Question(_Strict):

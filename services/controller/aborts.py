@@ -1,0 +1,54 @@
+"""Telling workers that nobody waits for a request any more.
+
+Owns the small calls that do so, and waits for them when the service stops. Best effort: a worker
+that cannot be told is dead, or ends the request by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from services.controller.upstream import Origin, UpstreamPool
+from shared.errors import LLMZooError
+
+log = structlog.get_logger(__name__)
+
+SECONDS = 3.0
+
+
+class Aborts:
+    """Sends aborts in the background."""
+
+    def __init__(self, pool: UpstreamPool, headers: dict[str, str]) -> None:
+        """Send over `pool`, each with `headers`."""
+        self._pool = pool
+        self._headers = headers
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def send(self, origin: Origin, request_id: str) -> None:
+        """Abort a request on the worker at `origin`; returns at once."""
+        task = asyncio.create_task(self._send(origin, request_id))
+        # The loop holds tasks weakly only.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Wait for the aborts under way; each is bounded in time."""
+        await asyncio.gather(*self._tasks)
+
+    async def _send(self, origin: Origin, request_id: str) -> None:
+        path = f"/internal/requests/{request_id}/abort"
+        try:
+            async with asyncio.timeout(SECONDS):
+                connection = await self._pool.request(origin, path, self._headers, b"")
+                complete = False
+                try:
+                    while await connection.read():
+                        pass
+                    complete = True
+                finally:
+                    connection.release(complete=complete)
+        except (LLMZooError, TimeoutError) as fault:
+            log.info("abort not delivered", request_id=request_id, fault=str(fault))

@@ -1,0 +1,129 @@
+"""The controller, put together.
+
+Owns which object gets which; nothing imports it but `__main__` and tests. The hot routes stand
+beside the FastAPI app, under the same middleware.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.controller.aborts import Aborts
+from services.controller.auth import KeyGuard
+from services.controller.dispatch import Dispatcher
+from services.controller.metrics import HOT_ROUTES, ControllerMetrics, RequestCounter
+from services.controller.roster import Roster
+from services.controller.routes.chat import ChatRoute
+from services.controller.routes.models import models_routes
+from services.controller.routes.stats import stats_routes
+from services.controller.upstream import UpstreamPool
+from services.controller.watcher import RosterWatcher
+from shared.http import faults
+from shared.http.operations import VERSION, Readiness, operations_routes
+from shared.http.request_id import RequestIdMiddleware
+from shared.http.server import Service
+from shared.protocol.workers import ServiceRecord, State
+from shared.registry import Heartbeat, HeartbeatMetrics, RegistryView
+from shared.settings import ControllerSettings
+
+
+def create_app(settings: ControllerSettings, address: str) -> Service:
+    """Return the service that others reach at `address`."""
+    registry = CollectorRegistry()
+    metrics = ControllerMetrics(registry)
+    roster = Roster(settings)
+    view = RegistryView(settings)
+    watcher = RosterWatcher(view, roster, settings)
+    pool = UpstreamPool(
+        connect_timeout=settings.connect_timeout, silence_timeout=settings.upstream_timeout
+    )
+    token = settings.internal_token.get_secret_value()
+    authorization = {"authorization": f"Bearer {token}"} if token else {}
+    aborts = Aborts(pool, authorization)
+    dispatcher = Dispatcher(roster, pool, aborts, metrics, authorization)
+    metrics.observe_roster(roster.workers_in, lambda: roster.staleness(time.monotonic()))
+    presence = _Presence(roster, watcher, address)
+    heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        heartbeat.start()
+        async with watcher.run():
+            yield
+            await asyncio.to_thread(heartbeat.stop)
+        await aborts.close()
+        pool.close()
+        await view.close()
+
+    # No pages of API documentation: they would load scripts from elsewhere.
+    app = FastAPI(version=VERSION, lifespan=lifespan, openapi_url=None)
+    faults.install(app)
+    app.include_router(models_routes(roster))
+    app.include_router(stats_routes(roster))
+    app.router.routes.extend(operations_routes("controller", registry, presence.readiness))
+    hot = {
+        path: ChatRoute(path, dispatcher, metrics, settings.max_body_bytes) for path in HOT_ROUTES
+    }
+    keys = [key.get_secret_value() for key in settings.api_keys]
+    guarded = KeyGuard(_beside(hot, app), keys)
+
+    def drain() -> None:
+        presence.draining = True
+        heartbeat.poke()
+
+    return Service(RequestIdMiddleware(RequestCounter(guarded, metrics)), drain)
+
+
+class _Presence:
+    """What this controller says of itself."""
+
+    def __init__(self, roster: Roster, watcher: RosterWatcher, address: str) -> None:
+        self.draining = False
+        self._roster = roster
+        self._watcher = watcher
+        port = urlsplit(address).port
+        self._record = ServiceRecord(
+            id=f"controller-{socket.gethostname()}-{port}",
+            kind="controller",
+            address=address,
+            incarnation="",
+            version=VERSION,
+            pid=os.getpid(),
+            started_at=int(time.time()),  # noqa: TID251 - a date for people
+        )
+
+    @property
+    def state(self) -> State:
+        """Return starting until the fleet was seen once."""
+        if self.draining:
+            return State.DRAINING
+        return State.STARTING if self._roster.snapshot_at is None else State.READY
+
+    def record(self) -> ServiceRecord:
+        """Return the record of the next beat."""
+        return self._record.model_copy(update={"state": self.state})
+
+    def readiness(self) -> Readiness:
+        """Return whether requests can be routed."""
+        ready = self.state is State.READY and self._watcher.alive
+        return Readiness(ready, self.state, {"registry": self._roster.registry_reachable})
+
+
+def _beside(hot: dict[str, ChatRoute], app: ASGIApp) -> ASGIApp:
+    """Return an app that serves the hot paths without a framework, the others with it."""
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        chosen = hot.get(scope["path"], app) if scope["type"] == "http" else app
+        await chosen(scope, receive, send)
+
+    return route

@@ -1,0 +1,240 @@
+"""One HTTP/1.1 connection to a worker, for one exchange at a time.
+
+Owns bytes on the socket: response parsing, the silence timer, back-pressure, and the decision
+whether the connection may serve again. Knows no pool, no worker and no frame. Anything odd in
+the framing closes it: a connection in doubt would give one caller another's answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import cast
+
+import httptools
+
+from shared.errors import LLMZooError, UpstreamFailed, UpstreamTimeout
+
+HIGH_WATER_BYTES = 64 * 1024
+"""Unread bytes from which on the socket is not read; a slow client cannot grow memory."""
+
+_BODILESS = (204, 304)
+
+
+class Connection(asyncio.Protocol):
+    """Sends a request, gives the answer piece by piece, goes back to where it came from."""
+
+    def __init__(self, silence: float, give_back: Callable[[Connection], None]) -> None:
+        """Prepare for `create_connection`.
+
+        Args:
+            silence: seconds without a byte after which the peer counts as silent.
+            give_back: called when an exchange ended cleanly and the connection may be reused.
+        """
+        self.open = False
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.answered = False
+        self.sent_at = 0.0
+        self.idle_since = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._silence = silence
+        self._give_back = give_back
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._pieces: list[bytes] = []
+        self._buffered = 0
+        self._heard_at = 0.0
+        self._fault: LLMZooError | None = None
+        self._active = self._released = self._paused = False
+        self._ended = self._reusable = False
+
+    def send(self, request: bytes) -> None:
+        """Start an exchange; the connection must be idle."""
+        assert self._transport is not None
+        self._parser = httptools.HttpResponseParser(self)
+        self.status = 0
+        self.headers = {}
+        self.answered = False
+        self._fault = None
+        self._active = True
+        self._released = self._ended = self._reusable = False
+        self.sent_at = time.monotonic()
+        self._heard_at = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._silence, self._check_silence)
+        self._transport.write(request)
+
+    async def head(self) -> None:
+        """Wait for status and headers.
+
+        Raises:
+            UpstreamFailed: the peer broke off or sent no HTTP. UpstreamTimeout: it was silent.
+        """
+        while not self.status:
+            if self._fault is not None:
+                raise self._fault
+            await self._change()
+
+    async def read(self) -> bytes:
+        """Return all body bytes that arrived since the last call; empty at the end.
+
+        Raises:
+            as `head`, after the bytes that came before the fault were returned.
+        """
+        while not self._pieces:
+            if self._ended:
+                return b""
+            if self._fault is not None:
+                raise self._fault
+            await self._change()
+        piece = b"".join(self._pieces)
+        self._pieces.clear()
+        self._buffered = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._heard_at = self._loop.time()
+            self._transport.resume_reading()
+        return piece
+
+    def release(self, *, complete: bool) -> None:
+        """End the exchange.
+
+        Args:
+            complete: the caller has all it needs, so that only the end of the message may still
+                come; the connection waits for that by itself. Otherwise it is closed.
+        """
+        if not self._active or self._released:
+            return
+        self._released = True
+        self._pieces.clear()
+        if self._ended:
+            self._settle()
+        elif not complete:
+            self.close()
+        elif self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Close at once, whatever is under way."""
+        self.open = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        # uvloop's transports are asyncio's by shape only.
+        self._transport = cast("asyncio.Transport", transport)
+        self.open = True
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        if not self._active:
+            self.close()
+            return
+        self.answered = True
+        self._heard_at = self._loop.time()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as fault:
+            self._doubt(f"The worker's answer is no HTTP ({fault}).")
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the reader, unless the answer is complete."""
+        self.open = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._fault is None:
+            self._fault = UpstreamFailed(f"The worker broke off ({exc or 'connection closed'}).")
+        self._wake()
+
+    # What the parser calls. It wraps exceptions, so none is raised here.
+
+    def on_message_begin(self) -> None:
+        """Refuse a second answer to one request."""
+        if self._ended:
+            self._doubt("The worker sent more than one answer.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; names are compared in lower case."""
+        self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        """Take the status, unless the body's end could only be told by a close."""
+        status = self._parser.get_status_code()
+        framed = (
+            status in _BODILESS
+            or b"content-length" in self.headers
+            or b"transfer-encoding" in self.headers
+        )
+        if status < 200 or not framed:  # noqa: PLR2004 - 1xx
+            self._doubt("The worker's answer has no clear end.")
+            return
+        self.status = status
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece for the reader and stop reading when it is slow."""
+        if self._released:
+            self._doubt("The worker went on after its last frame.")
+            return
+        self._pieces.append(body)
+        self._buffered += len(body)
+        if self._buffered >= HIGH_WATER_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """Note the end, and go back if nobody reads any more."""
+        self._ended = True
+        self._reusable = self._parser.should_keep_alive()
+        if self._released:
+            self._settle()
+
+    def _settle(self) -> None:
+        self._active = False
+        transport = self._transport
+        unsent = transport is None or transport.get_write_buffer_size() > 0
+        if self._reusable and self.open and not unsent and self._fault is None:
+            self.idle_since = self._loop.time()
+            self._give_back(self)
+        else:
+            self.close()
+
+    def _doubt(self, message: str) -> None:
+        self._fail(UpstreamFailed(message))
+
+    def _fail(self, fault: LLMZooError) -> None:
+        self._fault = self._fault or fault
+        self.close()
+        self._wake()
+
+    def _check_silence(self) -> None:
+        self._timer = None
+        if not self._active:
+            return
+        # While the reader is slow, the silence is ours.
+        heard_at = self._loop.time() if self._paused else self._heard_at
+        left = heard_at + self._silence - self._loop.time()
+        if left <= 0:
+            self._fail(UpstreamTimeout(f"The worker was silent for {self._silence:g} seconds."))
+        else:
+            self._timer = self._loop.call_later(left, self._check_silence)
+
+    async def _change(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

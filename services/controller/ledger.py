@@ -1,0 +1,50 @@
+"""The account of one request: which tokens of which choice its client was given.
+
+Owns token ids by choice and the number of the last frame. It is what a continuation on another
+worker starts from. Knows no text and no socket.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from shared.errors import UpstreamFailed
+from shared.protocol.frames import TokensFrame
+
+MAX_TOKENS = 1 << 20
+"""Most token ids that one request may fill; at 4 bytes each they bound its memory."""
+
+
+class Ledger:
+    """Takes `tokens` frames, whose numbers count up from 1 without a gap."""
+
+    def __init__(self, max_tokens: int = MAX_TOKENS) -> None:
+        """Start with nothing received; more than `max_tokens` ids are a fault."""
+        self._max_tokens = max_tokens
+        self.last_sequence_number = 0
+        self.total = 0
+        self._ids: dict[int, array[int]] = {}
+
+    def record(self, frame: TokensFrame) -> bool:
+        """Enter the frame's tokens; False says that it was entered before and must be dropped.
+
+        Raises:
+            UpstreamFailed: a frame is missing before this one, or the bound is reached.
+        """
+        number, expected = frame.sequence_number, self.last_sequence_number + 1
+        if 1 <= number < expected:
+            return False
+        if number != expected:
+            msg = f"The worker sent frame {number} where frame {expected} was due."
+            raise UpstreamFailed(msg)
+        self.total += len(frame.token_ids)
+        if self.total > self._max_tokens:
+            msg = f"The worker sent more than {self._max_tokens} tokens."
+            raise UpstreamFailed(msg)
+        self.last_sequence_number = number
+        self._ids.setdefault(frame.choice, array("I")).extend(frame.token_ids)
+        return True
+
+    def token_ids(self, choice: int) -> list[int]:
+        """Return the ids that `choice` has so far."""
+        return list(self._ids.get(choice, ()))

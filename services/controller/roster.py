@@ -1,0 +1,251 @@
+"""The roster: who is in the fleet, as this controller sees it, in memory.
+
+Owns the members, what each is doing for us, and the judgement who is fresh, on this process's
+monotonic clock (every `now` is its seconds). Knows no Redis: snapshots are handed to it, also
+the news that none can be had. While none can, nobody expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from services.controller.upstream import Origin
+from shared.errors import LLMZooError, ModelNotFound, Unavailable
+from shared.protocol.workers import Load, ModelInfo, ServiceRecord, State
+from shared.registry import Snapshot
+from shared.settings import FleetSettings
+
+MEMORY_SECONDS = 600.0
+"""For so long a model stays known and a lost service stays a scrape target."""
+
+RETURN_GRACE_SECONDS = 6.0
+"""After Redis returns, everybody gets this long, the slowest retry of a heartbeat, to beat."""
+
+ABSENT_RETRY_SECONDS = 2.0
+LOADING_RETRY_SECONDS = 5.0
+
+
+class Member:
+    """One start of one service: its last record, and what we sent it."""
+
+    def __init__(self, record: ServiceRecord, now: float) -> None:
+        """Start with a record just read."""
+        self.record = record
+        self.origin = Origin.of(record.address)
+        self.fresh_at = now
+        self.stale = False
+        self.inflight = 0
+        self.unreported = 0
+
+    def update(self, record: ServiceRecord, now: float) -> None:
+        """Take a newer beat; an old one says nothing."""
+        if record.beat <= self.record.beat:
+            return
+        if record.address != self.record.address:
+            self.origin = Origin.of(record.address)
+        self.record = record
+        self.fresh_at = now
+        self.unreported = 0
+
+    @property
+    def pressure(self) -> float:
+        """Sequences there, reported or sent since the report, over `max_num_seqs`."""
+        load = self.record.load or Load()
+        return (load.running + load.waiting + self.unreported) / max(1, load.max_num_seqs)
+
+    @property
+    def state(self) -> State:
+        """What it says of itself, unless it has fallen silent."""
+        return State.FAILED if self.stale else self.record.state
+
+    def serves(self, model: str) -> bool:
+        """Return whether a request for `model` may go there now."""
+        return (
+            self.record.kind == "worker"
+            and self.state is State.READY
+            and any(info.id == model for info in self.record.models)
+        )
+
+
+class Lease:
+    """One request's place on one member; given back exactly once."""
+
+    def __init__(self, member: Member) -> None:
+        """Count the request in."""
+        self.member = member
+        self._beat = member.record.beat
+        self._held = True
+        member.inflight += 1
+        member.unreported += 1
+
+    def release(self) -> None:
+        """Count the request out; a second call does nothing."""
+        if not self._held:
+            return
+        self._held = False
+        self.member.inflight -= 1
+        if self.member.record.beat == self._beat:
+            self.member.unreported -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """How far the fleet is with one model: its best worker's state."""
+
+    info: ModelInfo
+    state: State
+    progress: float | None
+
+
+class Roster:
+    """All members, by id."""
+
+    def __init__(self, settings: FleetSettings) -> None:
+        """Start knowing nobody; `snapshot_at` stays None until the first snapshot."""
+        self.snapshot_at: float | None = None
+        self.registry_reachable = False
+        self.refused: dict[str, str] = {}
+        self._ttl = settings.heartbeat_ttl
+        self._interval = settings.heartbeat_interval
+        self._members: dict[str, Member] = {}
+        self._lost: dict[str, tuple[Member, float]] = {}
+        self._models: dict[str, float] = {}
+        self._forgiven_until = 0.0
+
+    def apply(self, snapshot: Snapshot, changed: AbstractSet[str], now: float) -> None:
+        """Take a snapshot; `changed` are the ids hinted at since the one before."""
+        if not self.registry_reachable and self.snapshot_at is not None:
+            self._forgiven_until = now + RETURN_GRACE_SECONDS
+        self.registry_reachable = True
+        self.snapshot_at = now
+        self.refused = snapshot.refused
+        present = {record.id: record for record in snapshot.records}
+        for record in present.values():
+            self._take(record, now)
+        for service_id in [name for name in self._members if name not in present]:
+            self._judge_absent(service_id, service_id in changed, now)
+        for service_id in present:
+            member = self._members[service_id]
+            member.stale = self._silence(member, now) > self._ttl + self._interval
+        self._remember(now)
+
+    def lose_registry(self) -> None:
+        """Note that no snapshot can be had; nobody expires from here on."""
+        self.registry_reachable = False
+
+    def ready(self, model: str) -> list[Member]:
+        """Return the workers that a request for `model` may go to now."""
+        return [member for member in self._members.values() if member.serves(model)]
+
+    def why_not(self, model: str) -> LLMZooError:
+        """Return the error for a model that no worker is ready for."""
+        workers = [m.record for m in self._members.values() if m.record.kind == "worker"]
+        if not workers:
+            return Unavailable(
+                "No worker is registered.",
+                code="no_worker",
+                param="model",
+                retry_after=ABSENT_RETRY_SECONDS,
+            )
+        known = self.models().get(model)
+        if known is not None:
+            return Unavailable(
+                _progress_sentence(model, known),
+                code="model_not_ready",
+                param="model",
+                retry_after=LOADING_RETRY_SECONDS,
+            )
+        if model in self._models:
+            return Unavailable(
+                f"No worker serves the model '{model}' at the moment.",
+                code="model_not_ready",
+                param="model",
+                retry_after=ABSENT_RETRY_SECONDS,
+            )
+        return ModelNotFound(f"The model '{model}' does not exist here.", param="model")
+
+    def models(self) -> dict[str, ModelState]:
+        """Return the models of all workers; of several the furthest one counts."""
+        found: dict[str, ModelState] = {}
+        for member in self._members.values():
+            record = member.record
+            if record.kind != "worker":
+                continue
+            state = member.state
+            for info in record.models:
+                other = found.get(info.id)
+                if other is None or _FURTHEST.index(state) < _FURTHEST.index(other.state):
+                    found[info.id] = ModelState(info, state, record.progress)
+        return dict(sorted(found.items()))
+
+    def members(self) -> list[Member]:
+        """Return everybody, by id."""
+        return [self._members[service_id] for service_id in sorted(self._members)]
+
+    def lost(self) -> Iterator[Member]:
+        """Yield those who went without a word, not long ago."""
+        yield from (member for member, _ in self._lost.values())
+
+    def workers_in(self, state: State) -> int:
+        """Count the workers in a state."""
+        members = self._members.values()
+        return sum(m.record.kind == "worker" and m.state is state for m in members)
+
+    def staleness(self, now: float) -> float:
+        """Return the seconds since the last snapshot; infinite before the first."""
+        return float("inf") if self.snapshot_at is None else now - self.snapshot_at
+
+    def _take(self, record: ServiceRecord, now: float) -> None:
+        self._lost.pop(record.id, None)
+        member = self._members.get(record.id)
+        if member is None or member.record.incarnation != record.incarnation:
+            self._members[record.id] = Member(record, now)
+        else:
+            member.update(record, now)
+
+    def _judge_absent(self, service_id: str, hinted: bool, now: float) -> None:
+        """Drop who withdrew or fell silent, but not who vanished with Redis' data.
+
+        A withdrawal is hinted at, or announced by `draining`. Who is merely absent was alive a
+        moment ago when Redis lost its data, and its key's whole life ago when it died.
+        """
+        member = self._members[service_id]
+        draining = member.record.state is State.DRAINING
+        patience = max(self._ttl - 1.5 * self._interval, self._ttl / 2)
+        if hinted or draining or self._silence(member, now) > patience:
+            del self._members[service_id]
+            if not draining:
+                self._lost[service_id] = (member, now)
+
+    def _silence(self, member: Member, now: float) -> float:
+        return now - max(member.fresh_at, self._forgiven_until)
+
+    def _remember(self, now: float) -> None:
+        for member in self._members.values():
+            if member.record.kind == "worker":
+                self._models.update((info.id, now) for info in member.record.models)
+        oldest = now - MEMORY_SECONDS
+        self._models = {model: at for model, at in self._models.items() if at >= oldest}
+        self._lost = {name: entry for name, entry in self._lost.items() if entry[1] >= oldest}
+
+
+_FURTHEST = (
+    State.READY,
+    State.WARMING,
+    State.LOADING,
+    State.DOWNLOADING,
+    State.STARTING,
+    State.DRAINING,
+    State.FAILED,
+)
+
+
+def _progress_sentence(model: str, known: ModelState) -> str:
+    percent = "" if known.progress is None else f" ({known.progress:.0%})"
+    match known.state:
+        case State.STARTING | State.DOWNLOADING | State.LOADING | State.WARMING:
+            return f"The model '{model}' is not ready yet: {known.state}{percent}."
+        case _:
+            return f"No worker is ready for the model '{model}': {known.state}."

@@ -1,0 +1,84 @@
+"""The worker, put together.
+
+Owns which object gets which; nothing imports it but `__main__` and tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from services.worker.heartbeat import Presence
+from services.worker.lifecycle import Lifecycle, Opener
+from services.worker.metrics import EngineCollector, WorkerMetrics
+from services.worker.models.progress import ProgressCallback
+from services.worker.models.references import parse_reference
+from services.worker.routes import InternalGuard, worker_routes
+from services.worker.served_model import ServedModel
+from shared.errors import LLMZooError
+from shared.http import faults
+from shared.http.operations import VERSION, operations_routes
+from shared.http.request_id import RequestIdMiddleware
+from shared.http.server import Service
+from shared.registry import Heartbeat, HeartbeatMetrics
+from shared.settings import WorkerSettings
+
+
+def open_model(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
+    """Return the model of `settings`; raises as `services.worker.assembly.open_model`."""
+    # Brings torch and takes seconds: the server must be up, and the heartbeat, before.
+    from services.worker import assembly  # noqa: PLC0415
+
+    return assembly.open_model(settings, report)
+
+
+def create_app(
+    settings: WorkerSettings,
+    address: str,
+    fail: Callable[[LLMZooError], None],
+    opener: Opener = open_model,
+) -> Service:
+    """Return the service that others reach at `address`.
+
+    Args:
+        settings: the model and the limits.
+        address: base URL, announced in the registry.
+        fail: called on the event loop when the model cannot be served.
+        opener: gives the model; called in a thread.
+
+    Raises:
+        ModelNotThere: the model's reference is malformed.
+    """
+    name = settings.model_name or parse_reference(settings.model).name
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry, name)
+    lifecycle = Lifecycle(settings, opener, metrics, fail)
+    registry.register(EngineCollector(name, lifecycle.stats))
+    presence = Presence(lifecycle, name, address)
+    heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
+    lifecycle.changed = heartbeat.poke
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        heartbeat.start()
+        async with lifecycle.running():
+            yield
+        await asyncio.to_thread(heartbeat.stop)
+
+    app = FastAPI(
+        title="LLM Zoo worker",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+    )
+    faults.install(app)
+    guard = InternalGuard(settings.internal_token.get_secret_value())
+    app.router.routes.extend(worker_routes(lifecycle, guard, metrics, settings.max_body_bytes))
+    app.router.routes.extend(operations_routes("worker", registry, presence.readiness))
+    return Service(RequestIdMiddleware(app), lifecycle.begin_draining)

@@ -1,0 +1,60 @@
+"""A model reference to a served model: loader, runner, scheduler and engine put together.
+
+Imports torch, which takes seconds: the service imports this module in its loading thread.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import torch
+
+from services.worker.detokenizer import Detokenizers
+from services.worker.engine.engine import Engine
+from services.worker.engine.loop import EngineLoop
+from services.worker.engine.model_runner import ModelRunner
+from services.worker.engine.scheduler import Limits, Scheduler
+from services.worker.loading import load_model
+from services.worker.models.progress import ProgressCallback, ignore_progress
+from services.worker.prompts import PromptEncoder
+from services.worker.served_model import ServedModel
+from shared.settings import WorkerSettings
+
+
+def open_model(settings: WorkerSettings, report: ProgressCallback = ignore_progress) -> ServedModel:
+    """Return the model of `settings`, its engine not started yet.
+
+    Raises:
+        ModelLoadError: it cannot be had, or this engine cannot run it.
+        ConfigurationError: a setting does not fit the model or the machine.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    loaded = load_model(settings, report)
+    runner = ModelRunner(
+        loaded.model,
+        max_num_seqs=settings.max_num_seqs,
+        max_model_len=loaded.max_model_len,
+        eos_token_ids=loaded.eos_token_ids,
+        kv_cache_tokens=settings.kv_cache_tokens,
+    )
+    limits = Limits(
+        max_num_seqs=settings.max_num_seqs,
+        max_waiting=settings.max_waiting,
+        max_model_len=runner.max_model_len,
+        kv_cache_tokens=runner.kv_cache_tokens,
+    )
+    return ServedModel(
+        name=loaded.name,
+        created=int(datetime.now(UTC).timestamp()),
+        dtype=str(loaded.dtype).removeprefix("torch."),
+        fingerprint=loaded.fingerprint,
+        max_model_len=limits.max_model_len,
+        max_num_seqs=limits.max_num_seqs,
+        max_waiting=limits.max_waiting,
+        vocab_size=cast("Any", loaded.model.get_input_embeddings()).num_embeddings,
+        prompts=PromptEncoder(cast("Any", loaded.tokenizer)),
+        detokenizers=Detokenizers(loaded.tokenizer.backend_tokenizer),
+        loop=EngineLoop(Engine(runner, Scheduler(limits))),
+    )

@@ -1,0 +1,37 @@
+"""One blocking call in a thread that does not keep the process alive.
+
+asyncio's own threads are waited for at exit, and loading a model may take minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def in_daemon_thread(call: Callable[[], T]) -> T:
+    """Return what `call` returns, or raise what it raises; cancelling leaves the thread alone."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def hand_over(settle: Callable[[], None]) -> None:
+        if not future.done():
+            settle()
+
+    def run() -> None:
+        try:
+            result = call()
+        except BaseException as fault:  # noqa: BLE001 - raised again where it is awaited
+            raised = fault
+            outcome: Callable[[], None] = lambda: future.set_exception(raised)  # noqa: E731
+        else:
+            outcome = lambda: future.set_result(result)  # noqa: E731
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(hand_over, outcome)
+
+    threading.Thread(target=run, name="loading", daemon=True).start()
+    return await future

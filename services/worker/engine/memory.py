@@ -1,0 +1,36 @@
+"""How many tokens of KV cache the free memory holds.
+
+Owns the reading of free memory, per device and per container. Knows no model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import torch
+
+# What is left goes to activations, which no budget counts, and on the host to other services.
+_SHARE_OF_HOST = 0.5
+_SHARE_OF_DEVICE = 0.8
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_bytes(device: torch.device) -> int:
+    """Return the bytes that the KV cache may take on the device."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free * _SHARE_OF_DEVICE)
+    host = psutil.virtual_memory().available
+    return int(min(host, container_bytes(_CGROUP, host)) * _SHARE_OF_HOST)
+
+
+def container_bytes(cgroup: Path, default: int) -> int:
+    """Return what is left below the container's own limit (cgroup v2), else `default`."""
+    try:
+        limit = (cgroup / "memory.max").read_text().strip()
+        used = (cgroup / "memory.current").read_text().strip()
+    except OSError:
+        return default
+    return default if limit == "max" else max(0, int(limit) - int(used))

@@ -1,0 +1,232 @@
+"""One request's generation: its sequences on the engine, and their text as it grows.
+
+Owns what happens between admission and the last token: submitting, merging the choices,
+detokenising, stop strings, cancelling, and that nothing is left in the engine whatever
+happens. Knows neither JSON nor HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from services.worker.admission import AdmittedRequest
+from services.worker.answer_format import Ended, Usage
+from services.worker.detokenizer import Detokenizer
+from services.worker.engine.engine import StepOutput
+from services.worker.engine.sequence import FinishReason
+from services.worker.engine.stream import TokenStream
+from services.worker.metrics import WorkerMetrics
+from services.worker.served_model import ServedModel
+from services.worker.stop_strings import StopStrings
+from shared.errors import EngineFault, LLMZooError, Unavailable
+
+ABORTED = "aborted"
+"""Code of the failure that ends a request which nobody waits for any more."""
+
+# Bounds a frame; its counts of tokens have 16 bits.
+_MOST_OUTPUTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New tokens of one choice and the text they make certain; `finish_reason` with the last."""
+
+    choice: int
+    token_ids: tuple[int, ...]
+    text: str
+    first: bool
+    finish_reason: str | None
+
+
+class Silence:
+    """No token came for a while."""
+
+
+class Generation:
+    """A context: entering submits the sequences, leaving aborts those that still run."""
+
+    def __init__(
+        self,
+        request: AdmittedRequest,
+        served: ServedModel,
+        metrics: WorkerMetrics,
+        started: float,
+        silence_seconds: float = 1.0,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            request: what to generate.
+            served: the model.
+            metrics: where tokens and times are counted.
+            started: when the request came in, on the monotonic clock.
+            silence_seconds: how long no token comes before `deltas` says so.
+        """
+        self.request = request
+        self._loop = served.loop
+        self._metrics = metrics
+        self._started = started
+        self._silence_seconds = silence_seconds
+        self._choices = [
+            _Choice(index, served.detokenizers.new(), StopStrings(request.stop_strings))
+            for index in range(len(request.sequences))
+        ]
+        self._running = set(range(len(request.sequences)))
+        self._outputs: asyncio.Queue[StepOutput] = asyncio.Queue()
+        self._first_token_came = False
+        self._pumps: list[asyncio.Task[None]] = []
+        self._aborted: LLMZooError = Unavailable("This worker is shutting down.", retry_after=1)
+
+    async def __aenter__(self) -> Self:
+        """Submit every sequence, or none.
+
+        Raises:
+            Overloaded: there are not places enough. Unavailable: the engine has stopped.
+        """
+        streams: list[TokenStream] = []
+        try:
+            for sequence in self.request.sequences:
+                streams.append(self._loop.submit(sequence))  # noqa: PERF401 - keeps what went in
+        except LLMZooError:
+            for sequence in self.request.sequences[: len(streams)]:
+                self._loop.abort(sequence.request_id)
+            raise
+        self._pumps = [asyncio.create_task(self._pump(stream)) for stream in streams]
+        self._metrics.prompt_tokens.inc(self.request.prompt_tokens)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release whatever still runs."""
+        for choice in self._running:
+            self._loop.abort(self.request.sequences[choice].request_id)
+            self._metrics.count_finish("abort")
+        for pump in self._pumps:
+            pump.cancel()
+        self._metrics.request_latency.observe(time.monotonic() - self._started)
+
+    def abort(self, reason: LLMZooError) -> None:
+        """End the request before the engine's next step; `deltas` then raises `reason`."""
+        self._aborted = reason
+        for choice in self._running:
+            self._loop.abort(self.request.sequences[choice].request_id)
+
+    async def deltas(self) -> AsyncGenerator[Delta | Silence]:
+        """Yield what the engine gives, until every choice has ended.
+
+        What has piled up while the reader was slow comes as one delta a choice.
+
+        Raises:
+            EngineFault: a step failed. Otherwise the reason given to `abort`.
+        """
+        while self._running:
+            try:
+                async with asyncio.timeout(self._silence_seconds):
+                    outputs = [await self._outputs.get()]
+            except TimeoutError:
+                yield Silence()
+                continue
+            while len(outputs) < _MOST_OUTPUTS and not self._outputs.empty():
+                outputs.append(self._outputs.get_nowait())
+            for choice in sorted({output.choice for output in outputs} & self._running):
+                yield self._advance(choice, [o for o in outputs if o.choice == choice])
+
+    def ended(self) -> list[Ended]:
+        """Return all choices, once `deltas` is exhausted."""
+        return [choice.ended() for choice in self._choices]
+
+    def usage(self) -> Usage:
+        """Return the tokens taken in and given out so far."""
+        generated = sum(choice.token_count for choice in self._choices)
+        return Usage(self.request.prompt_tokens, generated)
+
+    async def _pump(self, stream: TokenStream) -> None:
+        async for output in stream:
+            self._outputs.put_nowait(output)
+
+    def _advance(self, index: int, outputs: list[StepOutput]) -> Delta:
+        choice = self._choices[index]
+        delta = choice.take(outputs)
+        self._observe(choice, delta)
+        engine_reason = outputs[-1].finish_reason
+        if delta.finish_reason is None and engine_reason is not None:
+            self._running.discard(index)
+            if engine_reason is FinishReason.ERROR:
+                raise EngineFault("The engine failed while it generated this answer.")
+            self._metrics.count_finish("abort")
+            raise self._aborted
+        if delta.finish_reason is not None:
+            self._running.discard(index)
+            self._metrics.count_finish(delta.finish_reason)
+            if engine_reason is None:
+                # A stop string: the engine does not know of it and must not go on.
+                self._loop.abort(self.request.sequences[index].request_id)
+        return delta
+
+    def _observe(self, choice: _Choice, delta: Delta) -> None:
+        if not delta.token_ids:
+            return
+        now = time.monotonic()
+        self._metrics.generation_tokens.inc(len(delta.token_ids))
+        if not self._first_token_came:
+            self._first_token_came = True
+            self._metrics.time_to_first_token.observe(now - self._started)
+        if not delta.first:
+            each = (now - choice.last_token_at) / len(delta.token_ids)
+            for _ in delta.token_ids:
+                self._metrics.inter_token_latency.observe(each)
+        choice.last_token_at = now
+
+
+class _Choice:
+    """One choice's text as far as it is."""
+
+    def __init__(self, index: int, detokenizer: Detokenizer, stops: StopStrings) -> None:
+        self._index = index
+        self._detokenizer = detokenizer
+        self._stops = stops
+        self._text: list[str] = []
+        self._finish_reason: str | None = None
+        self.token_count = 0
+        self.last_token_at = 0.0
+
+    def ended(self) -> Ended:
+        """Return the whole text and the finish reason."""
+        return Ended("".join(self._text), self._finish_reason or "")
+
+    def take(self, outputs: list[StepOutput]) -> Delta:
+        """Take steps in, up to a stop string."""
+        first = self.token_count == 0
+        ids: list[int] = []
+        pieces: list[str] = []
+        for output in outputs:
+            if output.token_id is not None:
+                ids.append(output.token_id)
+            pieces.append(self._piece(output))
+            if self._finish_reason is not None:
+                break
+        self.token_count += len(ids)
+        text = "".join(pieces)
+        self._text.append(text)
+        return Delta(self._index, tuple(ids), text, first, self._finish_reason)
+
+    def _piece(self, output: StepOutput) -> str:
+        text = ""
+        # The token that ends a turn is no part of its text, special or not.
+        if output.token_id is not None and output.finish_reason is not FinishReason.STOP:
+            text = self._stops.feed(self._detokenizer.feed(output.token_id))
+        if output.finish_reason in {FinishReason.STOP, FinishReason.LENGTH}:
+            text += self._stops.feed(self._detokenizer.flush()) + self._stops.flush()
+            self._finish_reason = str(output.finish_reason)
+        if self._stops.matched:
+            self._finish_reason = str(FinishReason.STOP)
+        return text

@@ -1,0 +1,83 @@
+"""What the worker says of itself in the registry and in its readiness check.
+
+Owns the record and the answer, both made from the lifecycle at the time they are asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from services.worker.lifecycle import Lifecycle
+from services.worker.served_model import ServedModel
+from shared.http.operations import VERSION, Readiness
+from shared.protocol.workers import Load, ModelInfo, ServiceRecord, State
+
+
+class Presence:
+    """Draws one worker's record."""
+
+    def __init__(self, lifecycle: Lifecycle, name: str, address: str) -> None:
+        """Announce the model `name` at the base URL `address`."""
+        self._lifecycle = lifecycle
+        self._name = name
+        self._record = ServiceRecord(
+            id=f"worker-{socket.gethostname()}-{urlsplit(address).port}",
+            kind="worker",
+            address=address,
+            incarnation="",
+            version=VERSION,
+            pid=os.getpid(),
+            started_at=int(datetime.now(UTC).timestamp()),
+        )
+
+    def record(self) -> ServiceRecord:
+        """Return the record of the next beat; called on the heartbeat's thread."""
+        lifecycle = self._lifecycle
+        served = lifecycle.served
+        return self._record.model_copy(
+            update={
+                "state": lifecycle.state,
+                "progress": lifecycle.progress,
+                "detail": lifecycle.detail[:500],
+                "models": (self._model(served),),
+                "load": None if served is None else _load(served),
+            }
+        )
+
+    def readiness(self) -> Readiness:
+        """Return whether requests are taken."""
+        state = self._lifecycle.state
+        detail: dict[str, Any] = {"model": self._name}
+        if self._lifecycle.progress is not None:
+            detail["progress"] = round(self._lifecycle.progress, 4)
+        if self._lifecycle.detail:
+            detail["detail"] = self._lifecycle.detail
+        return Readiness(ready=state is State.READY, state=state, detail=detail)
+
+    def _model(self, served: ServedModel | None) -> ModelInfo:
+        if served is None:
+            return ModelInfo(id=self._name)
+        return ModelInfo(
+            id=served.name,
+            max_model_len=served.max_model_len,
+            created=served.created,
+            dtype=served.dtype,
+            fingerprint=served.fingerprint,
+        )
+
+
+def _load(served: ServedModel) -> Load:
+    stats = served.loop.stats()
+    return Load(
+        running=stats.running,
+        waiting=stats.waiting,
+        max_num_seqs=stats.max_num_seqs,
+        kv_tokens_used=stats.kv_tokens_used,
+        kv_tokens_total=stats.kv_tokens_total,
+        tokens_per_second=stats.tokens_per_second,
+        last_step_age=stats.last_step_age,
+    )

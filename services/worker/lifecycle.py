@@ -1,0 +1,196 @@
+"""The life of a worker: from its start over loading and warming to ready, draining and the end.
+
+Owns the state that health checks and heartbeats show, the loading thread and draining. What a
+failure to load means for the process is the caller's (`fail`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from services.worker.active import ActiveGenerations
+from services.worker.daemon_thread import in_daemon_thread
+from services.worker.engine.loop import EngineStats
+from services.worker.metrics import WorkerMetrics
+from services.worker.models.progress import Progress, ProgressCallback, Stage
+from services.worker.served_model import ServedModel
+from shared.errors import EngineFault, LLMZooError, Unavailable
+from shared.protocol.workers import State
+from shared.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+STUCK_SECONDS = 30.0
+"""A step that takes longer is taken for one that never ends."""
+
+_RETRY_AFTER_LOADING = 5.0
+
+Opener = Callable[[WorkerSettings, ProgressCallback], ServedModel]
+
+
+class Lifecycle:
+    """State and served model of one worker process."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        open_model: Opener,
+        metrics: WorkerMetrics,
+        fail: Callable[[LLMZooError], None],
+    ) -> None:
+        """Start in `starting`.
+
+        Args:
+            settings: the model, and how long draining may take.
+            open_model: called in a thread.
+            metrics: where the load time goes.
+            fail: called on the event loop when the model cannot be served.
+        """
+        self._settings = settings
+        self._open_model = open_model
+        self._metrics = metrics
+        self._fail = fail
+        self._state = State.STARTING
+        self._progress: Progress | None = None
+        self._failure = ""
+        self._draining = False
+        self._told_to_drain = asyncio.Event()
+        self._asyncio: asyncio.AbstractEventLoop | None = None
+        self.served: ServedModel | None = None
+        self.active = ActiveGenerations()
+        self.changed: Callable[[], None] = lambda: None
+
+    @property
+    def state(self) -> State:
+        """Where the worker is now; from any thread."""
+        if self._draining:
+            return State.DRAINING
+        return State.FAILED if self._fault_of_engine() else self._state
+
+    @property
+    def detail(self) -> str:
+        """What a person should know of the state; from any thread."""
+        if self._state in {State.DOWNLOADING, State.LOADING} and self._progress is not None:
+            return "" if self._progress.stage == self._state.value else self._progress.stage.value
+        return self._failure or self._fault_of_engine()
+
+    @property
+    def progress(self) -> float | None:
+        """The done part of the present stage in [0, 1]; from any thread."""
+        loading = self._state in {State.DOWNLOADING, State.LOADING}
+        return self._progress.fraction if loading and self._progress else None
+
+    def require_served(self) -> ServedModel:
+        """Return the model, if requests can be taken.
+
+        Raises:
+            Unavailable: not yet, or not any more.
+        """
+        if self.state is State.READY and self.served is not None:
+            return self.served
+        retry_after = 1.0 if self._draining else _RETRY_AFTER_LOADING
+        raise Unavailable(f"This worker is {self.state.value}.", retry_after=retry_after)
+
+    def stats(self) -> EngineStats | None:
+        """Return how busy the engine is, None as long as there is none; from any thread."""
+        return None if self.served is None else self.served.loop.stats()
+
+    def begin_draining(self) -> None:
+        """Take no more requests and let the running ones end; fit for a signal handler."""
+        self._draining = True
+        if self._asyncio is not None:
+            self._asyncio.call_soon_threadsafe(self._told_to_drain.set)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Load in the background while the context lasts; at its end the engine is gone."""
+        self._asyncio = asyncio.get_running_loop()
+        if self._draining:
+            self._told_to_drain.set()
+        loading = asyncio.create_task(self._load(), name="loading")
+        loading.add_done_callback(self._note_crash)
+        draining = asyncio.create_task(self._drain(), name="draining")
+        try:
+            yield
+        finally:
+            loading.cancel()
+            draining.cancel()
+            await asyncio.gather(loading, draining, return_exceptions=True)
+            await self._stop_engine()
+
+    async def _load(self) -> None:
+        started = time.monotonic()
+        try:
+            served = await in_daemon_thread(
+                lambda: self._open_model(self._settings, self._note_progress)
+            )
+            served.loop.start(asyncio.get_running_loop())
+            self.served = served
+            self._enter(State.WARMING)
+            await served.warm_up()
+        except LLMZooError as fault:
+            self._give_up(fault)
+            return
+        self._metrics.load_seconds.set(time.monotonic() - started)
+        self._enter(State.READY)
+
+    def _note_crash(self, loading: asyncio.Task[None]) -> None:
+        """Treat what no type of ours foresaw as a failure too: nobody waits for ever."""
+        fault = None if loading.cancelled() else loading.exception()
+        if fault is not None:
+            log.error("model_load_crashed", exc_info=fault)
+            self._give_up(EngineFault(f"Loading crashed: {type(fault).__name__}: {fault}"))
+
+    def _give_up(self, fault: LLMZooError) -> None:
+        self._failure = fault.message
+        self._enter(State.FAILED)
+        self._fail(fault)
+
+    async def _drain(self) -> None:
+        """Once told: let running requests finish as long as the settings allow, abort the rest."""
+        await self._told_to_drain.wait()
+        self.changed()
+        if self.served is None:
+            return
+        # The server cuts connections at the timeout itself: error frames must be out before.
+        timeout = self._settings.drain_timeout
+        try:
+            async with asyncio.timeout(timeout - min(1.0, timeout / 2)):
+                await self.served.loop.drain()
+        except TimeoutError:
+            log.warning("drain_timed_out", aborted=len(self.active))
+            self.active.abort_all(Unavailable("This worker is shutting down.", retry_after=1))
+
+    async def _stop_engine(self) -> None:
+        """End the engine after its present step; one that is stuck ends with the process."""
+        if self.served is None:
+            return
+        if self.served.loop.last_step_age() > STUCK_SECONDS:
+            log.error("engine_stuck_at_stop")
+            return
+        await self.served.loop.stop()
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+        log.info("state", state=state)
+        self.changed()
+
+    def _note_progress(self, progress: Progress) -> None:
+        fetching = progress.stage in {Stage.WAITING, Stage.DOWNLOADING}
+        state = State.DOWNLOADING if fetching else State.LOADING
+        self._progress = progress
+        if state is not self._state:
+            self._enter(state)
+
+    def _fault_of_engine(self) -> str:
+        if self.served is None or self._state is not State.READY:
+            return ""
+        if not self.served.loop.alive:
+            return "the engine has stopped"
+        age = self.served.loop.last_step_age()
+        return f"the engine's step takes {age:.0f} s already" if age > STUCK_SECONDS else ""

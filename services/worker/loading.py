@@ -1,0 +1,150 @@
+"""A model reference -> a model in memory, ready for inference.
+
+Owns the call into transformers and what its failures mean. Fetching and converting is
+`services.worker.models`; packing weights for speed is the engine's. Importing this module brings
+torch and transformers and takes seconds: the worker does it in its loading thread.
+"""
+# pyright: basic
+# Torch and transformers are partly untyped.
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging as transformers_logging
+
+from services.worker.models.acquire import acquire
+from services.worker.models.faults import as_not_supported
+from services.worker.models.fingerprint import fingerprint
+from services.worker.models.folder import inspect_folder
+from services.worker.models.placement import choose_device, choose_dtype
+from services.worker.models.progress import Progress, ProgressCallback, Stage, ignore_progress
+from services.worker.models.references import parse_reference
+from shared.errors import ConfigurationError, ModelNotSupported
+from shared.settings import WorkerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in evaluation mode, without gradients, and all that serving it needs to know."""
+
+    name: str  # under which it is served
+    path: Path
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    config: PretrainedConfig
+    device: torch.device
+    dtype: torch.dtype
+    eos_token_ids: frozenset[int]
+    max_model_len: int  # tokens, prompt and answer together
+    fingerprint: str
+
+
+def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progress) -> LoadedModel:
+    """Return the model that `settings.model` refers to, fetched and converted first if need be.
+
+    Raises:
+        ModelLoadError: one of its kinds; the message names what to change.
+        ConfigurationError: the device is not there, or max_model_len is beyond the model's.
+    """
+    reference = parse_reference(settings.model)
+    device = choose_device(settings.device)
+    dtype = choose_dtype(settings.dtype, device)
+    path = acquire(reference, settings, report)
+    weight_files = inspect_folder(path, allow_pickle=settings.allow_pickle)
+    report(Progress(Stage.LOADING))
+    with as_not_supported(f"The model in {path}"):
+        config, tokenizer, model = _from_folder(path, device, dtype, settings)
+    return LoadedModel(
+        name=settings.model_name or reference.name,
+        path=path,
+        model=model,
+        tokenizer=tokenizer,
+        config=config,
+        device=device,
+        dtype=dtype,
+        eos_token_ids=_eos_token_ids(path, config, tokenizer),
+        max_model_len=_max_model_len(config, settings.max_model_len),
+        fingerprint=fingerprint(weight_files, _identity(path, tokenizer, dtype)),
+    )
+
+
+def _from_folder(
+    path: Path, device: torch.device, dtype: torch.dtype, settings: WorkerSettings
+) -> tuple[PretrainedConfig, PreTrainedTokenizerFast, PreTrainedModel]:
+    """Call transformers; nothing here asks the network."""
+    transformers_logging.disable_progress_bar()
+    options: dict[str, Any] = {
+        "local_files_only": True,
+        "trust_remote_code": settings.trust_remote_code,
+    }
+    config = AutoConfig.from_pretrained(path, **options)
+    tokenizer = AutoTokenizer.from_pretrained(path, config=config, **options)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ModelNotSupported(f"{path} has no tokenizer.json; slow tokenizers are not served")
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        path,
+        config=config,
+        dtype=dtype,
+        use_safetensors=None if settings.allow_pickle else True,
+        output_loading_info=True,
+        **options,
+    )
+    model, info = loaded
+    # transformers fills a missing weight with random numbers and only warns.
+    if info["missing_keys"]:
+        missing = ", ".join(sorted(info["missing_keys"])[:3])
+        raise ModelNotSupported(f"The model in {path} is incomplete: {missing} is missing")
+    return config, tokenizer, model.eval().requires_grad_(requires_grad=False).to(device)
+
+
+def _eos_token_ids(
+    path: Path, config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast
+) -> frozenset[int]:
+    """Return every id that ends an answer; the three places often name different ones."""
+    named: list[Any] = [getattr(config, "eos_token_id", None), tokenizer.eos_token_id]
+    if (path / "generation_config.json").is_file():
+        named.append(GenerationConfig.from_pretrained(path, local_files_only=True).eos_token_id)
+    ids: set[int] = set()
+    for entry in named:
+        ids.update([entry] if isinstance(entry, int) else entry or [])
+    return frozenset(ids)
+
+
+def _max_model_len(config: PretrainedConfig, asked: int) -> int:
+    """Return the context in tokens; `asked` 0 means the model's own."""
+    own: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if own is None and not asked:
+        raise ConfigurationError(
+            "The model does not say how long its context is: set LLMZOO_MAX_MODEL_LEN",
+            param="max_model_len",
+        )
+    if own is not None and asked > own:
+        raise ConfigurationError(
+            f"LLMZOO_MAX_MODEL_LEN is {asked}, beyond the model's own context of {own} tokens",
+            param="max_model_len",
+        )
+    return asked or own or 0
+
+
+def _identity(path: Path, tokenizer: PreTrainedTokenizerFast, dtype: torch.dtype) -> list[str]:
+    """Return what beside the weights decides the tokens, as texts; no path of this host."""
+    return [
+        (path / "config.json").read_text(encoding="utf-8"),
+        tokenizer.backend_tokenizer.to_str(),
+        str(tokenizer.chat_template),
+        str(dtype),
+        torch.__version__,
+    ]

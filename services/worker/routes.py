@@ -1,0 +1,163 @@
+"""The worker's HTTP routes: OpenAI's own, and the internal one by which requests are aborted.
+
+Owns the way of a request from bytes to an entered generation, and who may use what is
+internal. Plain ASGI: no framework stands between the socket and the stream.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from services.worker.admission import AdmittedRequest, admit_chat, admit_completion
+from services.worker.exchange import DisconnectWatch, send_events, send_frames, send_whole
+from services.worker.framing import frames
+from services.worker.generation import ABORTED, Generation
+from services.worker.lifecycle import Lifecycle
+from services.worker.metrics import WorkerMetrics
+from services.worker.served_model import ServedModel
+from shared.errors import LLMZooError, ModelNotFound, Unauthorized, Unavailable
+from shared.http.body import ClientGone, read_body
+from shared.http.faults import error_response, send_error
+from shared.protocol.body import parse_object
+from shared.protocol.frames import REQUEST_HEADER
+from shared.protocol.openai import parse_chat, parse_completion
+
+Admit = Callable[[dict[str, Any], ServedModel], Awaitable[AdmittedRequest]]
+
+
+class InternalGuard:
+    """Checks the internal token, sent as a bearer; without one configured all may pass."""
+
+    def __init__(self, token: str) -> None:
+        """Keep the fleet's token."""
+        self._expected = f"Bearer {token}".encode() if token else b""
+
+    def check(self, headers: Headers) -> None:
+        """Let other services of the fleet pass.
+
+        Raises:
+            Unauthorized: no token, or a wrong one.
+        """
+        given = headers.get("authorization", "").encode("latin-1")
+        if self._expected and not hmac.compare_digest(given, self._expected):
+            raise Unauthorized("This needs the fleet's internal token.")
+
+
+class GenerationRoute:
+    """`POST` of one of the two paths that generate; an ASGI app."""
+
+    def __init__(
+        self,
+        admit: Admit,
+        lifecycle: Lifecycle,
+        guard: InternalGuard,
+        metrics: WorkerMetrics,
+        max_body_bytes: int,
+    ) -> None:
+        """Take what all requests share."""
+        self._admit = admit
+        self._lifecycle = lifecycle
+        self._guard = guard
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        with self._metrics.inflight.track_inprogress():
+            try:
+                await self._answer(scope, receive, send)
+            except ClientGone:
+                return
+            except LLMZooError as fault:
+                self._metrics.count_error(fault)
+                await send_error(send, fault)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; raises LLMZooError only as long as nothing was sent."""
+        started = time.monotonic()
+        headers = Headers(scope=scope)
+        framed = headers.get(REQUEST_HEADER) == "1"
+        if framed:
+            self._guard.check(headers)
+        raw = await read_body(scope, receive, self._max_body_bytes)
+        served = self._lifecycle.require_served()
+        request = await self._admit(parse_object(raw), served)
+        generation = Generation(request, served, self._metrics, started)
+        async with generation, DisconnectWatch(receive, generation):
+            with self._lifecycle.active.track(generation, scope["state"]["request_id"]):
+                stream = frames(generation, served.fingerprint, served.name, self._metrics)
+                async with aclosing(stream):
+                    if framed:
+                        await send_frames(stream, send)
+                    elif request.stream:
+                        await send_events(stream, send)
+                    else:
+                        await send_whole(stream, send)
+
+
+def worker_routes(
+    lifecycle: Lifecycle, guard: InternalGuard, metrics: WorkerMetrics, max_body_bytes: int
+) -> list[Route]:
+    """Return all routes but those of operations."""
+
+    def generating(admit: Admit) -> GenerationRoute:
+        return GenerationRoute(admit, lifecycle, guard, metrics, max_body_bytes)
+
+    async def models(_: Request) -> Response:
+        data = [_model(lifecycle.served)] if lifecycle.served else []
+        return _json({"object": "list", "data": data})
+
+    async def model(request: Request) -> Response:
+        served, wanted = lifecycle.served, request.path_params["model"]
+        if served is None or served.name != wanted:
+            fault = ModelNotFound(f"The model '{wanted}' does not exist.", param="model")
+            return error_response(fault)
+        return _json(_model(served))
+
+    async def abort(request: Request) -> Response:
+        guard.check(request.headers)
+        reason = Unavailable("The request was aborted.", code=ABORTED)
+        lifecycle.active.abort(request.path_params["id"], reason)
+        # Ended, unknown and aborted requests look the same: in each case nothing runs now.
+        return Response(status_code=204)
+
+    return [
+        Route("/v1/chat/completions", generating(_admit_chat), methods=["POST"]),
+        Route("/v1/completions", generating(_admit_completion), methods=["POST"]),
+        Route("/v1/models", models),
+        Route("/v1/models/{model:path}", model),
+        Route("/internal/requests/{id}/abort", abort, methods=["POST"]),
+    ]
+
+
+async def _admit_chat(body: dict[str, Any], served: ServedModel) -> AdmittedRequest:
+    return await admit_chat(parse_chat(body), served)
+
+
+async def _admit_completion(body: dict[str, Any], served: ServedModel) -> AdmittedRequest:
+    return await admit_completion(parse_completion(body), served)
+
+
+def _model(served: ServedModel) -> dict[str, Any]:
+    return {
+        "id": served.name,
+        "object": "model",
+        "created": served.created,
+        "owned_by": "llmzoo",
+        "max_model_len": served.max_model_len,
+    }
+
+
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")

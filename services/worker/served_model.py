@@ -1,0 +1,42 @@
+"""A model that is served: its engine, and all that answering a request needs of it.
+
+Owns nothing itself; it is what the loading thread hands to the service.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.worker.detokenizer import Detokenizers
+from services.worker.engine.loop import EngineLoop
+from services.worker.engine.sequence import SamplingParams, Sequence
+from services.worker.prompts import PromptEncoder
+from shared.errors import EngineFault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """One model on one engine; `max_model_len` counts prompt and answer together."""
+
+    name: str
+    created: int
+    dtype: str
+    fingerprint: str
+    max_model_len: int
+    max_num_seqs: int
+    max_waiting: int
+    vocab_size: int
+    prompts: PromptEncoder
+    detokenizers: Detokenizers
+    loop: EngineLoop
+
+    async def warm_up(self) -> None:
+        """Let the engine give one token.
+
+        Raises:
+            EngineFault: it gave none.
+        """
+        params = SamplingParams(max_tokens=1, seed=0, temperature=0.0)
+        async for output in self.loop.submit(Sequence("warm-up", 0, (0,), params)):
+            if output.token_id is None:
+                raise EngineFault("The engine gave no token; its log says why.")

@@ -1,0 +1,120 @@
+"""A served model whose answers are written in the test: the real engine over a scripted runner."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from services.worker.detokenizer import Detokenizers
+from services.worker.engine.engine import Engine
+from services.worker.engine.loop import EngineLoop
+from services.worker.engine.scheduler import Limits, Scheduler
+from services.worker.engine.sequence import Sequence
+from services.worker.prompts import PromptEncoder
+from services.worker.served_model import ServedModel
+from tests.fakes.tiny_tokenizer import END, TinyTokenizer
+
+_STEP_SECONDS = 0.0002
+
+MODEL = "scripted"
+FINGERPRINT = "fp_scripted"
+
+Script = Callable[[str, int], str]
+"""From the rendered prompt and the choice to the answer."""
+
+
+class ScriptedRunner:
+    """Says what the script says, then ends the turn."""
+
+    def __init__(self, tokenizer: TinyTokenizer, script: Script) -> None:
+        self._backend = tokenizer.backend_tokenizer
+        self._script = script
+        self._end = self._backend.token_to_id(END)
+        self.rows: list[list[int]] = []
+        self.prompts: list[str] = []
+        self.fault: Exception | None = None
+        # Tokens that may be computed: a test that wants to stop the engine counts them out.
+        self._permits = threading.Semaphore(0)
+        self._free = threading.Event()
+        self._free.set()
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]:
+        return frozenset({self._end})
+
+    def hold(self) -> None:
+        """Stop before the next step; `allow` lets single steps through, `go` all of them."""
+        self._free.clear()
+
+    def allow(self, steps: int = 1) -> None:
+        self._permits.release(steps)
+
+    def go(self) -> None:
+        self._free.set()
+        self._permits.release()
+
+    def prefill(self, slot: int, sequence: Sequence) -> int:
+        self._pass()
+        assert slot == len(self.rows)
+        prompt = self._backend.decode(list(sequence.prompt_ids), skip_special_tokens=False)
+        self.prompts.append(prompt)
+        answer = self._script(prompt, sequence.choice)
+        self.rows.append([*self._backend.encode(answer, add_special_tokens=False).ids, self._end])
+        return self.rows[slot].pop(0)
+
+    def decode(self, rows: int) -> list[int]:
+        self._pass()
+        if self.fault is not None:
+            fault, self.fault = self.fault, None
+            raise fault
+        assert rows == len(self.rows)
+        return [row.pop(0) if row else self._end for row in self.rows]
+
+    def release(self, slot: int) -> None:
+        last = self.rows.pop()
+        if slot != len(self.rows):
+            self.rows[slot] = last
+
+    def reset(self) -> None:
+        self.rows.clear()
+
+    def _pass(self) -> None:
+        if not self._free.is_set():
+            assert self._permits.acquire(timeout=30)
+        # A model computes without Python's lock; without this the event loop would starve.
+        time.sleep(_STEP_SECONDS)
+
+
+def scripted_model(
+    script: Script | str = "Hello!",
+    *,
+    tokenizer: TinyTokenizer | None = None,
+    max_num_seqs: int = 8,
+    max_waiting: int = 8,
+    max_model_len: int = 4096,
+) -> tuple[ServedModel, ScriptedRunner]:
+    """Return a served model, its engine not started, and the runner behind it."""
+    tokenizer = tokenizer or TinyTokenizer()
+    answers = script if callable(script) else lambda _prompt, _choice: script
+    runner = ScriptedRunner(tokenizer, answers)
+    limits = Limits(
+        max_num_seqs=max_num_seqs,
+        max_waiting=max_waiting,
+        max_model_len=max_model_len,
+        kv_cache_tokens=max_num_seqs * max_model_len,
+    )
+    served = ServedModel(
+        name=MODEL,
+        created=1,
+        dtype="float32",
+        fingerprint=FINGERPRINT,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        max_waiting=max_waiting,
+        vocab_size=tokenizer.backend_tokenizer.get_vocab_size(),
+        prompts=PromptEncoder(tokenizer),
+        detokenizers=Detokenizers(tokenizer.backend_tokenizer),
+        loop=EngineLoop(Engine(runner, Scheduler(limits))),
+    )
+    return served, runner

@@ -1,0 +1,165 @@
+"""What a run survives: a killed evaluator, a stopped one, Redis away, two evaluators at once."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+import redis.asyncio as aredis
+
+from shared.registry import RegistryView, keys
+from shared.settings import FleetSettings
+from tests.fakes.evaluations import QUESTIONS, RUN, obliging, spec
+from tests.fakes.evaluator_process import eventually
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+async def view(unstarted_redis):
+    view = RegistryView(FleetSettings(redis_url=unstarted_redis.url))
+    yield view
+    await view.close()
+
+
+async def half_done(evaluator, models):
+    """Start a run whose calls stop coming back after three verdicts or so; return its path."""
+
+    def closing(call):
+        if sum(call.model == "judge" for call in models.answered) >= 3:
+            models.gate.clear()
+        return obliging(call)
+
+    models.reply = closing
+    path = await evaluator.create_run(spec(), RUN)
+
+    async def three_judged():
+        return (await evaluator.get(path))["progress"]["judged"] >= 3
+
+    await eventually(three_judged)
+    await models.until(lambda: models.open == 2)
+    models.reply = obliging
+    return path
+
+
+def answered_of(items):
+    """Return the answers that were committed."""
+    return {item["id"]: item["answer"] for item in items if item["answer"] is not None}
+
+
+async def finishes_without_repeating(evaluator, models, path):
+    """Wait for the run's end; each call that came back was made once."""
+    models.gate.set()
+    run = await evaluator.ended(path)
+    assert run["status"] == "completed"
+    assert run["progress"]["judged"] == 6
+    assert run["summary"]["mean_score"] == 3.5
+    assert run["usage"]["answers"]["calls"] == run["usage"]["judge"]["calls"] == 6
+    assert set(models.keys().values()) == {1}
+    assert len(models.keys()) == 12
+
+
+async def test_a_killed_evaluator_resumes_where_it_was(evaluator, models):
+    path = await half_done(evaluator, models)
+    before = answered_of(await evaluator.items(path))
+    progress = (await evaluator.get(path))["progress"]
+    assert await evaluator.end(signal.SIGKILL) == -signal.SIGKILL
+    await models.until(lambda: models.cut == 2)
+
+    await evaluator.start()
+    assert (await evaluator.get(path))["progress"] == progress
+    await finishes_without_repeating(evaluator, models, path)
+    after = answered_of(await evaluator.items(path))
+    assert before.items() <= after.items()
+
+
+async def test_a_told_stop_closes_calls_withdraws_and_keeps_the_run(evaluator, models, view):
+    path = await half_done(evaluator, models)
+    records = (await view.snapshot()).records
+    assert [(record.kind, record.address) for record in records] == [("evaluator", evaluator.url)]
+
+    assert await evaluator.end(signal.SIGTERM) == 0
+    await models.until(lambda: models.cut == 2)
+    assert (await view.snapshot()).records == ()
+
+    models.gate.clear()
+    await evaluator.start()
+    await finishes_without_repeating(evaluator, models, path)
+
+
+async def test_another_evaluator_takes_over_what_a_dead_one_left(evaluator, models, launch):
+    path = await half_done(evaluator, models)
+    other = launch()
+    await other.start()
+    assert (await other.get(path))["status"] == "running"
+    await evaluator.end(signal.SIGKILL)
+    await models.until(lambda: models.cut == 2)
+    await finishes_without_repeating(other, models, path)
+
+
+async def test_two_evaluators_share_runs_and_no_item(evaluator, models, launch):
+    other = launch()
+    await other.start()
+    specs = [spec([f"{question} ({run})" for question in QUESTIONS]) for run in range(6)]
+    paths = await asyncio.gather(
+        *(process.create_run(made, RUN) for made in specs for process in (evaluator, other))
+    )
+    runs = await asyncio.gather(*(evaluator.ended(path) for path in paths))
+    assert {run["status"] for run in runs} == {"completed"}
+    assert {run["summary"]["mean_score"] for run in runs} == {3.5}
+    # Each spec ran twice, so each of its calls was made twice.
+    assert set(models.keys().values()) == {2}
+    assert len(models.keys()) == 6 * 12
+
+
+async def test_without_redis_it_lives_waits_and_recovers(launch, unstarted_redis):
+    evaluator = launch()
+    await evaluator.start(until="live")
+    assert not await evaluator.healthy("ready")
+    refused = await evaluator.post("/v1/evals", spec())
+    assert refused.status_code == 503
+    assert refused.json()["error"]["code"] == "unavailable"
+    assert int(refused.headers["retry-after"]) >= 1
+
+    unstarted_redis.start()
+    await eventually(lambda: evaluator.healthy("ready"))
+    run = await evaluator.ended(await evaluator.create_run(spec(), RUN))
+    assert run["status"] == "completed"
+
+
+async def test_results_wait_for_a_redis_that_went_silent(evaluator, models, unstarted_redis):
+    path = await half_done(evaluator, models)
+    unstarted_redis.freeze()
+    models.gate.set()
+
+    async def not_ready():
+        return not await evaluator.healthy("ready")
+
+    await eventually(not_ready)
+    await models.until(lambda: models.open == 0)
+    unstarted_redis.thaw()
+    await finishes_without_repeating(evaluator, models, path)
+
+
+async def test_a_run_whose_eval_expired_ends_as_failed(evaluator, models, unstarted_redis):
+    path = await half_done(evaluator, models)
+    await evaluator.end(signal.SIGKILL)
+    async with aredis.Redis.from_url(unstarted_redis.url) as client:
+        await client.delete(keys.evaluation(path.split("/")[3]))
+    await evaluator.start()
+    run = await evaluator.ended(path)
+    assert run["status"] == "failed"
+    assert "expired" in run["error"]
+    assert run["progress"]["judged"] >= 3
+
+
+async def test_a_redis_that_lost_everything_ends_the_work(evaluator, models, unstarted_redis):
+    path = await half_done(evaluator, models)
+    unstarted_redis.kill()
+    unstarted_redis.start()
+    await models.until(lambda: models.cut == 2)
+    assert (await evaluator.client.get(path)).status_code == 404
+    models.gate.set()
+    run = await evaluator.ended(await evaluator.create_run(spec(), RUN))
+    assert run["status"] == "completed"

@@ -1,0 +1,201 @@
+"""The other commands of `llmzoo` as processes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+
+from tests.fakes.controller_app import FakeController, ServedApp
+
+LLMZOO = [sys.executable, "-m", "services.cli"]
+PROJECT = Path(__file__).parents[2]
+HELP_SECONDS = 0.3
+HEAVY = ("torch", "gradio", "fastapi", "httpx", "pydantic", "rich", "prompt_toolkit", "asyncio")
+
+STATS = {
+    "services": [
+        {
+            "id": "worker-host-8010",
+            "kind": "worker",
+            "state": "ready",
+            "progress": None,
+            "detail": "",
+            "address": "http://127.0.0.1:8010",
+            "models": [{"id": "demo"}],
+            "load": {"running": 1, "waiting": 0},
+            "inflight": 1,
+            "stale": False,
+        }
+    ],
+    "refused": [{"id": "worker-far", "reason": "its address is a public host name"}],
+    "registry": {"reachable": False, "staleness_seconds": 9.0},
+}
+
+
+def environment(**variables):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("LLMZOO_")}
+    return {**inherited, "PYTHONPATH": str(PROJECT), **variables}
+
+
+def llmzoo(*arguments, **variables):
+    return subprocess.run(
+        [*LLMZOO, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=environment(**variables),
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def controller():
+    return FakeController(
+        models=[
+            {"id": "demo", "state": "ready", "max_model_len": 2048},
+            {"id": "soon", "state": "downloading", "progress": 0.43, "max_model_len": 0},
+        ]
+    )
+
+
+@pytest.fixture
+def url(controller):
+    async def stats(_):
+        return JSONResponse(STATS)
+
+    app = Starlette(routes=[Route("/v1/stats", stats), Mount("/", controller.app)])
+    with ServedApp(app) as served:
+        yield served.url
+
+
+@pytest.fixture
+def other_url(controller):
+    """A server with OpenAI's API and nothing of ours."""
+    with ServedApp(controller.app) as served:
+        yield served.url
+
+
+def test_models_are_a_table(url):
+    done = llmzoo("models", "--base-url", url)
+    assert done.stdout.decode().splitlines() == [
+        "MODEL  STATE             CONTEXT  WORKERS",
+        "demo   ready             2048     1",
+        "soon   downloading 43 %  -        0",
+    ]
+    rows = orjson.loads(llmzoo("models", "--json", "--base-url", url).stdout)
+    assert rows[0] == {
+        "id": "demo",
+        "state": "ready",
+        "progress": None,
+        "context": 2048,
+        "workers": 1,
+    }
+
+
+def test_models_of_another_server_are_listed_too(other_url, controller):
+    controller.models = [{"id": "gpt"}]
+    lines = llmzoo("models", LLMZOO_BASE_URL=other_url).stdout.decode().splitlines()
+    assert lines[1].split() == ["gpt", "-", "-", "-"]
+
+
+def test_workers_are_a_table_with_the_refused_ones(url):
+    done = llmzoo("workers", "--base-url", url)
+    assert done.returncode == 0
+    head, worker, refused = done.stdout.decode().splitlines()
+    assert head.split()[:3] == ["SERVICE", "STATE", "ADDRESS"]
+    assert worker.split() == [
+        "worker-host-8010",
+        "ready",
+        "http://127.0.0.1:8010",
+        "demo",
+        "1",
+        "0",
+    ]
+    assert refused.split(maxsplit=6)[:2] == ["worker-far", "refused"]
+    assert refused.endswith("its address is a public host name")
+    assert b"cannot reach Redis" in done.stderr
+    assert orjson.loads(llmzoo("workers", "--json", "--base-url", url).stdout) == STATS
+
+
+def test_workers_of_another_server_are_not_known(other_url):
+    done = llmzoo("workers", "--base-url", other_url)
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("command", ["models", "workers"])
+def test_no_server_is_exit_code_3(command):
+    done = llmzoo(command, "--base-url", "http://127.0.0.1:9")
+    assert done.returncode == 3
+    assert b"llmzoo up" in done.stderr
+
+
+def test_an_unknown_model_cannot_be_added():
+    done = llmzoo("models", "add", "no such model")
+    assert done.returncode == 1
+    assert b"no such model" in done.stderr
+
+
+@pytest.mark.torch
+def test_doctor_looks_at_this_machine(tmp_path, url):
+    variables = {"LLMZOO_STATE_DIR": str(tmp_path), "LLMZOO_CACHE_DIR": str(tmp_path)}
+    done = llmzoo("doctor", "--json", LLMZOO_BASE_URL=url, **variables)
+    told = orjson.loads(done.stdout)
+    found = {check["name"]: check for check in told["checks"]}
+    assert found["Python"]["status"] == "ok"
+    assert found["torch"]["status"] == "ok"
+    assert "demo" in found["controller"]["found"]
+    assert found["model"]["status"] == "warn"
+    assert told["ok"] == all(check["status"] != "fail" for check in told["checks"])
+    assert done.returncode == (0 if told["ok"] else 1)
+    assert all(check["fix"] for check in told["checks"] if check["status"] != "ok")
+
+
+@pytest.mark.torch
+def test_doctor_fails_for_a_wrong_variable(tmp_path):
+    (tmp_path / "file").touch()
+    done = llmzoo("doctor", LLMZOO_CACHE_DIR=str(tmp_path / "file"), LLMZOO_WEBUI_PORT="99999")
+    assert done.returncode == 1
+    text = done.stdout.decode()
+    assert "LLMZOO_WEBUI_PORT" in text
+    assert "set LLMZOO_CACHE_DIR" in text
+
+
+def test_help_answers_at_once():
+    def seconds():
+        # Processor time: on a busy machine other programs' would count in the wall clock's.
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([*LLMZOO, "--help"], check=True, capture_output=True, env=environment())
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+    assert min(seconds() for _ in range(5)) < HELP_SECONDS
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, contextlib\n"
+        "from services.cli.main import main\n"
+        "sys.argv = ['llmzoo', '--help']\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=environment(), check=True
+    )
+    loaded = done.stderr.decode().split()
+    assert "typer" in loaded
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_the_shell_completes_commands():
+    done = llmzoo(_LLMZOO_COMPLETE="complete_bash", COMP_WORDS="llmzoo d", COMP_CWORD="1")
+    assert done.stdout.split() == [b"down", b"doctor"]

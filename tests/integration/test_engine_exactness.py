@@ -1,0 +1,298 @@
+"""The engine on real (tiny, random) models: the same tokens as transformers' own generate."""
+
+import random
+
+import pytest
+import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from services.worker.engine.engine import Engine
+from services.worker.engine.model_runner import ModelRunner
+from services.worker.engine.scheduler import Limits, Scheduler
+from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
+from shared.errors import ConfigurationError, ModelNotSupported
+
+pytestmark = pytest.mark.torch
+
+VOCABULARY = 131
+CONTEXT = 600
+EOS = 5
+TINY = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": CONTEXT,
+    # Far from the usual 0.02, so that answers wander instead of repeating one token.
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+    "eos_token_id": EOS,
+    "pad_token_id": None,
+}
+MODELS = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**TINY)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**TINY)),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**TINY, sliding_window=None)),
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=VOCABULARY,
+            n_positions=CONTEXT,
+            n_embd=48,
+            n_layer=3,
+            n_head=6,
+            initializer_range=0.3,
+            bos_token_id=None,
+            eos_token_id=EOS,
+        )
+    ),
+}
+
+
+def make_model(name="llama"):
+    torch.manual_seed(0)
+    return MODELS[name]().eval()
+
+
+def make_engine(model, *, max_num_seqs=6, max_model_len=CONTEXT, kv_cache_tokens=0):
+    runner = ModelRunner(
+        model,
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_model_len,
+        eos_token_ids=frozenset({EOS}),
+        kv_cache_tokens=kv_cache_tokens,
+    )
+    limits = Limits(
+        max_num_seqs=max_num_seqs,
+        max_waiting=100,
+        max_model_len=runner.max_model_len,
+        kv_cache_tokens=runner.kv_cache_tokens,
+        max_prefill_tokens=400,
+    )
+    return Engine(runner, Scheduler(limits))
+
+
+def make_prompts(count, seed=0):
+    chance = random.Random(seed)
+    lengths = [chance.choice([1, 2, 7, 30, 120, 300]) for _ in range(count)]
+    return [tuple(chance.randrange(6, VOCABULARY) for _ in range(n)) for n in lengths]
+
+
+def generate(model, prompt, count):
+    """Return what transformers generates alone, greedily."""
+    ids = torch.tensor([prompt])
+    with torch.inference_mode():
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=count,
+            do_sample=False,
+            pad_token_id=0,
+        )
+    return out[0, len(prompt) :].tolist()
+
+
+def run(engine, arrivals, aborts=()):
+    """Step to the end; `arrivals` and `aborts` say at which step what happens."""
+    tokens, ends = {}, {}
+    step = 0
+    while engine.has_work or any(at >= step for at, _ in arrivals):
+        for at, sequence in arrivals:
+            if at == step:
+                engine.add(sequence)
+        for at, request_id in aborts:
+            if at == step:
+                engine.abort(request_id)
+        for output in engine.step():
+            if output.token_id is not None:
+                tokens.setdefault(output.request_id, []).append(output.token_id)
+            if output.finish_reason is not None:
+                ends[output.request_id] = output.finish_reason
+        step += 1
+    return tokens, ends
+
+
+def greedy(name, prompt, max_tokens):
+    params = SamplingParams(max_tokens=max_tokens, seed=0, temperature=0)
+    return Sequence(name, 0, prompt, params)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_batched_greedy_decoding_is_generate_token_for_token(name):
+    model = make_model(name)
+    prompts = make_prompts(16)
+    lengths = [(5, 40, 24, 33)[i % 4] for i in range(16)]
+    # References first: the runner replaces the model's attention.
+    expected = [generate(model, p, n) for p, n in zip(prompts, lengths, strict=True)]
+
+    arrivals = [
+        (i // 3 * 4, greedy(str(i), p, n))
+        for i, (p, n) in enumerate(zip(prompts, lengths, strict=True))
+    ]
+    tokens, ends = run(make_engine(model), arrivals, aborts=[(6, "1"), (11, "7"), (21, "15")])
+
+    aborted = {name for name, end in ends.items() if end is FinishReason.ABORT}
+    assert aborted == {"1", "7", "15"}
+    for i, reference in enumerate(expected):
+        got = tokens.get(str(i), [])
+        assert got == reference[: len(got)]
+        if str(i) not in aborted:
+            assert got == reference
+            assert ends[str(i)] is (FinishReason.STOP if got[-1] == EOS else FinishReason.LENGTH)
+    # The comparison means something only if the answers are not one repeated token.
+    assert all(len(set(r)) > 3 for r in expected if len(r) > 20)
+
+
+def test_a_tight_kv_budget_changes_no_token():
+    model = make_model()
+    prompts = make_prompts(8, seed=1)
+    expected = [generate(model, p, 20) for p in prompts]
+
+    engine = make_engine(model, kv_cache_tokens=700)
+    tokens, _ = run(engine, [(0, greedy(str(i), p, 20)) for i, p in enumerate(prompts)])
+
+    assert [tokens[str(i)] for i in range(8)] == expected
+
+
+def test_the_context_ends_an_answer():
+    engine = make_engine(make_model(), max_model_len=40)
+    params = SamplingParams(max_tokens=1000, seed=0, temperature=0, ignore_eos=True)
+
+    tokens, ends = run(engine, [(0, Sequence("a", 0, (9,) * 30, params))])
+
+    assert len(tokens["a"]) == 10
+    assert ends["a"] is FinishReason.LENGTH
+
+
+def sampled(name, prompt, *, seed=42, choice=0, output_ids=()):
+    params = SamplingParams(max_tokens=25, seed=seed, temperature=0.8, top_p=0.9, ignore_eos=True)
+    return Sequence(name, choice, prompt, params, output_ids=list(output_ids))
+
+
+def test_sampling_does_not_depend_on_the_batch():
+    model = make_model()
+    prompts = make_prompts(10, seed=2)
+    alone = []
+    for i, prompt in enumerate(prompts):
+        tokens, _ = run(make_engine(model), [(0, sampled(str(i), prompt, seed=i))])
+        alone.append(tokens[str(i)])
+
+    arrivals = [(i // 2, sampled(str(i), p, seed=i)) for i, p in enumerate(prompts)]
+    arrivals += [(1, greedy("greedy", prompts[0], 30))]
+    together, _ = run(make_engine(model), arrivals, aborts=[(9, "3")])
+
+    for i, expected in enumerate(alone):
+        got = together[str(i)]
+        assert got == expected[: len(got)]
+        assert i == 3 or len(got) == 25
+
+
+def test_a_seed_gives_the_same_tokens_and_another_seed_others():
+    engine = make_engine(make_model())
+    prompt = make_prompts(1)[0]
+    arrivals = [
+        (0, sampled("a", prompt)),
+        (3, sampled("same", prompt)),
+        (5, sampled("seed", prompt, seed=43)),
+        (7, sampled("choice", prompt, choice=1)),
+    ]
+
+    tokens, _ = run(engine, arrivals)
+
+    assert tokens["same"] == tokens["a"]
+    assert tokens["seed"] != tokens["a"] != tokens["choice"]
+
+
+def test_a_sequence_with_output_continues_where_it_was():
+    prompt = make_prompts(1, seed=3)[0]
+    model = make_model()
+    whole, _ = run(make_engine(model), [(0, sampled("a", prompt))])
+
+    rest, _ = run(make_engine(model), [(0, sampled("b", prompt, output_ids=whole["a"][:10]))])
+
+    assert rest["b"] == whole["a"][10:]
+
+
+def test_a_poisoned_token_fails_its_own_sequence_only():
+    model = make_model()
+    prompts = make_prompts(6, seed=4)
+    expected = [generate(model, p, 20) for p in prompts]
+    poison = 5
+    # Longer than what takes its slot next, so that nothing else overwrites the row.
+    bad = (7, poison, *[8] * 200)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[poison] = float("nan")
+
+    arrivals = [(i, greedy(str(i), p, 20)) for i, p in enumerate(prompts)]
+    arrivals += [(at, greedy(f"bad{at}", bad, 20)) for at in range(0, 12, 2)]
+    tokens, ends = run(make_engine(model), arrivals)
+
+    assert [tokens[str(i)] for i in range(6)] == expected
+    assert {ends[f"bad{at}"] for at in range(0, 12, 2)} == {FinishReason.ERROR}
+
+
+def test_a_token_id_beyond_the_vocabulary_fails_its_own_sequence_only():
+    model = make_model()
+    prompt = make_prompts(1, seed=5)[0]
+    expected = generate(model, prompt, 20)
+
+    tokens, ends = run(
+        make_engine(model),
+        [(0, greedy("good", prompt, 20)), (4, greedy("bad", (VOCABULARY,), 20))],
+    )
+
+    assert tokens["good"] == expected
+    assert ends["bad"] is FinishReason.ERROR
+
+
+def test_a_budget_below_the_context_shortens_the_context():
+    model = make_model()
+
+    runner = ModelRunner(
+        model,
+        max_num_seqs=4,
+        max_model_len=CONTEXT,
+        eos_token_ids=frozenset(),
+        kv_cache_tokens=100,
+    )
+
+    assert (runner.max_model_len, runner.kv_cache_tokens) == (100, 100)
+
+
+def test_the_budget_found_is_at_most_what_all_slots_can_use():
+    runner = ModelRunner(
+        make_model(), max_num_seqs=4, max_model_len=CONTEXT, eos_token_ids=frozenset()
+    )
+
+    assert runner.kv_cache_tokens == 4 * CONTEXT
+
+
+def test_a_budget_of_one_token_is_refused():
+    with pytest.raises(ConfigurationError):
+        make_engine(make_model(), kv_cache_tokens=1)
+
+
+class Layerless(LlamaForCausalLM):
+    """A model that ignores the cache it is given."""
+
+    def forward(self, input_ids, **kwargs):
+        kwargs |= {"use_cache": False, "past_key_values": None}
+        return super().forward(input_ids, **kwargs)
+
+
+def test_a_model_that_does_not_use_the_cache_is_refused():
+    torch.manual_seed(0)
+
+    with pytest.raises(ModelNotSupported):
+        make_engine(Layerless(LlamaConfig(**TINY)).eval())

@@ -1,0 +1,211 @@
+"""The worker as a process: its states in Redis, how it stops, with which exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.protocol.workers import ServiceRecord, State
+from shared.registry import RegistryView
+from shared.settings import FleetSettings
+from tests.fakes.model_files import save_folder, tiny_llama
+from tests.fakes.running_worker import FRAMED, TOKEN, eventually
+
+pytestmark = [pytest.mark.torch, pytest.mark.redis]
+
+
+class WorkerProcess:
+    """`python -m services.worker`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self.process = process
+        self.port = port
+        self.client = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False
+        )
+
+    async def state(self) -> str:
+        try:
+            return (await self.client.get("/health/ready")).json()["state"]
+        except httpx.TransportError:
+            return ""
+
+    async def reaches(self, *states: str) -> None:
+        async def reached() -> bool:
+            assert self.process.returncode is None
+            return await self.state() in states
+
+        await eventually(reached, seconds=60)
+
+    async def ended(self) -> tuple[int, str]:
+        """Return the exit code and what was written to stderr."""
+        _, stderr = await asyncio.wait_for(self.process.communicate(), timeout=60)
+        assert self.process.returncode is not None
+        return self.process.returncode, stderr.decode()
+
+
+Start = Callable[..., Awaitable[WorkerProcess]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return save_folder(tiny_llama(), tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+async def start(redis_server) -> AsyncIterator[Start]:
+    """A function that starts a worker; its arguments are settings."""
+    started: list[WorkerProcess] = []
+
+    async def make(**settings: Any) -> WorkerProcess:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        chosen = {
+            "redis_url": redis_server.url,
+            "internal_token": TOKEN,
+            "worker_port": port,
+            "heartbeat_interval": 0.1,
+            "threads": 1,
+            "dtype": "float32",
+            "log_format": "json",
+            **settings,
+        }
+        environment = {f"LLMZOO_{name.upper()}": str(value) for name, value in chosen.items()}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "services.worker",
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        started.append(WorkerProcess(process, port))
+        return started[-1]
+
+    yield make
+    for worker in started:
+        if worker.process.returncode is None:
+            worker.process.kill()
+            await worker.process.communicate()
+        await worker.client.aclose()
+
+
+@pytest.fixture
+async def records(redis_server) -> AsyncIterator[Callable[[], Awaitable[list[ServiceRecord]]]]:
+    """A function that returns what stands in the registry."""
+    view = RegistryView(FleetSettings(redis_url=redis_server.url, internal_token=TOKEN))
+
+    async def read() -> list[ServiceRecord]:
+        return list((await view.snapshot()).records)
+
+    yield read
+    await view.close()
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    return {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], **changes}
+
+
+async def test_from_the_first_second_to_a_drained_end(start, records, folder):
+    worker = await start(model=folder)
+
+    async def announced() -> bool:
+        return len(await records()) == 1
+
+    await eventually(announced, seconds=30)
+    (early,) = await records()
+    assert (early.kind, early.models[0].id) == ("worker", "tiny")
+    assert early.state in {State.STARTING, State.LOADING}
+    assert early.id == f"worker-{socket.gethostname()}-{worker.port}"
+    assert early.address == f"http://127.0.0.1:{worker.port}"
+    await worker.reaches("ready")
+
+    async def ready() -> bool:
+        return (await records())[0].state is State.READY
+
+    await eventually(ready)
+    (record,) = await records()
+    assert record.models[0].max_model_len == 256
+    assert record.models[0].fingerprint.startswith("fp_")
+    assert record.load is not None
+    assert (record.load.max_num_seqs, record.load.running) == (16, 0)
+    # A long answer that runs when the signal comes is finished first.
+    async with worker.client.stream(
+        "POST", "/v1/chat/completions", json=body(max_tokens=200, stream=True)
+    ) as answer:
+        lines = answer.aiter_lines()
+        await anext(lines)
+        worker.process.send_signal(signal.SIGTERM)
+        rest = [line async for line in lines]
+    assert rest[-2:] == ["data: [DONE]", ""]
+    code, stderr = await worker.ended()
+    assert code == 0, stderr
+    assert await records() == []
+    assert "Traceback" not in stderr
+    # Prompts and answers are not logged.
+    assert "<|im_start|>" not in stderr
+
+
+@pytest.mark.parametrize("model", ["./no-such-folder", "not a reference"])
+async def test_a_model_that_is_not_there_exits_with_2_and_leaves_no_record(start, records, model):
+    worker = await start(model=model)
+    code, stderr = await worker.ended()
+    assert code == 2
+    assert stderr.splitlines()[-1].startswith("worker: ")
+    assert "Traceback" not in stderr
+    assert await records() == []
+
+
+async def test_a_folder_that_is_no_model_exits_with_2(start, records, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    worker = await start(model=tmp_path)
+    code, stderr = await worker.ended()
+    assert code == 2
+    assert stderr.splitlines()[-1].startswith("worker: ")
+    assert await records() == []
+
+
+async def test_a_wrong_setting_exits_with_2(start):
+    worker = await start(max_num_seqs=0)
+    code, stderr = await worker.ended()
+    assert (code, stderr.splitlines()[-1][:29]) == (2, "worker: LLMZOO_MAX_NUM_SEQS: ")
+
+
+async def test_a_signal_while_the_model_loads(start, records, folder):
+    worker = await start(model=folder)
+    await worker.reaches("starting", "loading", "warming", "ready")
+    worker.process.send_signal(signal.SIGTERM)
+    code, stderr = await worker.ended()
+    assert code == 0, stderr
+    assert await records() == []
+
+
+async def test_what_outlasts_the_drain_gets_an_error_frame(start, folder):
+    worker = await start(model=folder, drain_timeout=0.02, max_num_seqs=1)
+    await worker.reaches("ready")
+    request = body(max_tokens=200, n=1, stream=True)
+    calls = [
+        asyncio.create_task(
+            worker.client.post("/v1/chat/completions", json=request, headers=FRAMED)
+        )
+        for _ in range(40)
+    ]
+
+    async def running() -> bool:
+        text = (await worker.client.get("/metrics")).text
+        return 'llmzoo_inflight_requests{model="tiny"} 40.0' in text
+
+    await eventually(running)
+    worker.process.send_signal(signal.SIGTERM)
+    answers = await asyncio.gather(*calls)
+    assert any(b'"status":503' in answer.content for answer in answers)
+    assert (await worker.ended())[0] == 0

@@ -1,0 +1,191 @@
+import pytest
+
+from services.worker.engine.engine import Engine, StepOutput
+from services.worker.engine.scheduler import Limits, Scheduler
+from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
+from tests.fakes.runner import EOS, FakeRunner, expected_output
+
+
+@pytest.fixture
+def runner():
+    return FakeRunner()
+
+
+@pytest.fixture
+def engine(runner):
+    limits = Limits(max_num_seqs=4, max_waiting=20, max_model_len=50, kv_cache_tokens=200)
+    return Engine(runner, Scheduler(limits))
+
+
+def sequence(name, prompt=(1, 2, 3), **params):
+    return Sequence(name, 0, prompt, SamplingParams(**({"max_tokens": 5, "seed": 0} | params)))
+
+
+def run(engine, outputs=None):
+    """Step until nothing is left; return each request's outputs."""
+    outputs = outputs or {}
+    while engine.has_work:
+        for output in engine.step():
+            outputs.setdefault(output.request_id, []).append(output)
+    return outputs
+
+
+def tokens(outputs):
+    return [o.token_id for o in outputs if o.token_id is not None]
+
+
+def test_a_sequence_ends_by_length_at_max_tokens(engine, runner):
+    engine.add(sequence("a"))
+
+    outputs = run(engine)["a"]
+
+    assert tokens(outputs) == expected_output((1, 2, 3), 5)
+    assert [o.finish_reason for o in outputs] == [None] * 4 + [FinishReason.LENGTH]
+    assert runner.rows == []
+
+
+def test_sequences_join_while_others_decode(engine):
+    engine.add(sequence("a"))
+    engine.step()
+    engine.add(sequence("b", prompt=(9,)))
+
+    outputs = engine.step()
+
+    assert [(o.request_id, o.token_id) for o in outputs] == [
+        ("a", expected_output((1, 2, 3), 2)[1]),
+        ("b", expected_output((9,), 1)[0]),
+    ]
+
+
+def test_rows_keep_their_tokens_when_others_leave(engine):
+    prompts = {str(n): (n + 1,) for n in range(9)}
+    for n, (name, prompt) in enumerate(prompts.items()):
+        engine.add(sequence(name, prompt=prompt, max_tokens=1 + (n * 5) % 7))
+
+    outputs = run(engine)
+
+    for n, (name, prompt) in enumerate(prompts.items()):
+        assert tokens(outputs[name]) == expected_output(prompt, 1 + (n * 5) % 7)
+
+
+def test_eos_stops_and_is_given(engine, runner):
+    runner.forced[(1, 2, 3)] = EOS
+    engine.add(sequence("a"))
+
+    assert run(engine)["a"] == [StepOutput("a", 0, EOS, FinishReason.STOP)]
+
+
+def test_eos_is_a_token_like_others_when_ignored(engine, runner):
+    runner.forced[(1, 2, 3)] = EOS
+    engine.add(sequence("a", ignore_eos=True))
+
+    outputs = run(engine)["a"]
+
+    assert tokens(outputs)[0] == EOS
+    assert outputs[-1].finish_reason is FinishReason.LENGTH
+    assert len(outputs) == 5
+
+
+def test_a_stop_token_stops_even_when_eos_is_ignored(engine):
+    second = expected_output((1, 2, 3), 2)[1]
+    engine.add(sequence("a", ignore_eos=True, stop_token_ids=frozenset({second})))
+
+    outputs = run(engine)["a"]
+
+    assert len(outputs) == 2
+    assert outputs[-1] == StepOutput("a", 0, second, FinishReason.STOP)
+
+
+def test_the_context_ends_a_sequence(engine):
+    engine.add(sequence("a", prompt=(1,) * 45, max_tokens=1000))
+
+    outputs = run(engine)["a"]
+
+    assert len(outputs) == 5
+    assert outputs[-1].finish_reason is FinishReason.LENGTH
+
+
+def test_an_abort_frees_the_slot_in_the_next_step(engine, runner):
+    for name in "abcde":
+        engine.add(sequence(name, max_tokens=40))
+    engine.step()
+    engine.abort("b")
+
+    outputs = engine.step()
+
+    assert StepOutput("b", 0, None, FinishReason.ABORT) in outputs
+    # The slot is taken again in the very same step.
+    assert [s.request_id for s in engine.scheduler.running] == ["a", "d", "c", "e"]
+    assert len(runner.rows) == 4
+
+
+def test_an_abort_ends_every_choice_and_a_waiting_one(engine):
+    for choice in range(6):
+        params = SamplingParams(max_tokens=40, seed=0)
+        engine.add(Sequence("r", choice, (choice + 1,), params))
+    engine.step()
+    engine.abort("r")
+
+    outputs = engine.step()
+
+    assert sorted(o.choice for o in outputs) == list(range(6))
+    assert {o.finish_reason for o in outputs} == {FinishReason.ABORT}
+    assert not engine.has_work
+
+
+def test_aborting_an_unknown_request_is_no_fault(engine):
+    engine.abort("nobody")
+
+    assert engine.step() == []
+    assert not engine.has_work
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("x"), IndexError("x"), ArithmeticError("x")])
+def test_a_fault_in_one_prefill_ends_that_sequence_alone(engine, runner, fault):
+    runner.prefill_faults[(7,)] = fault
+    for name, prompt in {"a": (5,), "bad": (7,), "c": (6,)}.items():
+        engine.add(sequence(name, prompt=prompt))
+
+    outputs = run(engine)
+
+    assert outputs["bad"] == [StepOutput("bad", 0, None, FinishReason.ERROR)]
+    assert tokens(outputs["a"]) == expected_output((5,), 5)
+    assert tokens(outputs["c"]) == expected_output((6,), 5)
+
+
+def test_a_row_without_a_token_ends_with_an_error(engine, runner):
+    runner.forced[(1, 2, 3, expected_output((1, 2, 3), 1)[0])] = -1
+    engine.add(sequence("a"))
+    engine.add(sequence("b", prompt=(4,)))
+
+    outputs = run(engine)
+
+    assert outputs["a"][-1] == StepOutput("a", 0, None, FinishReason.ERROR)
+    assert tokens(outputs["b"]) == expected_output((4,), 5)
+
+
+def test_a_fault_in_decode_ends_what_runs_and_keeps_the_queue(engine, runner):
+    for name in "abcdef":
+        engine.add(sequence(name))
+    engine.step()
+    runner.decode_faults.append(KeyError("no such kernel"))
+
+    with pytest.raises(KeyError):
+        engine.step()
+    failed = engine.fail_running()
+
+    assert failed == [StepOutput(name, 0, None, FinishReason.ERROR) for name in "abcd"]
+    assert runner.rows == []
+    assert set(run(engine)) == {"e", "f"}
+
+
+def test_a_fault_while_finishing_loses_no_output(engine, runner):
+    engine.add(sequence("short", max_tokens=1))
+    engine.add(sequence("long"))
+    runner.release_faults.append(RuntimeError("gone"))
+
+    with pytest.raises(RuntimeError):
+        engine.step()
+
+    ends = {o.request_id: o.finish_reason for o in engine.fail_running()}
+    assert ends == {"short": FinishReason.LENGTH, "long": FinishReason.ERROR}

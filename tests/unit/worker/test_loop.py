@@ -1,0 +1,260 @@
+import asyncio
+import threading
+import time
+
+import pytest
+
+from services.worker.engine.engine import Engine
+from services.worker.engine.loop import EngineLoop
+from services.worker.engine.scheduler import Limits, Scheduler
+from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
+from shared.errors import ContextTooLong, InvalidRequest, Overloaded, Unavailable
+from tests.fakes.runner import FakeRunner, expected_output
+
+LIMITS = Limits(max_num_seqs=2, max_waiting=1, max_model_len=1000, kv_cache_tokens=2000)
+
+
+@pytest.fixture
+def runner():
+    return FakeRunner()
+
+
+@pytest.fixture
+async def loop(runner):
+    loop = EngineLoop(Engine(runner, Scheduler(LIMITS)))
+    loop.start(asyncio.get_running_loop())
+    yield loop
+    runner.may_step.set()
+    await loop.stop()
+
+
+def sequence(name="r", choice=0, prompt=(1, 2, 3), **params):
+    return Sequence(name, choice, prompt, SamplingParams(**({"max_tokens": 5, "seed": 0} | params)))
+
+
+async def read(stream):
+    return [output async for output in stream]
+
+
+def tokens(outputs):
+    return [o.token_id for o in outputs if o.token_id is not None]
+
+
+async def in_a_step(runner):
+    """Return once the engine's thread stands in the middle of a step."""
+    assert await asyncio.to_thread(runner.stepping.wait, 30)
+
+
+async def test_streams_a_sequence_and_counts(loop):
+    outputs = await read(loop.submit(sequence()))
+
+    assert tokens(outputs) == expected_output((1, 2, 3), 5)
+    assert outputs[-1].finish_reason is FinishReason.LENGTH
+    stats = loop.stats()
+    assert (stats.steps, stats.tokens_generated, stats.faults) == (5, 5, 0)
+    assert (stats.running, stats.waiting, stats.max_num_seqs) == (0, 0, 2)
+    assert (stats.kv_tokens_used, stats.kv_tokens_total) == (0, 2000)
+    assert stats.tokens_per_second > 0
+
+
+async def test_choices_of_a_request_stream_apart(loop):
+    streams = [loop.submit(sequence(choice=choice, prompt=(choice + 1,))) for choice in range(3)]
+
+    for choice, outputs in enumerate(await asyncio.gather(*map(read, streams))):
+        assert tokens(outputs) == expected_output((choice + 1,), 5)
+        assert {o.choice for o in outputs} == {choice}
+
+
+class CountingLoop:
+    """An event loop as far as the engine's thread sees it."""
+
+    def __init__(self):
+        self.wakeups = 0
+        self._loop = asyncio.get_running_loop()
+
+    def is_closed(self):
+        return self._loop.is_closed()
+
+    def call_soon_threadsafe(self, callback, *args):
+        self.wakeups += 1
+        self._loop.call_soon_threadsafe(callback, *args)
+
+
+async def test_one_wakeup_of_asyncio_carries_a_whole_step(runner):
+    counting = CountingLoop()
+    loop = EngineLoop(Engine(runner, Scheduler(LIMITS)))
+    loop.start(counting)
+    runner.may_step.clear()
+    streams = [loop.submit(sequence(name)) for name in "abc"]
+    runner.may_step.set()
+
+    await asyncio.gather(*map(read, streams))
+
+    # Three sequences of five tokens, two at a time: ten or eleven steps.
+    assert counting.wakeups == loop.stats().steps <= 11
+    await loop.stop()
+
+
+async def test_a_full_queue_refuses_with_a_time_to_retry(loop, runner):
+    runner.may_step.clear()
+    for name in "abc":
+        loop.submit(sequence(name))
+
+    with pytest.raises(Overloaded) as refusal:
+        loop.submit(sequence("d"))
+
+    assert 1 <= refusal.value.retry_after <= 60
+    assert loop.stats().running + loop.stats().waiting == 3
+
+
+async def test_a_place_is_free_again_when_a_sequence_ended(loop):
+    for _ in range(3):
+        streams = [loop.submit(sequence(name)) for name in "abc"]
+        await asyncio.gather(*map(read, streams))
+
+    assert loop.stats().tokens_generated == 45
+
+
+async def test_refuses_at_once_what_never_fits(loop):
+    with pytest.raises(ContextTooLong):
+        loop.submit(sequence(prompt=(1,) * 1000))
+
+    assert tokens(await read(loop.submit(sequence()))) == expected_output((1, 2, 3), 5)
+
+
+async def test_a_sequence_that_runs_is_not_taken_twice(loop, runner):
+    runner.may_step.clear()
+    loop.submit(sequence("a"))
+
+    with pytest.raises(InvalidRequest):
+        loop.submit(sequence("a"))
+
+
+async def test_an_abort_frees_the_slot_within_one_step(loop, runner):
+    streams = {name: loop.submit(sequence(name, max_tokens=900)) for name in "ab"}
+    await anext(streams["a"])
+    runner.may_step.clear()
+    runner.stepping.clear()
+    await in_a_step(runner)
+    before = loop.stats().steps
+    loop.abort("a")
+    runner.may_step.set()
+
+    outputs = await read(streams["a"])
+
+    assert outputs[-1].finish_reason is FinishReason.ABORT
+    # What was stepping when the abort came ends first; the next step no longer has the row.
+    assert len(outputs) <= before + 2
+    assert loop.stats().running <= 1
+    loop.abort("b")
+    assert (await read(streams["b"]))[-1].finish_reason is FinishReason.ABORT
+
+
+async def test_an_abort_right_after_the_submit_is_not_lost(loop):
+    stream = loop.submit(sequence(max_tokens=900))
+    loop.abort("r")
+
+    assert (await read(stream))[-1].finish_reason is FinishReason.ABORT
+
+
+async def test_a_failed_step_fails_what_runs_and_the_next_request_works(loop, runner):
+    runner.decode_faults.append(KeyError("no such kernel"))
+    streams = [loop.submit(sequence(name)) for name in "ab"]
+
+    for outputs in await asyncio.gather(*map(read, streams)):
+        assert outputs[-1].finish_reason is FinishReason.ERROR
+
+    assert tokens(await read(loop.submit(sequence()))) == expected_output((1, 2, 3), 5)
+    assert loop.stats().faults == 1
+    assert loop.alive
+
+
+async def test_what_waits_survives_a_failed_step(loop, runner):
+    runner.may_step.clear()
+    streams = [loop.submit(sequence(name)) for name in "abc"]
+    runner.decode_faults.append(RuntimeError("step"))
+    runner.may_step.set()
+
+    *_, last = await asyncio.gather(*map(read, streams))
+
+    assert tokens(last) == expected_output((1, 2, 3), 5)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_runner_beyond_repair_ends_every_stream_and_takes_no_more(loop, runner):
+    runner.decode_faults.append(RuntimeError("step"))
+    runner.reset_faults.append(RuntimeError("device lost"))
+    streams = [loop.submit(sequence(name)) for name in "abc"]
+
+    for outputs in await asyncio.gather(*map(read, streams)):
+        assert outputs[-1].finish_reason is FinishReason.ERROR
+
+    with pytest.raises(Unavailable):
+        loop.submit(sequence())
+    await loop.stop()
+    assert not loop.alive
+
+
+async def test_an_idle_engine_sleeps(loop):
+    await read(loop.submit(sequence()))
+    (thread,) = [t for t in threading.enumerate() if t.name == "engine"]
+    clock = time.pthread_getcpuclockid(thread.ident)
+    before = time.clock_gettime(clock)
+
+    # Not a synchronisation: nothing is to happen while this time passes.
+    await asyncio.sleep(0.2)
+
+    assert time.clock_gettime(clock) - before < 0.02
+    assert loop.stats().steps == 5
+    assert loop.last_step_age() == 0
+
+
+async def test_a_stuck_step_shows_as_age(loop, runner):
+    runner.may_step.clear()
+    loop.submit(sequence())
+    await in_a_step(runner)
+
+    first = loop.last_step_age()
+    # Not a synchronisation: the passing of time is what is measured.
+    await asyncio.sleep(0.05)
+
+    assert loop.last_step_age() >= first + 0.04
+    assert loop.stats().last_step_age > 0
+
+
+async def test_drain_takes_no_more_and_waits_for_what_runs(loop, runner):
+    runner.may_step.clear()
+    stream = loop.submit(sequence())
+    draining = asyncio.create_task(loop.drain())
+    await in_a_step(runner)
+
+    with pytest.raises(Unavailable):
+        loop.submit(sequence("late"))
+    assert not draining.done()
+    runner.may_step.set()
+    await draining
+
+    assert tokens(await read(stream)) == expected_output((1, 2, 3), 5)
+
+
+async def test_drain_of_an_idle_engine_returns_at_once(loop):
+    async with asyncio.timeout(5):
+        await loop.drain()
+
+
+async def test_stop_aborts_what_is_left_and_ends_the_thread(loop, runner):
+    runner.may_step.clear()
+    streams = [loop.submit(sequence(name, max_tokens=900)) for name in "abc"]
+    await in_a_step(runner)
+    stopping = asyncio.create_task(loop.stop())
+    await asyncio.sleep(0)
+    runner.may_step.set()
+    await stopping
+
+    for stream in streams:
+        assert (await read(stream))[-1].finish_reason is FinishReason.ABORT
+    assert not loop.alive
+
+
+async def test_stop_before_start_is_no_fault(runner):
+    await EngineLoop(Engine(runner, Scheduler(LIMITS))).stop()

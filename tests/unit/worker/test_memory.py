@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from services.worker.engine.memory import container_bytes, usable_bytes
+
+pytestmark = pytest.mark.torch
+
+
+def write(folder, limit, used):
+    (folder / "memory.max").write_text(f"{limit}\n")
+    (folder / "memory.current").write_text(f"{used}\n")
+
+
+def test_a_container_has_what_is_left_below_its_limit(tmp_path):
+    write(tmp_path, 1000, 300)
+
+    assert container_bytes(tmp_path, default=10**9) == 700
+
+
+def test_a_container_over_its_limit_has_nothing(tmp_path):
+    write(tmp_path, 1000, 1300)
+
+    assert container_bytes(tmp_path, default=10**9) == 0
+
+
+def test_no_limit_means_the_default(tmp_path):
+    assert container_bytes(tmp_path, default=5) == 5
+    write(tmp_path, "max", 300)
+    assert container_bytes(tmp_path, default=5) == 5
+
+
+def test_a_part_of_this_machines_memory_is_usable():
+    assert usable_bytes(torch.device("cpu")) > 0
