@@ -20,6 +20,7 @@ from shared.errors import LLMZooError, Unavailable, UpstreamFailed, UpstreamTime
 from shared.protocol.sse import SSEDecoder
 
 _CONNECT_SECONDS = 5.0
+_PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
 
 
 class APIError(LLMZooError):
@@ -35,8 +36,9 @@ class APIError(LLMZooError):
             code=error.get("code"),
             retry_after=retry_after,
         )
-        self.status = status  # type: ignore[misc]
-        self.type = str(error.get("type") or "server_error")  # type: ignore[misc]
+        self.status = status
+        self.retryable = status in _PASSING or status >= httpx.codes.INTERNAL_SERVER_ERROR
+        self.type = str(error.get("type") or "server_error")
         self.request_id = request_id
 
 
@@ -120,13 +122,17 @@ class ZooClient:
             the connection broke off.
         """
         answer = await self._json("POST", "/v1/chat/completions", body, headers)
-        choice = answer["choices"][0]
-        return Answer(
-            text=choice["message"]["content"] or "",
-            finish_reason=choice["finish_reason"] or "",
-            usage=answer.get("usage") or {},
-            request_id=answer["_request_id"],
-        )
+        try:
+            choice = answer["choices"][0]
+            return Answer(
+                text=choice["message"]["content"] or "",
+                finish_reason=choice["finish_reason"] or "",
+                usage=answer.get("usage") or {},
+                request_id=answer["_request_id"],
+            )
+        except (KeyError, IndexError, TypeError) as fault:
+            msg = f"{self.base_url} answered with something that is no chat completion."
+            raise UpstreamFailed(msg) from fault
 
     async def stream_chat(self, body: dict[str, Any]) -> AsyncGenerator[Delta]:
         """Yield the pieces of a streamed answer; closing the iterator ends the request.

@@ -32,16 +32,16 @@ Owns: codes, HTTP statuses, the OpenAI error object. Knows no service.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 
 class LLMZooError(Exception):
     """Base of all; `message` is for a person and names the fault."""
 
-    status: ClassVar[int] = 500
-    type: ClassVar[str] = "server_error"
-    default_code: ClassVar[str | None] = None
-    retryable: ClassVar[bool] = False
+    status: int = 500
+    type: str = "server_error"
+    default_code: str | None = None
+    retryable: bool = False
 
     def __init__(
         self,

@@ -46,9 +46,7 @@ def settings_table() -> str:
         who = "all" if len(readers[name]) == len(READERS) else ", ".join(readers[name])
         if readers[name] == [reader for reader in READERS if reader != "CLI"]:
             who = "services"
-        lines.append(
-            f"| `LLMZOO_{name.upper()}` | {_default(info)} | {who} | {info.description} |"
-        )
+        lines.append(f"| `LLMZOO_{name.upper()}` | {_default(info)} | {who} | {info.description} |")
     return "\n".join(lines)
 
 
@@ -71,7 +69,11 @@ def _default(info: FieldInfo) -> str:
         value = str(value).replace(str(Path.home()), "~")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`" if value or value == 0 else ""
+    return (
+        f"`{str(value).lower() if isinstance(value, bool) else value}`"
+        if value or value == 0
+        else ""
+    )
 
 
 if __name__ == "__main__":

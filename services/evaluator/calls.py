@@ -12,12 +12,11 @@ import hashlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Protocol
 
 import orjson
 
-from shared.client import Answer, APIError
+from shared.client import Answer
 from shared.errors import LLMZooError
 
 
@@ -82,7 +81,7 @@ class Calls:
                     return await self._client.chat(body, headers)
             except LLMZooError as fault:
                 pause = self._policy.pause(attempt, fault.retry_after)
-                if pause is None or not is_retryable(fault):
+                if pause is None or not fault.retryable:
                     raise
             await self._sleep(pause)
 
@@ -91,11 +90,3 @@ def call_key(body: dict[str, Any]) -> str:
     """Return the key of a call: a hash of its content."""
     content = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
     return "eval-" + hashlib.sha256(content).hexdigest()
-
-
-def is_retryable(fault: LLMZooError) -> bool:
-    """Return whether the same call may succeed later."""
-    if isinstance(fault, APIError):
-        passing = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-        return fault.status in passing or fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return fault.retryable

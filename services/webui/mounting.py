@@ -42,7 +42,6 @@ def mount_page(app: FastAPI, page: gr.Blocks) -> Callable[[], None]:
         pwa=False,
         enable_monitoring=False,
         theme=page_looks.theme,
-        css=page_looks.css,
         head=page_looks.head,
     )
     mounted = app.router.routes[-1]

@@ -23,13 +23,13 @@ class Looks:
     """What is given to Gradio when the page is mounted."""
 
     theme: Base
-    css: str
     head: str
 
 
 def looks() -> Looks:
     """Read the assets and return the page's looks."""
     assets = files("services.webui") / "assets"
+    style = (assets / "chat.css").read_text(encoding="utf-8")
     script = (assets / "chat.js").read_text(encoding="utf-8")
     return Looks(
         theme=Base(
@@ -42,6 +42,6 @@ def looks() -> Looks:
             input_background_fill="white",
             input_background_fill_dark="*neutral_800",
         ),
-        css=(assets / "chat.css").read_text(encoding="utf-8"),
-        head=f"<script>{script}</script>",
+        # Given as `css`, Gradio would put its own prefix before every selector.
+        head=f"<style>{style}</style><script>{script}</script>",
     )

@@ -15,10 +15,9 @@ from prometheus_client import CollectorRegistry
 from services.worker.heartbeat import Presence
 from services.worker.lifecycle import Lifecycle, Opener
 from services.worker.metrics import EngineCollector, WorkerMetrics
-from services.worker.models.progress import ProgressCallback
 from services.worker.models.references import parse_reference
+from services.worker.opening import open_model
 from services.worker.routes import InternalGuard, worker_routes
-from services.worker.served_model import ServedModel
 from shared.errors import LLMZooError
 from shared.http import faults
 from shared.http.operations import VERSION, operations_routes
@@ -26,14 +25,6 @@ from shared.http.request_id import RequestIdMiddleware
 from shared.http.server import Service
 from shared.registry import Heartbeat, HeartbeatMetrics
 from shared.settings import WorkerSettings
-
-
-def open_model(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
-    """Return the model of `settings`; raises as `services.worker.assembly.open_model`."""
-    # Brings torch and takes seconds: the server must be up, and the heartbeat, before.
-    from services.worker import assembly  # noqa: PLC0415
-
-    return assembly.open_model(settings, report)
 
 
 def create_app(

@@ -1,6 +1,6 @@
 """A model reference to a served model: loader, runner, scheduler and engine put together.
 
-Imports torch, which takes seconds: the service imports this module in its loading thread.
+Imports torch, which takes seconds: `opening` imports this module when it is needed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from services.worker.engine.loop import EngineLoop
 from services.worker.engine.model_runner import ModelRunner
 from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.loading import load_model
-from services.worker.models.progress import ProgressCallback, ignore_progress
+from services.worker.models.progress import ProgressCallback
 from services.worker.prompts import PromptEncoder
 from services.worker.served_model import ServedModel
 from shared.settings import WorkerSettings
 
 
-def open_model(settings: WorkerSettings, report: ProgressCallback = ignore_progress) -> ServedModel:
+def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
     """Return the model of `settings`, its engine not started yet.
 
     Raises:

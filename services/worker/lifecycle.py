@@ -25,9 +25,6 @@ from shared.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
-STUCK_SECONDS = 30.0
-"""A step that takes longer is taken for one that never ends."""
-
 _RETRY_AFTER_LOADING = 5.0
 
 Opener = Callable[[WorkerSettings, ProgressCallback], ServedModel]
@@ -42,6 +39,7 @@ class Lifecycle:
         open_model: Opener,
         metrics: WorkerMetrics,
         fail: Callable[[LLMZooError], None],
+        stuck_seconds: float = 30.0,
     ) -> None:
         """Start in `starting`.
 
@@ -50,11 +48,13 @@ class Lifecycle:
             open_model: called in a thread.
             metrics: where the load time goes.
             fail: called on the event loop when the model cannot be served.
+            stuck_seconds: a step that takes longer is taken for one that never ends.
         """
         self._settings = settings
         self._open_model = open_model
         self._metrics = metrics
         self._fail = fail
+        self._stuck_seconds = stuck_seconds
         self._state = State.STARTING
         self._progress: Progress | None = None
         self._failure = ""
@@ -170,7 +170,7 @@ class Lifecycle:
         """End the engine after its present step; one that is stuck ends with the process."""
         if self.served is None:
             return
-        if self.served.loop.last_step_age() > STUCK_SECONDS:
+        if self.served.loop.last_step_age() > self._stuck_seconds:
             log.error("engine_stuck_at_stop")
             return
         await self.served.loop.stop()
@@ -193,4 +193,4 @@ class Lifecycle:
         if not self.served.loop.alive:
             return "the engine has stopped"
         age = self.served.loop.last_step_age()
-        return f"the engine's step takes {age:.0f} s already" if age > STUCK_SECONDS else ""
+        return f"the engine's step takes {age:.0f} s already" if age > self._stuck_seconds else ""

@@ -19,6 +19,7 @@ from services.worker.daemon_thread import in_daemon_thread
 from services.worker.generation import Delta, Generation
 from services.worker.metrics import WorkerMetrics
 from services.worker.models.progress import ProgressCallback, ignore_progress
+from services.worker.opening import open_model
 from services.worker.served_model import ServedModel
 from shared.errors import Unavailable
 from shared.protocol.openai import parse_chat
@@ -64,7 +65,7 @@ class LocalChat:
         Raises:
             ModelLoadError: it cannot be had or served. ConfigurationError: a setting is wrong.
         """
-        self._served = await in_daemon_thread(self._open)
+        self._served = await in_daemon_thread(lambda: open_model(self._settings, self._on_progress))
         self._served.loop.start(asyncio.get_running_loop())
         self._metrics = WorkerMetrics(CollectorRegistry(), self._served.name)
         return self
@@ -99,12 +100,6 @@ class LocalChat:
             async for delta in deltas:
                 if isinstance(delta, Delta) and (delta.text or delta.finish_reason):
                     yield delta.text, delta.finish_reason
-
-    def _open(self) -> ServedModel:
-        # Brings torch: a command line that imports this module must stay quick.
-        from services.worker import assembly  # noqa: PLC0415
-
-        return assembly.open_model(self._settings, self._on_progress)
 
     def _loaded(self) -> ServedModel:
         if self._served is None:

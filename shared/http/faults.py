@@ -12,8 +12,9 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import Response
-from starlette.types import Send
+from starlette.types import ASGIApp, Send
 
 from shared.errors import (
     EngineFault,
@@ -21,7 +22,6 @@ from shared.errors import (
     LLMZooError,
     MethodNotAllowed,
     NotFound,
-    RequestError,
 )
 
 
@@ -92,6 +92,6 @@ async def _unforeseen(_: Request, fault: Exception) -> Response:
     return error_response(EngineFault(f"Internal error ({type(fault).__name__}).", code="internal"))
 
 
-def is_caller_fault(fault: LLMZooError) -> bool:
-    """Return whether trying elsewhere is of no use."""
-    return isinstance(fault, RequestError) and not fault.retryable
+def barrier(app: ASGIApp) -> ASGIApp:
+    """Wrap a plain ASGI app, so that a failure nobody foresaw is answered in this form too."""
+    return ServerErrorMiddleware(app, handler=_unforeseen)

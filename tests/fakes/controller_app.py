@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.protocol.sse import DONE, event
 
@@ -69,29 +69,38 @@ class FakeController:
         if script.status >= 400:
             return JSONResponse({"error": script.error}, script.status, headers)
         if body.get("stream"):
-            return StreamingResponse(
-                self._stream(script), media_type="text/event-stream", headers=headers
-            )
+            return _Stream(self, script, headers)
         message = {"role": "assistant", "content": "".join(script.pieces)}
         choice = {"index": 0, "message": message, "finish_reason": script.finish_reason}
         return JSONResponse({"choices": [choice], "usage": {}}, headers=headers)
 
-    async def _stream(self, script: Script) -> AsyncGenerator[bytes]:
-        self.streaming += 1
+
+class _Stream(StreamingResponse):
+    """One streamed answer; it counts itself as cut when its client leaves before the end."""
+
+    def __init__(self, controller: FakeController, script: Script, headers: dict[str, str]) -> None:
+        super().__init__(self._events(script), media_type="text/event-stream", headers=headers)
+        self._controller = controller
+        self._complete = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._controller.streaming += 1
         try:
-            for piece in script.pieces:
-                yield _chunk({"content": piece})
-                await asyncio.sleep(script.pause)
-            if script.error is not None:
-                yield event({"error": script.error})
-            elif not script.breaks_off:
-                yield _chunk({}, script.finish_reason)
-                yield DONE
-        except (asyncio.CancelledError, GeneratorExit):
-            self.cut += 1
-            raise
+            await super().__call__(scope, receive, send)
         finally:
-            self.streaming -= 1
+            self._controller.streaming -= 1
+            self._controller.cut += not self._complete
+
+    async def _events(self, script: Script) -> AsyncGenerator[bytes]:
+        for piece in script.pieces:
+            yield _chunk({"content": piece})
+            await asyncio.sleep(script.pause)
+        if script.error is not None:
+            yield event({"error": script.error})
+        elif not script.breaks_off:
+            yield _chunk({}, script.finish_reason)
+            yield DONE
+        self._complete = True
 
 
 def _chunk(delta: dict[str, str], finish_reason: str | None = None) -> bytes:

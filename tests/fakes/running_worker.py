@@ -28,7 +28,7 @@ FRAMED = {**INTERNAL, "x-llmzoo-frames": "1"}
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
     """Wait until `holds` says so; what is seen over a socket can only be polled."""
     async with asyncio.timeout(seconds):
-        while not await holds():
+        while not await holds():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
@@ -102,9 +102,7 @@ class RunningWorker:
         async def nothing() -> bool:
             names = ("inflight_requests", "num_requests_running", "num_requests_waiting")
             usage = await self.metric("llmzoo_kv_cache_usage_ratio")
-            return usage == 0 and not any(
-                [await self.metric(f"llmzoo_{name}") for name in names]
-            )
+            return usage == 0 and not any([await self.metric(f"llmzoo_{name}") for name in names])
 
         await eventually(nothing)
 

@@ -58,6 +58,7 @@ def llmzoo(tmp_path, url):
             [*LLMZOO, *arguments],
             input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
+            check=False,
             env={**environment(tmp_path, url), **variables},
             timeout=60,
         )

@@ -51,6 +51,7 @@ def llmzoo(*arguments, **variables):
         [*LLMZOO, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
+        check=False,
         env=environment(**variables),
         timeout=120,
     )

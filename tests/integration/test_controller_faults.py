@@ -79,7 +79,9 @@ async def test_a_fault_before_the_first_frame_is_invisible(controller, fleet, sc
 
     assert (streamed.status_code, streamed.content) == (200, chunk("fine") + DONE)
     assert (whole.status_code, whole.content) == (200, unary_body(["fine"]))
-    assert (len(bad.asked), len(good.asked)) == (2, 2)
+    # On a connection used before, a reset may mean that it was stale: it is tried once more.
+    assert len(bad.asked) in {2, 3}
+    assert len(good.asked) == 2
     assert await controller.metric("llmzoo_router_retries_total", reason=reason) == 2
     await controller.idle()
 

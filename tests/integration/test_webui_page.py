@@ -453,7 +453,7 @@ def test_everything_has_a_name_and_the_page_a_heading(chat):
     nameless = chat.page.evaluate(
         """() => [...document.querySelectorAll("button, input, textarea")]
             .filter(e => e.checkVisibility() && !(e.getAttribute("aria-label")
-                || e.innerText.trim() || e.labels?.[0]?.innerText.trim()))
+                || e.textContent.trim() || e.labels?.[0]?.textContent.trim()))
             .map(e => e.outerHTML.slice(0, 120))"""
     )
     assert nameless == []

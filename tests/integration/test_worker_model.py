@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from services.worker.app import open_model
 from services.worker.local import LocalChat
+from services.worker.opening import open_model
 from shared.errors import ContextTooLong, InvalidRequest, ModelNotThere
 from tests.fakes.model_files import save_folder, tiny_llama
 from tests.fakes.running_worker import RunningWorker, eventually
@@ -77,9 +77,7 @@ async def test_what_it_announces(worker):
 async def test_the_same_answer_without_a_server(worker, folder):
     seen = []
     messages = [{"role": "user", "content": "Hi"}]
-    async with LocalChat(
-        str(folder), on_progress=seen.append, dtype="float32", threads=1
-    ) as chat:
+    async with LocalChat(str(folder), on_progress=seen.append, dtype="float32", threads=1) as chat:
         assert chat.model == MODEL
         for _ in range(2):
             found = [piece async for piece in chat.stream(messages, GREEDY)]

@@ -43,7 +43,8 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(help="The longest answer, in tokens.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
     stop: Annotated[
-        list[str] | None, typer.Option(help="A text that ends the answer; up to 4 times.")
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A text that ends the answer; up to 4 times."),
     ] = None,
     base_url: Annotated[
         str | None, typer.Option(help="The server.  [env: LLMZOO_BASE_URL]")

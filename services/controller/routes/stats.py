@@ -10,7 +10,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from services.controller.roster import Member, Roster
+from services.controller.member import Member
+from services.controller.roster import Roster
 
 
 def stats_routes(roster: Roster) -> APIRouter:

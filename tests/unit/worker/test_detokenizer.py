@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -31,11 +31,13 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
+@settings(deadline=None)
 @given(byte_ids)
 def test_byte_level_pieces_join_to_what_decode_gives(ids):
     assert "".join(pieces(BYTES, ids)) == BYTES.decode(ids, skip_special_tokens=True)
 
 
+@settings(deadline=None)
 @given(texts)
 def test_text_comes_back_and_no_piece_is_broken(text):
     for tokenizer in (BYTES, WORDS):
@@ -44,6 +46,7 @@ def test_text_comes_back_and_no_piece_is_broken(text):
         assert sum(piece.count("\ufffd") for piece in got) == text.count("\ufffd")
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["▁", "▁the", "▁world", "a", ".", "é", "\ufffd", END]), max_size=30)
 )
@@ -53,6 +56,7 @@ def test_sentencepiece_pieces_join_to_what_decode_gives(tokens):
     assert "".join(pieces(WORDS, ids)) == WORDS.decode(ids, skip_special_tokens=True)
 
 
+@settings(deadline=None)
 @given(word_ids)
 def test_broken_bytes_cost_no_more_than_a_character_and_the_window_stays_short(ids):
     detokenizer = Detokenizers(WORDS).new()

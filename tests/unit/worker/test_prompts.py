@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
@@ -43,6 +43,7 @@ async def test_text_parts_are_joined():
     assert "user\nab<|im_end|>" in decode(await ENCODER.encode_chat([message]))
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("<|im_startend>a\ufdd0\n"), max_size=40))
 async def test_what_a_user_writes_never_becomes_a_special_token(text):
     for tried in (text, f"{text}{END}{text}", f"<|im_{START}start|>{text}"):

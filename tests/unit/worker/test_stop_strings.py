@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.worker.stop_strings import StopStrings
@@ -25,6 +25,7 @@ def shown(pieces: list[str], stops: list[str]) -> tuple[list[str], bool]:
     return [*got, watch.flush()], watch.matched
 
 
+@settings(deadline=None)
 @given(texts_in_pieces, stops_of_few_letters)
 @example(["aab", "aab", "aaab"], ["aabaaa"])
 @example(["abab", "abc"], ["ababc", "ba"])
@@ -33,6 +34,7 @@ def test_the_text_ends_before_the_first_complete_stop_string(pieces, stops):
     assert ("".join(got), matched) == reference("".join(pieces), stops)
 
 
+@settings(deadline=None)
 @given(texts_in_pieces, stops_of_few_letters)
 def test_only_what_may_begin_a_stop_string_is_held_back(pieces, stops):
     watch = StopStrings(stops)

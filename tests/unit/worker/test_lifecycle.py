@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.worker.engine.sequence import SamplingParams, Sequence
+from services.worker.lifecycle import Lifecycle, Opener
+from services.worker.metrics import WorkerMetrics
+from services.worker.models.progress import Progress, Stage
+from shared.errors import LLMZooError, ModelNotThere, Unavailable
+from shared.protocol.workers import State
+from shared.settings import WorkerSettings
+from tests.fakes.scripted_model import MODEL, scripted_model
+
+
+class Told:
+    """A lifecycle, and every state it told of."""
+
+    def __init__(self, opener: Opener, **options: Any) -> None:
+        self.failures: list[LLMZooError] = []
+        self.states: list[tuple[State, str, float | None]] = []
+        self.lifecycle = Lifecycle(
+            WorkerSettings(drain_timeout=0.1),
+            opener,
+            WorkerMetrics(CollectorRegistry(), MODEL),
+            self.failures.append,
+            **options,
+        )
+        self.lifecycle.changed = self._note
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def _note(self) -> None:
+        now = self.lifecycle
+        self.states.append((now.state, now.detail, now.progress))
+        self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def reaches(self, state: State) -> None:
+        async with asyncio.timeout(10):
+            while self.lifecycle.state is not state:
+                await self._changed.wait()
+                self._changed.clear()
+
+
+async def test_the_way_to_ready():
+    served, _ = scripted_model()
+
+    def opener(_settings, report):
+        report(Progress(Stage.DOWNLOADING, 1, 4))
+        report(Progress(Stage.CONVERTING, 1, 2))
+        report(Progress(Stage.LOADING))
+        return served
+
+    told = Told(opener)
+    async with told.lifecycle.running():
+        with pytest.raises(Unavailable, match="starting"):
+            told.lifecycle.require_served()
+        await told.reaches(State.READY)
+        assert told.lifecycle.require_served() is served
+    assert told.states == [
+        (State.DOWNLOADING, "", 0.25),
+        (State.LOADING, "converting", 0.5),
+        (State.WARMING, "", None),
+        (State.READY, "", None),
+    ]
+    assert not served.loop.alive
+
+
+async def test_a_model_that_is_not_there():
+    def opener(_settings, _report):
+        raise ModelNotThere("no such model")
+
+    told = Told(opener)
+    async with told.lifecycle.running():
+        await told.reaches(State.FAILED)
+        assert told.lifecycle.detail == "no such model"
+        with pytest.raises(Unavailable, match="failed"):
+            told.lifecycle.require_served()
+    assert [str(fault) for fault in told.failures] == ["no such model"]
+
+
+async def test_an_engine_that_gives_no_token_when_it_warms_up():
+    served, runner = scripted_model()
+    runner.prefill = None  # not callable: what any broken runner comes to
+    told = Told(lambda _settings, _report: served)
+    async with told.lifecycle.running():
+        await told.reaches(State.FAILED)
+    assert "no token" in told.failures[0].message
+
+
+async def test_a_stuck_step_is_not_ready_until_it_ends():
+    served, runner = scripted_model()
+    told = Told(lambda _settings, _report: served, stuck_seconds=0.05)
+    async with told.lifecycle.running():
+        await told.reaches(State.READY)
+        runner.hold()
+        stream = served.loop.submit(Sequence("one", 0, (1,), SamplingParams(max_tokens=1, seed=0)))
+        async with asyncio.timeout(10):
+            while told.lifecycle.state is State.READY:  # noqa: ASYNC110 - time alone changes it
+                await asyncio.sleep(0.01)
+        assert told.lifecycle.state is State.FAILED
+        assert "step" in told.lifecycle.detail
+        with pytest.raises(Unavailable):
+            told.lifecycle.require_served()
+        runner.go()
+        assert [output async for output in stream][-1].finish_reason == "length"
+        await served.warm_up()
+        assert told.lifecycle.state is State.READY
+
+
+async def test_a_signal_before_the_start_drains_too():
+    told = Told(lambda _settings, _report: scripted_model()[0])
+    told.lifecycle.begin_draining()
+    async with told.lifecycle.running():
+        assert told.lifecycle.state is State.DRAINING
+        with pytest.raises(Unavailable, match="draining"):
+            told.lifecycle.require_served()
