@@ -81,7 +81,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
         presence.draining = True
         heartbeat.poke()
 
-    return Service(RequestIdMiddleware(RequestCounter(guarded, metrics)), drain)
+    return Service(RequestIdMiddleware(RequestCounter(faults.barrier(guarded), metrics)), drain)
 
 
 class _Presence:

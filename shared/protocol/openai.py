@@ -270,8 +270,11 @@ def _refuse_unserved_roles(body: dict[str, Any]) -> None:
 def _as_invalid_request(fault: ValidationError) -> InvalidRequest:
     errors = fault.errors(include_url=False, include_context=False)
     top = errors[0]["loc"][:1]
-    # A union reports each of its branches; the one that got furthest is what was meant.
-    first = max((e for e in errors if e["loc"][:1] == top), key=lambda e: len(e["loc"]))
+    # A union reports each of its branches; the one whose types fitted furthest was meant.
+    first = max(
+        (error for error in errors if error["loc"][:1] == top),
+        key=lambda error: (not error["type"].endswith("_type"), len(error["loc"])),
+    )
     param = _path(first["loc"])
     match first["type"]:
         case "missing":

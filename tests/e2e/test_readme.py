@@ -39,7 +39,9 @@ def test_the_configuration_table_is_the_settings_own() -> None:
 
 def test_every_make_target_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"make ([a-z]+)[` ]", README)):
+    named = set(re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE))
+    assert named >= {"up", "down", "test", "check"}
+    for target in named:
         assert f"\n{target}:" in makefile, target
 
 
