@@ -102,8 +102,11 @@ class ZooClient:
 
     async def models(self) -> list[dict[str, Any]]:
         """Return the entries of `GET /v1/models`."""
-        entries: list[dict[str, Any]] = (await self.get("/v1/models"))["data"]
-        return entries
+        listed: object = (await self.get("/v1/models")).get("data")
+        if not isinstance(listed, list):
+            msg = f"{self.base_url} answered with something that is no list of models."
+            raise UpstreamFailed(msg)
+        return cast("list[dict[str, Any]]", listed)
 
     async def get(self, path: str) -> dict[str, Any]:
         """Return the JSON object at `path`; raises as `chat`."""
@@ -161,23 +164,38 @@ class ZooClient:
         decoder = SSEDecoder()
         request_id = response.headers.get("x-request-id", "")
         async for piece in response.aiter_raw():
-            for data in decoder.feed(piece):
+            try:
+                events = list(decoder.feed(piece))
+            except ValueError as fault:
+                raise self._not_a_stream() from fault
+            for data in events:
                 if data == b"[DONE]":
                     return
-                chunk: dict[str, Any] = orjson.loads(data)
-                if "error" in chunk:
-                    raise APIError(502, chunk["error"], request_id, None)
-                choices: list[dict[str, Any]] = chunk.get("choices") or [{}]
-                choice = choices[0]
-                delta: dict[str, Any] = choice.get("delta", {})
-                yield Delta(
-                    text=delta.get("content") or "",
-                    finish_reason=choice.get("finish_reason"),
-                    usage=chunk.get("usage"),
-                    request_id=request_id,
-                )
+                yield self._delta(data, request_id)
         msg = "The answer broke off before its end."
         raise UpstreamFailed(msg)
+
+    def _delta(self, data: bytes, request_id: str) -> Delta:
+        """Return what one event says; raises APIError for an error event."""
+        try:
+            chunk: dict[str, Any] = orjson.loads(data)
+            if "error" in chunk:
+                raise APIError(502, chunk["error"], request_id, None)
+            # The usage chunk has no choice; a choice that only ends has no content.
+            choices: list[dict[str, Any]] = chunk.get("choices") or [{}]
+            choice = choices[0]
+            delta: dict[str, Any] = choice.get("delta") or {}
+            return Delta(
+                text=delta.get("content") or "",
+                finish_reason=choice.get("finish_reason"),
+                usage=chunk.get("usage"),
+                request_id=request_id,
+            )
+        except (orjson.JSONDecodeError, AttributeError, TypeError) as fault:
+            raise self._not_a_stream() from fault
+
+    def _not_a_stream(self) -> UpstreamFailed:
+        return UpstreamFailed(f"{self.base_url} sent something that is no stream of answers.")
 
     async def _json(
         self,
@@ -193,10 +211,13 @@ class ZooClient:
         if response.is_error:
             raise _api_error(response, response.content)
         try:
-            answer: dict[str, Any] = orjson.loads(response.content)
-        except orjson.JSONDecodeError as fault:
-            msg = f"{self.base_url}{path} answered with something that is no JSON."
-            raise UpstreamFailed(msg) from fault
+            answer: Any = orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            answer = None
+        if not isinstance(answer, dict):
+            msg = f"{self.base_url}{path} answered with something that is no JSON object."
+            raise UpstreamFailed(msg)
+        answer = cast("dict[str, Any]", answer)
         answer["_request_id"] = response.headers.get("x-request-id", "")
         return answer
 
