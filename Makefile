@@ -22,7 +22,7 @@ help: ## List the targets
 
 .PHONY: up
 up: $(VENV)/.ready ## Install, fetch the model once, start every service; Ctrl-C stops
-	@$(BIN)/llmzoo models add $(MODEL)
+	@$(BIN)/python -m services.worker.models add $(MODEL) >/dev/null
 	@exec $(BIN)/llmzoo up --model $(MODEL) $(ARGS)
 
 .PHONY: down

@@ -7,6 +7,7 @@ import sys
 
 from shared import logs
 from shared.errors import ConfigurationError
+from shared.heavy_imports import heavy_imports
 from shared.http.server import bind, serve
 from shared.settings import WebuiSettings, load
 
@@ -24,7 +25,8 @@ def main() -> int:
     # Gradio sums up its own statistics with pandas after every event, and takes the pause
     # between two sums from the environment only. Ours are in /metrics.
     os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(2**31))  # noqa: TID251
-    from services.webui.app import create_app  # noqa: PLC0415
+    with heavy_imports():
+        from services.webui.app import create_app  # noqa: PLC0415
 
     serve(create_app(settings, listener.url), listener, settings.drain_timeout)
     return 0

@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 
 from services.worker.heartbeat import Presence
 from services.worker.lifecycle import Lifecycle, Opener
@@ -20,7 +20,7 @@ from services.worker.opening import open_model
 from services.worker.routes import InternalGuard, worker_routes
 from shared.errors import LLMZooError
 from shared.http import faults
-from shared.http.operations import VERSION, operations_routes
+from shared.http.operations import operations_routes
 from shared.http.request_id import RequestIdMiddleware
 from shared.http.server import Service
 from shared.registry import Heartbeat, HeartbeatMetrics
@@ -54,22 +54,18 @@ def create_app(
     lifecycle.changed = heartbeat.poke
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         heartbeat.start()
         async with lifecycle.running():
             yield
         await asyncio.to_thread(heartbeat.stop)
 
-    app = FastAPI(
-        title="LLM Zoo worker",
-        version=VERSION,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        lifespan=lifespan,
-    )
-    faults.install(app)
     guard = InternalGuard(settings.internal_token.get_secret_value())
-    app.router.routes.extend(worker_routes(lifecycle, guard, metrics, settings.max_body_bytes))
-    app.router.routes.extend(operations_routes("worker", registry, presence.readiness))
+    routes = [
+        *worker_routes(lifecycle, guard, metrics, settings.max_body_bytes),
+        *operations_routes("worker", registry, presence.readiness),
+    ]
+    # Plain Starlette: nothing here wants FastAPI, whose import delays the model's.
+    app = Starlette(routes=routes, lifespan=lifespan)
+    faults.install(app)
     return Service(RequestIdMiddleware(app), lifecycle.begin_draining)

