@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from services.webui.gradio_import import without_stub_files
 from shared import logs
 from shared.errors import ConfigurationError
 from shared.heavy_imports import heavy_imports
@@ -25,7 +26,7 @@ def main() -> int:
     # Gradio sums up its own statistics with pandas after every event, and takes the pause
     # between two sums from the environment only. Ours are in /metrics.
     os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(2**31))  # noqa: TID251
-    with heavy_imports():
+    with heavy_imports(), without_stub_files():
         from services.webui.app import create_app  # noqa: PLC0415
 
     serve(create_app(settings, listener.url), listener, settings.drain_timeout)
