@@ -7,6 +7,7 @@ is `service`'s business; what runs is `plan`'s.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
 import webbrowser
@@ -33,6 +34,8 @@ STAGE_SECONDS = 5.0
 # Beyond the drain itself: closing connections, withdrawing, the interpreter's own end.
 STOP_MARGIN_SECONDS = 5.0
 REDIS_STOP_SECONDS = 10.0
+# The longest that the start of one service holds up the next.
+STAGGER_SECONDS = 3.0
 # A server that says neither PONG nor LOADING for so long is none.
 REDIS_SILENCE_SECONDS = 10.0
 INTERRUPTED_EXIT_CODE = 130
@@ -106,6 +109,10 @@ class Supervisor:
             self._services.append((plan.role, service))
             service.begin()
             group.create_task(service.ended())
+            if plan.role is not Role.WORKER:
+                # One after the other, so that the workers' long start has a core for itself.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(service.ready.wait(), STAGGER_SECONDS)
         for _, service in self._services:
             await service.ready.wait()
         await self._announce()
