@@ -7,12 +7,9 @@ beside the FastAPI app, under the same middleware.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -34,6 +31,7 @@ from shared.http.request_id import RequestIdMiddleware
 from shared.http.server import Service
 from shared.protocol.workers import ServiceRecord, State
 from shared.registry import Heartbeat, HeartbeatMetrics, RegistryView
+from shared.registry.record import own_record
 from shared.settings import ControllerSettings
 
 
@@ -91,16 +89,7 @@ class _Presence:
         self.draining = False
         self._roster = roster
         self._watcher = watcher
-        port = urlsplit(address).port
-        self._record = ServiceRecord(
-            id=f"controller-{socket.gethostname()}-{port}",
-            kind="controller",
-            address=address,
-            incarnation="",
-            version=VERSION,
-            pid=os.getpid(),
-            started_at=int(time.time()),  # noqa: TID251 - a date for people
-        )
+        self._record = own_record("controller", address)
 
     @property
     def state(self) -> State:

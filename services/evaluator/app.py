@@ -6,12 +6,9 @@ the runs go back into the queue in Redis, the service withdraws.
 
 from __future__ import annotations
 
-import os
-import socket
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -26,29 +23,21 @@ from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.routes import EvalRoutes
 from shared.client import ZooClient
 from shared.http import faults
-from shared.http.operations import VERSION, Readiness, operations_routes
+from shared.http.operations import Readiness, operations_routes
 from shared.http.request_id import RequestIdMiddleware
 from shared.http.server import Service
 from shared.protocol.workers import ServiceRecord, State
 from shared.registry import Heartbeat, HeartbeatMetrics
+from shared.registry.record import own_record
 from shared.settings import EvaluatorSettings
 
 
 class _Life:
     """What state the service is in, for readiness and the registry."""
 
-    def __init__(self, settings: EvaluatorSettings, address: str) -> None:
+    def __init__(self, address: str) -> None:
         self.stopping = False
-        self._identity = ServiceRecord(
-            id=f"evaluator-{socket.gethostname()}-{settings.evaluator_port}",
-            kind="evaluator",
-            address=address,
-            incarnation="",
-            state=State.READY,
-            version=VERSION,
-            pid=os.getpid(),
-            started_at=int(datetime.now(UTC).timestamp()),
-        )
+        self._identity = own_record("evaluator", address).model_copy(update={"state": State.READY})
 
     def record(self) -> ServiceRecord:
         """Return the record; that it is written says that Redis is reached."""
@@ -74,7 +63,7 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
     """
     registry = CollectorRegistry()
     metrics = EvaluatorMetrics(registry)
-    life = _Life(settings, address)
+    life = _Life(address)
     client = ZooClient(settings.base_url, settings.api_key.get_secret_value())
     redis = open_connection(settings)
     width = settings.eval_concurrency

@@ -6,12 +6,8 @@ Owns nothing else.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -27,11 +23,12 @@ from services.webui.page import build
 from services.webui.sessions import Sessions
 from shared.client import ZooClient
 from shared.http import faults
-from shared.http.operations import VERSION, Readiness, operations_routes
+from shared.http.operations import Readiness, operations_routes
 from shared.http.request_id import RequestIdMiddleware
 from shared.http.server import Service
 from shared.protocol.workers import ServiceRecord, State
 from shared.registry import Heartbeat, HeartbeatMetrics
+from shared.registry.record import own_record
 from shared.settings import WebuiSettings
 
 _PAGE_TRAFFIC = ("/gradio_api/", "/assets/", "/static/", "/theme.css", "/config")
@@ -98,15 +95,6 @@ async def _finish(draining: asyncio.Event, sessions: Sessions, hang_up: Callable
 
 
 def _record_source(address: str, draining: asyncio.Event) -> Callable[[], ServiceRecord]:
-    record = ServiceRecord(
-        id=f"webui-{socket.gethostname()}-{urlsplit(address).port}",
-        kind="webui",
-        address=address,
-        incarnation="-",  # the heartbeat fills in its own
-        state=State.READY,
-        version=VERSION,
-        pid=os.getpid(),
-        started_at=int(datetime.now(UTC).timestamp()),
-    )
+    record = own_record("webui", address).model_copy(update={"state": State.READY})
     leaving = record.model_copy(update={"state": State.DRAINING})
     return lambda: leaving if draining.is_set() else record

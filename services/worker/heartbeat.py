@@ -5,16 +5,13 @@ Owns the record and the answer, both made from the lifecycle at the time they ar
 
 from __future__ import annotations
 
-import os
-import socket
-from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from services.worker.lifecycle import Lifecycle
 from services.worker.served_model import ServedModel
-from shared.http.operations import VERSION, Readiness
+from shared.http.operations import Readiness
 from shared.protocol.workers import Load, ModelInfo, ServiceRecord, State
+from shared.registry.record import own_record
 
 
 class Presence:
@@ -24,15 +21,7 @@ class Presence:
         """Announce the model `name` at the base URL `address`."""
         self._lifecycle = lifecycle
         self._name = name
-        self._record = ServiceRecord(
-            id=f"worker-{socket.gethostname()}-{urlsplit(address).port}",
-            kind="worker",
-            address=address,
-            incarnation="",
-            version=VERSION,
-            pid=os.getpid(),
-            started_at=int(datetime.now(UTC).timestamp()),
-        )
+        self._record = own_record("worker", address)
 
     def record(self) -> ServiceRecord:
         """Return the record of the next beat; called on the heartbeat's thread."""

@@ -1,6 +1,6 @@
-"""A record's signed form: what stands in Redis, and what of it is believed.
+"""A record's making and its signed form: what stands in Redis, and what of it is believed.
 
-Owns the signature (HMAC-SHA256 with the internal token over the record's bytes, so over id,
+Owns a process's identity, the signature (HMAC-SHA256 with the internal token over the record's bytes, so over id,
 address, incarnation and beat number) and the check of advertised addresses.
 """
 
@@ -8,19 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
+import socket
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from shared.protocol.workers import ServiceRecord
+from shared.protocol.workers import ServiceKind, ServiceRecord
 
 Network = IPv4Network | IPv6Network
 
 
 class RecordRefused(ValueError):
     """A record that is not believed; the text says why."""
+
+
+def own_record(kind: ServiceKind, address: str) -> ServiceRecord:
+    """Return what this process says of itself at its start, reached at the base URL `address`.
+
+    The state is starting; the heartbeat fills in incarnation and beat.
+    """
+    return ServiceRecord(
+        id=f"{kind}-{socket.gethostname()}-{urlsplit(address).port}",
+        kind=kind,
+        address=address,
+        incarnation="",
+        version=version("llmzoo"),
+        pid=os.getpid(),
+        started_at=int(datetime.now(UTC).timestamp()),
+    )
 
 
 def sign(record: ServiceRecord, token: str) -> bytes:
