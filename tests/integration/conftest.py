@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.cli.up.redis_server import find_binaries
 from services.controller.app import create_app
 from shared.http.server import bind
 from shared.registry import Heartbeat, HeartbeatMetrics
@@ -47,8 +47,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        binary = shutil.which("redis-server") or shutil.which("valkey-server")
-        assert binary, "these tests need redis-server or valkey-server on PATH"
+        binary = next(find_binaries())
         self._process = subprocess.Popen(
             [binary, "--dir", self._folder, "--unixsocket", f"{self._folder}/redis.sock", *_OPTIONS]
         )
