@@ -16,7 +16,13 @@ from typing import Any, Self, cast
 import httpx
 import orjson
 
-from shared.errors import LLMZooError, Unavailable, UpstreamFailed, UpstreamTimeout
+from shared.errors import (
+    LLMZooError,
+    MalformedAnswer,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from shared.protocol.sse import SSEDecoder
 
 _CONNECT_SECONDS = 5.0
@@ -105,7 +111,7 @@ class ZooClient:
         listed: object = (await self.get("/v1/models")).get("data")
         if not isinstance(listed, list):
             msg = f"{self.base_url} answered with something that is no list of models."
-            raise UpstreamFailed(msg)
+            raise MalformedAnswer(msg)
         return cast("list[dict[str, Any]]", listed)
 
     async def get(self, path: str) -> dict[str, Any]:
@@ -127,15 +133,14 @@ class ZooClient:
         answer = await self._json("POST", "/v1/chat/completions", body, headers)
         try:
             choice = answer["choices"][0]
-            return Answer(
-                text=choice["message"]["content"] or "",
-                finish_reason=choice["finish_reason"] or "",
-                usage=answer.get("usage") or {},
-                request_id=answer["_request_id"],
-            )
-        except (KeyError, IndexError, TypeError) as fault:
+            text = choice["message"]["content"] or ""
+            finish_reason = choice["finish_reason"] or ""
+        except (KeyError, IndexError, TypeError):
+            text = finish_reason = None
+        if not isinstance(text, str) or not isinstance(finish_reason, str):
             msg = f"{self.base_url} answered with something that is no chat completion."
-            raise UpstreamFailed(msg) from fault
+            raise MalformedAnswer(msg)
+        return Answer(text, finish_reason, answer.get("usage") or {}, answer["_request_id"])
 
     async def stream_chat(self, body: dict[str, Any]) -> AsyncGenerator[Delta]:
         """Yield the pieces of a streamed answer; closing the iterator ends the request.
@@ -194,8 +199,8 @@ class ZooClient:
         except (orjson.JSONDecodeError, AttributeError, TypeError) as fault:
             raise self._not_a_stream() from fault
 
-    def _not_a_stream(self) -> UpstreamFailed:
-        return UpstreamFailed(f"{self.base_url} sent something that is no stream of answers.")
+    def _not_a_stream(self) -> MalformedAnswer:
+        return MalformedAnswer(f"{self.base_url} sent something that is no stream of answers.")
 
     async def _json(
         self,
@@ -216,7 +221,7 @@ class ZooClient:
             answer = None
         if not isinstance(answer, dict):
             msg = f"{self.base_url}{path} answered with something that is no JSON object."
-            raise UpstreamFailed(msg)
+            raise MalformedAnswer(msg)
         answer = cast("dict[str, Any]", answer)
         answer["_request_id"] = response.headers.get("x-request-id", "")
         return answer

@@ -14,7 +14,8 @@
     │   └── Overloaded               429  all places taken: try again after `retry_after`
     ├── ServiceError                 ours, 5xx
     │   ├── EngineFault              500  a step of the engine failed
-    │   ├── UpstreamFailed           502  a worker broke off or answered nonsense
+    │   ├── UpstreamFailed           502  a worker or server broke off
+    │   │   └── MalformedAnswer      502  it answered with something that is no answer
     │   ├── Unavailable              503  nothing there can serve this now
     │   └── UpstreamTimeout          504  a worker stayed silent
     ├── ConfigurationError           a setting is wrong or something is missing on this machine
@@ -173,10 +174,17 @@ class EngineFault(ServiceError):
 
 
 class UpstreamFailed(ServiceError):
-    """A worker broke off, refused the connection or answered nonsense."""
+    """A worker or server broke off or refused the connection."""
 
     status = 502
     default_code = "upstream_failed"
+
+
+class MalformedAnswer(UpstreamFailed):
+    """A server answered with something that is no answer; it would do so again."""
+
+    default_code = "malformed_answer"
+    retryable = False
 
 
 class Unavailable(ServiceError):

@@ -14,11 +14,12 @@ from services.controller.metrics import ControllerMetrics
 from services.controller.policies import least_loaded
 from services.controller.roster import Roster
 from services.controller.upstream import Unreachable, UpstreamPool
-from shared.errors import LLMZooError, Overloaded
+from shared.errors import LLMZooError, Overloaded, Unavailable
 from shared.http.request_id import HEADER
 from shared.protocol.frames import REQUEST_HEADER, StartFrame
 
 MAX_TRIES = 3
+RETRY_AFTER_UNREACHABLE = 2.0
 
 
 class Dispatcher:
@@ -87,4 +88,10 @@ def _reason(fault: LLMZooError) -> str:
 def _summary(faults: list[LLMZooError]) -> LLMZooError:
     """Return what the client is told after the last try."""
     full = [fault for fault in faults if isinstance(fault, Overloaded)]
-    return min(full, key=lambda fault: fault.retry_after or 0.0) if full else faults[-1]
+    if full:
+        return min(full, key=lambda fault: fault.retry_after or 0.0)
+    if all(isinstance(fault, Unreachable) for fault in faults):
+        # Gone, and the registry has not noticed yet: the same answer as when it has.
+        msg = "No worker of this model can be reached now."
+        return Unavailable(msg, retry_after=RETRY_AFTER_UNREACHABLE)
+    return faults[-1]

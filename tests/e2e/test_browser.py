@@ -37,6 +37,10 @@ def test_chat_in_the_browser(zoo: Zoo, tmp_path: Path) -> None:
             ),
         )
         page.goto(zoo.webui)
+        page.get_by_role("button", name="Settings").click()
+        temperature = page.get_by_label("number input for Temperature")
+        temperature.fill("0")
+        temperature.press("Tab")
         box = page.get_by_role("textbox", name="Message")
         box.fill("What is the capital of France?")
         box.press("Enter")
