@@ -131,10 +131,8 @@ async def test_a_sequence_that_runs_is_not_taken_twice(loop, runner):
 
 
 async def test_an_abort_frees_the_slot_within_one_step(loop, runner):
-    streams = {name: loop.submit(sequence(name, max_tokens=900)) for name in "ab"}
-    await anext(streams["a"])
     runner.may_step.clear()
-    runner.stepping.clear()
+    streams = {name: loop.submit(sequence(name, max_tokens=900)) for name in "ab"}
     await in_a_step(runner)
     before = loop.stats().steps
     loop.abort("a")
@@ -146,8 +144,7 @@ async def test_an_abort_frees_the_slot_within_one_step(loop, runner):
     # What was stepping when the abort came ends first; the next step no longer has the row.
     assert len(outputs) <= before + 2
     assert loop.stats().running <= 1
-    loop.abort("b")
-    assert (await read(streams["b"]))[-1].finish_reason is FinishReason.ABORT
+    await read(streams["b"])
 
 
 async def test_an_abort_right_after_the_submit_is_not_lost(loop):
