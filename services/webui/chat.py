@@ -114,6 +114,7 @@ class Chat:
         self, visitor: Visitor, dialogue: Dialogue, shown: object, text: str, wish: Wish
     ) -> AsyncGenerator[View]:
         """Put `text` at the end of the conversation and stream the answer."""
+        wish = self._with_model(wish)
         try:
             asked = with_question(from_chatbot(shown), text)
             turn = self._begin(visitor, asked, wish)
@@ -128,6 +129,7 @@ class Chat:
         self, visitor: Visitor, dialogue: Dialogue, shown: object, wish: Wish
     ) -> AsyncGenerator[View]:
         """Drop the last answer, if there is one, and stream another."""
+        wish = self._with_model(wish)
         try:
             asked = up_to_last_question(from_chatbot(shown))
             turn = self._begin(visitor, asked, wish)
@@ -170,6 +172,10 @@ class Chat:
         turn = Turn(self._client, body, self._metrics)
         self._sessions.begin(visitor.session, turn)
         return turn
+
+    def _with_model(self, wish: Wish) -> Wish:
+        # A page that has just opened may send before its picker is filled.
+        return replace(wish, model=wish.model or self._models.catalogue.preferred() or "")
 
     def _check_model(self, model: str) -> None:
         catalogue = self._models.catalogue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -55,6 +55,10 @@ class Turn:
 
     def stop(self) -> None:
         """End the answer now; what has come stays. May be called at any time, repeatedly."""
+        if self._stopped:
+            # A second cancellation would break off the first one's closing of the connection,
+            # which httpcore does not take up again: the worker would go on writing.
+            return
         self._stopped = True
         self._changed.set()
         if self._upstream is not None:
@@ -90,10 +94,11 @@ class Turn:
                 await asyncio.sleep(UPDATE_SECONDS)
         finally:
             self.stop()
-            with suppress(asyncio.CancelledError):
-                await self._upstream
+            await asyncio.wait([self._upstream])  # passes no cancellation on, see `stop`
             self._end = datetime.now(UTC)
             self._count()
+            if not self._upstream.cancelled():
+                self._upstream.result()
 
     async def _receive(self) -> None:
         sent = time.monotonic()

@@ -55,6 +55,7 @@ class Interruptible:
             self._running = None
 
     def _interrupt(self) -> None:
-        # The loop calls this while something is awaited, so between two runs never.
-        if self._running is not None:
-            self._interrupted = self._running.cancel() or self._interrupted
+        # The loop calls this while something is awaited, so between two runs never. Once is
+        # enough: a second cancellation breaks off the closing of the connection.
+        if self._running is not None and not self._running.cancelling():
+            self._interrupted = self._running.cancel()

@@ -210,7 +210,7 @@ async def test_blank_messages_ask_for_nothing(zoo):
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ("", "No model is there yet"),
+        ("", "big is not ready yet: loading 43%"),
         ("gone", "gone is not served any more"),
         ("big", "big is not ready yet: loading 43%"),
     ],
@@ -223,6 +223,26 @@ async def test_a_model_that_cannot_answer_is_refused_with_the_reason(zoo, model,
     await page.send("q", Wish(model))
     assert sentence in page.notice.text
     assert zoo.client.bodies == []
+
+
+async def test_without_any_model_a_page_is_told_to_wait_for_one(zoo):
+    zoo = await zoo()
+    zoo.client.offered = []
+    await zoo.models.refresh()
+    page = Page(zoo.chat)
+    await page.send("q", Wish(""))
+    assert "No model is there yet" in page.notice.text
+    assert zoo.client.bodies == []
+
+
+async def test_a_page_that_has_chosen_no_model_yet_gets_the_first_ready_one(zoo):
+    zoo = await zoo(said("a"))
+    zoo.client.offered = [{"id": "big", "state": "loading"}, {"id": "small", "state": "ready"}]
+    await zoo.models.refresh()
+    page = Page(zoo.chat)
+    await page.send("q", Wish(""))
+    assert zoo.client.bodies[0]["model"] == "small"
+    assert page.dialogue.model == "small"
 
 
 async def test_clear_begins_a_new_conversation(zoo):
