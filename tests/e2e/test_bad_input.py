@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from tests.e2e.zoo import get
+from tests.fakes.scrape import sample
 
 if TYPE_CHECKING:
     from tests.e2e.zoo import Zoo
@@ -148,6 +149,6 @@ def test_bytes_that_are_no_request_harm_nobody(zoo: Zoo, wire: bytes) -> None:
 
 def in_flight(url: str) -> float:
     """Return the sum of a service's gauges of running and waiting work."""
-    gauges = ("llmzoo_inflight_requests", "llmzoo_num_requests_")
-    lines = get(f"{url}/metrics")[1].decode().splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(gauges))
+    text = get(f"{url}/metrics")[1].decode()
+    gauges = ("inflight_requests", "num_requests_running", "num_requests_waiting")
+    return sum(sample(text, f"llmzoo_{gauge}") for gauge in gauges)

@@ -12,6 +12,7 @@ import pytest
 from openai import NotFoundError, OpenAI
 
 from tests.e2e.zoo import LLMZOO, get, get_json
+from tests.fakes.scrape import sample
 
 if TYPE_CHECKING:
     from tests.e2e.zoo import Zoo
@@ -136,11 +137,10 @@ def test_every_service_tells_of_itself(zoo: Zoo) -> None:
 
 
 def test_metrics_have_real_values(zoo: Zoo) -> None:
-    before = samples(zoo)
+    before = metric(zoo, "llmzoo_generation_tokens_total")
     zoo.run(*shlex.split(zoo.line("Try:")), "-sS")
-    after = samples(zoo)
-    assert after["llmzoo_generation_tokens_total"] > before["llmzoo_generation_tokens_total"]
-    assert after["llmzoo_inflight_requests"] == 0
+    assert metric(zoo, "llmzoo_generation_tokens_total") > before
+    assert metric(zoo, "llmzoo_inflight_requests") == 0
 
 
 def test_prometheus_finds_all_services(zoo: Zoo) -> None:
@@ -193,12 +193,6 @@ def test_no_prompt_and_no_answer_is_logged(zoo: Zoo) -> None:
     assert "xylophone" not in zoo.text.lower()
 
 
-def samples(zoo: Zoo) -> dict[str, float]:
-    """Return the controller's samples, summed over labels."""
-    sums: dict[str, float] = {}
-    for line in get(f"{zoo.api}/metrics")[1].decode().splitlines():
-        if not line.startswith("#"):
-            name, value = line.rsplit(" ", 1)
-            name = name.split("{")[0]
-            sums[name] = sums.get(name, 0.0) + float(value)
-    return sums
+def metric(zoo: Zoo, name: str) -> float:
+    """Return a sample of the controller's, summed over labels."""
+    return sample(get(f"{zoo.api}/metrics")[1].decode(), name)

@@ -7,22 +7,15 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from shared.http.server import bind
+from tests.fakes.waiting import eventually
 
 ENDS = {"completed", "failed", "canceled"}
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
-    """Wait until `holds` says so; an outside view of another process can only be polled."""
-    async with asyncio.timeout(seconds):
-        while not await holds():  # noqa: ASYNC110 - no event tells of another process
-            await asyncio.sleep(0.02)
 
 
 class EvaluatorProcess:
@@ -54,7 +47,7 @@ class EvaluatorProcess:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "services.evaluator", env=self._environment, stderr=log
             )
-        await eventually(lambda: self.healthy(until))
+        await eventually(lambda: self.healthy(until), seconds=20)
 
     async def healthy(self, check: str) -> bool:
         assert self._process is not None
@@ -101,7 +94,7 @@ class EvaluatorProcess:
             run.update(await self.get(path))
             return run["status"] in ENDS
 
-        await eventually(over)
+        await eventually(over, seconds=20)
         return run
 
     async def items(self, path: str) -> list[dict[str, Any]]:

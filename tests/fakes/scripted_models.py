@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shared.http.server import bind
+from tests.fakes.running_service import QuietServer
 
 
 @dataclass
@@ -68,7 +69,7 @@ class ScriptedModels:
         listener = bind("127.0.0.1", 21_000, next_free=True)
         self.url = listener.url
         app = Starlette(routes=[Route("/v1/chat/completions", self._chat, methods=["POST"])])
-        self._server = _Server(
+        self._server = QuietServer(
             uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
         )
         self._task = asyncio.create_task(self._server.serve(sockets=[listener.sock]))
@@ -121,9 +122,3 @@ class ScriptedModels:
     async def _note(self) -> None:
         async with self._changed:
             self._changed.notify_all()
-
-
-class _Server(uvicorn.Server):
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:
-        """Leave the signals to pytest."""
-        return contextlib.nullcontext()

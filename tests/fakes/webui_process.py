@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
 from shared.settings import child_environment
+from tests.fakes.scrape import sample
+from tests.fakes.waiting import block_until
 
 START_SECONDS = 90.0
 
@@ -44,27 +45,14 @@ class WebuiProcess:
         )
 
     def wait_until_ready(self) -> WebuiProcess:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, "the web UI ended at its start"
-            try:
-                if self.get("/health/ready").is_success:
-                    return self
-            except httpx.TransportError:
-                time.sleep(0.05)
-        msg = f"the web UI was not ready within {START_SECONDS} s"
-        raise TimeoutError(msg)
+        block_until(self._ready, START_SECONDS)
+        return self
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self.url + path, timeout=30, trust_env=False)
 
     def metric(self, name: str, **labels: str) -> float:
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(self.get("/metrics").text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        return sample(self.get("/metrics").text, name, **labels)
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the conversation log."""
@@ -83,3 +71,9 @@ class WebuiProcess:
         self.process.kill()
         self.process.wait()
         self._output.close()
+
+    def _ready(self) -> bool:
+        assert self.process.poll() is None, "the web UI ended at its start"
+        with contextlib.suppress(httpx.TransportError):
+            return self.get("/health/ready").is_success
+        return False

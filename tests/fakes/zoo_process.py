@@ -6,7 +6,6 @@ Run as a script it is the supervisor: one argument, the JSON of what `ZooProcess
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -23,12 +22,12 @@ from services.cli.up import UpOptions, run_up
 from services.cli.up.plan import Role
 from services.cli.up.restarts import RestartPolicy
 from shared.settings import ZooSettings, load
+from tests.fakes.command_line import PROJECT, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FAKE_SERVICE = Path(__file__).with_name("service_process.py")
-PROJECT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 30.0
 # Gives the command a terminal of its own, and our pipe as its keyboard.
 IN_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
@@ -51,14 +50,13 @@ class ZooProcess:
         told = {"manners": manners or {}, "redis": redis, "options": options}
         variables = {f"LLMZOO_{role.upper()}_PORT": str(port) for role, port in ports.items()}
         variables["LLMZOO_STATE_DIR"] = str(state_dir)
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("LLMZOO_")}
         command = [sys.executable, __file__, json.dumps(told)]
         if terminal:
             command = [sys.executable, "-c", IN_A_TERMINAL, *command]
         self.process = subprocess.Popen(
             command,
             cwd=PROJECT,
-            env={**inherited, **variables, "PYTHONPATH": str(PROJECT), **(environment or {})},
+            env=clean_environment(**{**variables, **(environment or {})}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

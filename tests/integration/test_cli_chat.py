@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
-import sys
-import threading
-from pathlib import Path
 
 import orjson
 import pytest
 
+from tests.fakes.command_line import LLMZOO, clean_environment
 from tests.fakes.controller_app import FakeController, Script, ServedApp
 from tests.fakes.terminal_process import CTRL_C, CTRL_D, ENTER, PROMPT, TerminalProcess
+from tests.fakes.waiting import block_until
 
-LLMZOO = [sys.executable, "-m", "services.cli"]
-PROJECT = Path(__file__).parents[2]
 ENDLESS = Script(pieces=[f"word{n} " for n in range(10_000)], pause=0.02)
-
-
-def environment(tmp_path, url):
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LLMZOO_", "NO_COLOR"))}
-    return {
-        **inherited,
-        "PYTHONPATH": str(PROJECT),
-        "LLMZOO_BASE_URL": url,
-        "LLMZOO_STATE_DIR": str(tmp_path),
-    }
 
 
 @pytest.fixture
@@ -52,14 +38,19 @@ def url(controller):
 
 
 @pytest.fixture
-def llmzoo(tmp_path, url):
+def environment(tmp_path, url):
+    return clean_environment(LLMZOO_BASE_URL=url, LLMZOO_STATE_DIR=str(tmp_path))
+
+
+@pytest.fixture
+def llmzoo(environment):
     def run(*arguments, stdin="", **variables):
         return subprocess.run(
             [*LLMZOO, *arguments],
             input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
             check=False,
-            env={**environment(tmp_path, url), **variables},
+            env={**environment, **variables},
             timeout=60,
         )
 
@@ -67,12 +58,12 @@ def llmzoo(tmp_path, url):
 
 
 @pytest.fixture
-def terminal(tmp_path, url):
+def terminal(environment):
     with contextlib.ExitStack() as opened:
 
         def start(*arguments, **variables):
             command = [*LLMZOO, "chat", *arguments]
-            process = TerminalProcess(command, {**environment(tmp_path, url), **variables})
+            process = TerminalProcess(command, {**environment, **variables})
             return opened.enter_context(process)
 
         yield start
@@ -173,19 +164,19 @@ def test_no_ready_model_says_where_to_look(llmzoo, controller):
     assert b"llmzoo workers" in done.stderr
 
 
-def test_the_answer_streams_into_a_pipe_and_a_closed_pipe_ends_it(tmp_path, url, controller):
+def test_the_answer_streams_into_a_pipe_and_a_closed_pipe_ends_it(environment, controller):
     with subprocess.Popen(
         [*LLMZOO, "chat", "endless"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(tmp_path, url),
+        env=environment,
     ) as process:
         assert process.stdout.read(6) == b"word0 "
         process.stdout.close()
         assert process.wait(30) == 1
         assert b"Traceback" not in process.stderr.read()
-    wait_for_cut(controller)
+    block_until(lambda: controller.cut > 0)
 
 
 def test_ctrl_c_ends_one_question_by_130(terminal, controller):
@@ -194,7 +185,7 @@ def test_ctrl_c_ends_one_question_by_130(terminal, controller):
     shell.press(CTRL_C)
     assert shell.ends() == 130
     assert "Traceback" not in shell.text
-    wait_for_cut(controller)
+    block_until(lambda: controller.cut > 0)
 
 
 @pytest.mark.parametrize("style", ["rich", "plain"])
@@ -219,7 +210,7 @@ def test_ctrl_c_stops_the_answer_at_the_server_and_the_chat_goes_on(terminal, co
     chat.expect("word3")
     chat.press(CTRL_C)
     chat.expect("Stopped.")
-    wait_for_cut(controller)
+    block_until(lambda: controller.cut > 0)
     chat.enter("Go on")
     chat.expect("Hello from the fake.")
     kept = controller.requests[1]["messages"][1]
@@ -307,13 +298,3 @@ def test_a_chat_that_cannot_find_its_server_does_not_start(terminal):
         port = unused.getsockname()[1]
         chat = terminal("--base-url", f"http://127.0.0.1:{port}")
         assert chat.ends() == 3
-
-
-def wait_for_cut(controller):
-    """Wait until the server has seen that its client closed a stream."""
-    seen = threading.Event()
-    for _ in range(1000):
-        if controller.cut:
-            return
-        seen.wait(0.01)
-    pytest.fail("the server still streams")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import orjson
 import pytest
@@ -14,36 +12,18 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
+from tests.fakes.command_line import LLMZOO, clean_environment
 from tests.fakes.controller_app import FakeController, ServedApp
+from tests.fakes.fleet import service
 
-LLMZOO = [sys.executable, "-m", "services.cli"]
-PROJECT = Path(__file__).parents[2]
 HELP_SECONDS = 0.3
 HEAVY = ("torch", "gradio", "fastapi", "httpx", "pydantic", "rich", "prompt_toolkit", "asyncio")
 
 STATS = {
-    "services": [
-        {
-            "id": "worker-host-8010",
-            "kind": "worker",
-            "state": "ready",
-            "progress": None,
-            "detail": "",
-            "address": "http://127.0.0.1:8010",
-            "models": [{"id": "demo"}],
-            "load": {"running": 1, "waiting": 0},
-            "inflight": 1,
-            "stale": False,
-        }
-    ],
+    "services": [service(load={"running": 1, "waiting": 0})],
     "refused": [{"id": "worker-far", "reason": "its address is a public host name"}],
     "registry": {"reachable": False, "staleness_seconds": 9.0},
 }
-
-
-def environment(**variables):
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("LLMZOO_")}
-    return {**inherited, "PYTHONPATH": str(PROJECT), **variables}
 
 
 def llmzoo(*arguments, **variables):
@@ -52,7 +32,7 @@ def llmzoo(*arguments, **variables):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
-        env=environment(**variables),
+        env=clean_environment(**variables),
         timeout=120,
     )
 
@@ -174,7 +154,9 @@ def test_help_answers_at_once():
     def seconds():
         # Processor time: on a busy machine other programs' would count in the wall clock's.
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([*LLMZOO, "--help"], check=True, capture_output=True, env=environment())
+        subprocess.run(
+            [*LLMZOO, "--help"], check=True, capture_output=True, env=clean_environment()
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
@@ -190,7 +172,7 @@ def test_help_imports_nothing_heavy():
         "print(*sys.modules, file=sys.stderr)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, env=environment(), check=True
+        [sys.executable, "-c", code], capture_output=True, env=clean_environment(), check=True
     )
     loaded = done.stderr.decode().split()
     assert "typer" in loaded

@@ -12,32 +12,17 @@ import pytest
 
 from shared.protocol.frames import KeepaliveFrame, TokensFrame
 from shared.protocol.sse import DONE
+from tests.fakes.chat_request import BODY, CHAT
+from tests.fakes.waiting import eventually
 from tests.fakes.worker_app import FakeWorker, Silence, answer, chunk, end, start, steps, tokens
-from tests.integration.conftest import eventually
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("redis_server")]
-
-CHAT = "/v1/chat/completions"
-BODY = {"model": "toy", "messages": [{"role": "user", "content": "hello"}]}
 
 
 def request(body: dict[str, object], request_id: str = "r-1") -> bytes:
     raw = orjson.dumps(body)
     head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nx-request-id: {request_id}\r\n"
     return f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw
-
-
-@pytest.fixture
-async def controller(start_controller):
-    return await start_controller()
-
-
-@pytest.fixture
-async def worker(announce, controller):
-    worker = FakeWorker(answer("fine"))
-    await announce(worker)
-    await controller.sees("worker-1")
-    return worker
 
 
 @contextlib.asynccontextmanager

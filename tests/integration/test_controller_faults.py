@@ -9,6 +9,7 @@ import pytest
 
 from shared.protocol.frames import ErrorFrame, KeepaliveFrame, TokensFrame
 from shared.protocol.sse import DONE, SSEDecoder
+from tests.fakes.chat_request import BODY, CHAT, STREAM
 from tests.fakes.worker_app import (
     Cut,
     FakeWorker,
@@ -26,9 +27,6 @@ from tests.fakes.worker_app import (
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("redis_server")]
 
-CHAT = "/v1/chat/completions"
-BODY = {"model": "toy", "messages": [{"role": "user", "content": "hello"}]}
-STREAM = {**BODY, "stream": True}
 EXCEPTION = {"message": "the step failed", "type": "server_error", "param": None, "code": "x"}
 
 # What a worker may do before its first frame, and the reason under which the retry counts.

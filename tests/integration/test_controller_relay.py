@@ -9,8 +9,8 @@ import pytest
 
 from shared.protocol.frames import encode
 from shared.protocol.sse import DONE, SSEDecoder
+from tests.fakes.chat_request import BODY, CHAT, STREAM
 from tests.fakes.worker_app import (
-    FakeWorker,
     answer,
     chunk,
     end,
@@ -23,21 +23,10 @@ from tests.fakes.worker_app import (
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("redis_server")]
 
-CHAT = "/v1/chat/completions"
-BODY = {"model": "toy", "messages": [{"role": "user", "content": "hello"}]}
-STREAM = {**BODY, "stream": True}
-
 
 @pytest.fixture
-async def controller(start_controller):
-    return await start_controller()
-
-
-@pytest.fixture
-async def worker(announce, controller):
-    worker = FakeWorker(answer("Hel", "lo", " ", "there"))
-    await announce(worker)
-    await controller.sees("worker-1")
+def worker(worker):
+    worker.script = answer("Hel", "lo", " ", "there")
     return worker
 
 

@@ -11,12 +11,11 @@ import pytest
 
 from shared.protocol.workers import State
 from shared.settings import child_environment
+from tests.fakes.chat_request import BODY, CHAT
 from tests.fakes.worker_app import FakeWorker, answer
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("redis_server")]
 
-CHAT = "/v1/chat/completions"
-BODY = {"model": "toy", "messages": [{"role": "user", "content": "hello"}]}
 
 BAD_BODIES = {
     "nothing": (b"", None),
@@ -43,14 +42,6 @@ BAD_BODIES = {
 @pytest.fixture
 async def controller(start_controller):
     return await start_controller(max_body_bytes=4096)
-
-
-@pytest.fixture
-async def worker(announce, controller):
-    worker = FakeWorker(answer("fine"))
-    await announce(worker)
-    await controller.sees("worker-1")
-    return worker
 
 
 async def test_bad_bodies_are_4xx_that_name_the_parameter(controller, worker):

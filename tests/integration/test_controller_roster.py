@@ -17,14 +17,13 @@ from shared.protocol.workers import State
 from shared.registry import keys
 from shared.registry.record import sign
 from shared.settings import child_environment
+from tests.fakes.chat_request import BODY, CHAT, STREAM
+from tests.fakes.running_service import TOKEN
+from tests.fakes.waiting import eventually
 from tests.fakes.worker_app import FakeWorker, answer, end, start, steps, tokens, unary_body
-from tests.integration.conftest import BEAT_SECONDS, TOKEN, TTL_SECONDS, eventually
+from tests.integration.conftest import BEAT_SECONDS, TTL_SECONDS
 
 pytestmark = pytest.mark.redis
-
-CHAT = "/v1/chat/completions"
-BODY = {"model": "toy", "messages": [{"role": "user", "content": "hello"}]}
-STREAM = {**BODY, "stream": True}
 
 
 @pytest.mark.parametrize("order", ["rcw", "rwc", "crw", "cwr", "wrc", "wcr"])

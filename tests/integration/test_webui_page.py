@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from tests.fakes.browser import CHROMIUM, FLAGS
 from tests.fakes.controller_app import FakeController, Script, ServedApp
+from tests.fakes.waiting import block_until
 from tests.fakes.webui_process import WebuiProcess
 
 MODELS = [
@@ -27,14 +28,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM, reason="Debian's chromium is not installed"),
 ]
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait for what happens in another process."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold"
-        time.sleep(0.02)
 
 
 class Chat:
@@ -164,7 +157,7 @@ def test_stop_keeps_the_partial_answer_and_frees_the_worker(chat, controller, we
         chat.stop_button.click()
     else:
         chat.page.keyboard.press("Escape")
-    eventually(lambda: controller.cut == cut + 1)
+    block_until(lambda: controller.cut == cut + 1)
     assert time.monotonic() - started < 5  # a second on a machine of its own
     expect(chat.page.get_by_role("button", name="Send")).to_be_visible()
     chat.states(votes=True, again=True)
@@ -179,8 +172,8 @@ def test_a_closed_page_frees_the_worker(chat, controller, webui):
     chat.say("leave")
     chat.is_streaming()
     chat.page.close()
-    eventually(lambda: controller.cut == cut + 1)
-    eventually(lambda: webui.metric("llmzoo_webui_sessions") == 0)
+    block_until(lambda: controller.cut == cut + 1)
+    block_until(lambda: webui.metric("llmzoo_webui_sessions") == 0)
 
 
 def test_regenerate_replaces_the_last_answer(chat, controller):
@@ -300,7 +293,7 @@ def test_pictures_elsewhere_are_not_fetched(browser, controller, webui):
     chat.say("picture")
     expect(chat.answers.last).to_contain_text("done")
     expect(chat.button("regenerate")).to_be_enabled()
-    eventually(lambda: any("Content Security Policy" in text for text in refusals))
+    block_until(lambda: any("Content Security Policy" in text for text in refusals))
     assert not any("10.255.255.1" in url for url in answers)
     context.close()
 
@@ -327,7 +320,7 @@ def test_two_tabs_stream_at_once(context, chat, controller, webui):
     other.stop_button.click()
     expect(other.button("regenerate")).to_be_enabled()
     words = len(chat.answers.last.inner_text())
-    eventually(lambda: len(chat.answers.last.inner_text()) > words)
+    block_until(lambda: len(chat.answers.last.inner_text()) > words)
     chat.stop_button.click()
     expect(chat.button("regenerate")).to_be_enabled()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import aclosing
 
 import pytest
@@ -13,6 +12,7 @@ from services.webui.metrics import WebuiMetrics
 from services.webui.turn import Turn
 from shared.client import ZooClient
 from tests.fakes.controller_app import FakeController, Script, ServedApp
+from tests.fakes.waiting import eventually
 
 BODY = {"model": "demo", "messages": [{"role": "user", "content": "go"}]}
 
@@ -29,7 +29,7 @@ async def test_a_second_stop_at_any_step_of_the_first_does_not_keep_the_request_
                 for _ in range(steps):
                     await asyncio.sleep(0)
                 turn.stop()
-            await eventually(lambda: not controller.streaming)
+            await eventually(lambda: not controller.streaming, seconds=5)
     assert controller.cut == 1
     assert turn.outcome.finish == "cancelled"
 
@@ -41,21 +41,14 @@ async def test_a_page_that_is_cancelled_while_its_turn_ends_does_not_keep_the_re
             for steps in range(12):
                 turn = Turn(client, BODY, WebuiMetrics(CollectorRegistry()))
                 asked = asyncio.create_task(_all(turn))
-                await eventually(lambda: bool(controller.streaming))
+                await eventually(lambda: bool(controller.streaming), seconds=5)
                 turn.stop()
                 for _ in range(steps):
                     await asyncio.sleep(0)
                 asked.cancel()
                 await asyncio.gather(asked, return_exceptions=True)
-                await eventually(lambda: not controller.streaming)
+                await eventually(lambda: not controller.streaming, seconds=5)
     assert controller.cut == len(range(12))
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    """Wait for what happens in the controller's thread."""
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def _all(turn: Turn) -> None:

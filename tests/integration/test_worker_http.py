@@ -24,9 +24,10 @@ from shared.protocol.frames import (
     StartFrame,
     TokensFrame,
 )
-from tests.fakes.running_worker import FRAMED, INTERNAL, RunningWorker, eventually
+from tests.fakes.running_worker import FRAMED, INTERNAL, RunningWorker
 from tests.fakes.scripted_model import MODEL, ScriptedRunner, scripted_model
 from tests.fakes.tiny_tokenizer import TinyTokenizer
+from tests.fakes.waiting import eventually
 
 HI = [{"role": "user", "content": "Hi"}]
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"

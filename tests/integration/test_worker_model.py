@@ -13,7 +13,8 @@ from services.worker.local import LocalChat
 from services.worker.opening import open_model
 from shared.errors import ContextTooLong, InvalidRequest, ModelNotThere
 from tests.fakes.model_files import save_folder, tiny_llama
-from tests.fakes.running_worker import RunningWorker, eventually
+from tests.fakes.running_worker import RunningWorker
+from tests.fakes.waiting import eventually
 
 pytestmark = pytest.mark.torch
 

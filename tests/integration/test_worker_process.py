@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import socket
 import sys
@@ -19,7 +18,10 @@ from shared.protocol.workers import ServiceRecord, State
 from shared.registry import RegistryView
 from shared.settings import FleetSettings
 from tests.fakes.model_files import save_folder, tiny_llama
-from tests.fakes.running_worker import FRAMED, TOKEN, eventually
+from tests.fakes.running_service import TOKEN
+from tests.fakes.running_worker import FRAMED
+from tests.fakes.scrape import sample
+from tests.fakes.waiting import eventually
 
 pytestmark = [pytest.mark.torch, pytest.mark.redis]
 
@@ -203,8 +205,7 @@ async def test_what_outlasts_the_drain_gets_an_error_frame(start, folder):
 
     async def running() -> bool:
         text = (await worker.client.get("/metrics")).text
-        found = re.search(r'^llmzoo_num_requests_waiting{model="tiny"} (\S+)$', text, re.MULTILINE)
-        return found is not None and float(found[1]) >= 5
+        return sample(text, "llmzoo_num_requests_waiting", model="tiny") >= 5
 
     await eventually(running)
     worker.process.send_signal(signal.SIGTERM)

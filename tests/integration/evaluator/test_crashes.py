@@ -11,7 +11,7 @@ import redis.asyncio as aredis
 from shared.registry import RegistryView, keys
 from shared.settings import FleetSettings
 from tests.fakes.evaluations import QUESTIONS, RUN, obliging, spec
-from tests.fakes.evaluator_process import eventually
+from tests.fakes.waiting import eventually
 
 pytestmark = pytest.mark.redis
 
@@ -37,7 +37,7 @@ async def half_done(evaluator, models):
     async def three_judged():
         return (await evaluator.get(path))["progress"]["judged"] >= 3
 
-    await eventually(three_judged)
+    await eventually(three_judged, seconds=20)
     await models.until(lambda: models.open == 2)
     models.reply = obliging
     return path
@@ -123,7 +123,7 @@ async def test_without_redis_it_lives_waits_and_recovers(launch, unstarted_redis
     assert int(refused.headers["retry-after"]) >= 1
 
     unstarted_redis.start()
-    await eventually(lambda: evaluator.healthy("ready"))
+    await eventually(lambda: evaluator.healthy("ready"), seconds=20)
     run = await evaluator.ended(await evaluator.create_run(spec(), RUN))
     assert run["status"] == "completed"
 
@@ -136,7 +136,7 @@ async def test_results_wait_for_a_redis_that_went_silent(evaluator, models, unst
     async def not_ready():
         return not await evaluator.healthy("ready")
 
-    await eventually(not_ready)
+    await eventually(not_ready, seconds=20)
     await models.until(lambda: models.open == 0)
     unstarted_redis.thaw()
     await finishes_without_repeating(evaluator, models, path)

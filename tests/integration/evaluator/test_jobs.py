@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes.evaluations import QUESTIONS, RUN, number_of, obliging, spec
-from tests.fakes.evaluator_process import eventually
 from tests.fakes.scripted_models import Reply
+from tests.fakes.waiting import eventually
 
 pytestmark = pytest.mark.redis
 
@@ -171,7 +171,7 @@ async def test_operations(evaluator):
             and 'llmzoo_eval_job_seconds_count{state="completed"} 1.0' in metrics
         )
 
-    await eventually(counted)
+    await eventually(counted, seconds=20)
     assert (await evaluator.get("/version"))["service"] == "evaluator"
     log = evaluator.log.read_text()
     assert "run ended" in log

@@ -4,21 +4,7 @@ from __future__ import annotations
 
 from services.cli.table import columns
 from services.cli.workers import fleet_rows, state_text
-
-
-def service(**fields):
-    return {
-        "id": "worker-host-8010",
-        "kind": "worker",
-        "state": "ready",
-        "progress": None,
-        "detail": "",
-        "address": "http://127.0.0.1:8010",
-        "models": [{"id": "demo"}],
-        "load": {"running": 2, "waiting": 1},
-        "stale": False,
-        **fields,
-    }
+from tests.fakes.fleet import service
 
 
 def rows(*services, refused=()):

@@ -26,6 +26,7 @@ from shared.protocol.openai import parse_chat, parse_completion
 from shared.protocol.sse import SSEDecoder
 from tests.fakes.scripted_model import FINGERPRINT, MODEL, Script, ScriptedRunner, scripted_model
 from tests.fakes.tiny_tokenizer import END, TinyTokenizer
+from tests.fakes.waiting import eventually
 
 
 class Zoo:
@@ -58,9 +59,12 @@ class Zoo:
 
     async def idle(self) -> None:
         """Wait until the engine holds nothing; it says so at its next step only."""
-        async with asyncio.timeout(10):
-            while (stats := self.served.loop.stats()).running or stats.waiting:  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+
+        def holds_nothing() -> bool:
+            stats = self.served.loop.stats()
+            return not stats.running and not stats.waiting
+
+        await eventually(holds_nothing)
         assert self.runner.rows == []
 
     def counted(self, name: str, **labels: str) -> float:
@@ -269,9 +273,7 @@ async def test_a_slow_reader_gets_what_piled_up_in_one_frame(start):
     async with generation:
         source = zoo.frames(generation)
         await anext(source)
-        async with asyncio.timeout(10):
-            while generation._outputs.qsize() < 9:  # noqa: ASYNC110 - another thread fills it
-                await asyncio.sleep(0.001)
+        await eventually(lambda: generation._outputs.qsize() >= 9)
         frame = await anext(source)
         assert len(frame.token_ids) == 9
         assert [type(f) async for f in source] == [EndFrame]

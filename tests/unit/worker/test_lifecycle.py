@@ -14,6 +14,7 @@ from shared.errors import LLMZooError, ModelNotThere, Unavailable
 from shared.protocol.workers import State
 from shared.settings import WorkerSettings
 from tests.fakes.scripted_model import MODEL, scripted_model
+from tests.fakes.waiting import eventually
 
 
 class Told:
@@ -98,9 +99,7 @@ async def test_a_stuck_step_is_not_ready_until_it_ends():
         await told.reaches(State.READY)
         runner.hold()
         stream = served.loop.submit(Sequence("one", 0, (1,), SamplingParams(max_tokens=1, seed=0)))
-        async with asyncio.timeout(10):
-            while told.lifecycle.state is State.READY:  # noqa: ASYNC110 - time alone changes it
-                await asyncio.sleep(0.01)
+        await eventually(lambda: told.lifecycle.state is not State.READY)
         assert told.lifecycle.state is State.FAILED
         assert "step" in told.lifecycle.detail
         with pytest.raises(Unavailable):
