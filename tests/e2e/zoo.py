@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 from urllib.error import HTTPError
@@ -111,7 +112,8 @@ class Zoo:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             for child in self.children():
-                child.kill()
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
             self.process.kill()
             raise AssertionError(f"did not stop:\n{self.text[-6000:]}") from None
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
@@ -111,7 +112,8 @@ class ZooProcess:
             orphans = self.children()
             self.process.kill()
             for orphan in orphans:
-                if orphan.is_running():
+                # Most end with the supervisor, by themselves.
+                with suppress(psutil.NoSuchProcess):
                     orphan.kill()
         self.end()
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
