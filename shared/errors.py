@@ -21,18 +21,27 @@
     ├── ConfigurationError           a setting is wrong or something is missing on this machine
     │   ├── PortTaken
     │   ├── AlreadyRunning
+    │   ├── NoChatTemplate           a model brings none, and none was named
     │   └── RedisUnavailable
     └── ModelLoadError               a model cannot be had or cannot be served
         ├── ModelNotThere            the reference names nothing
         ├── ModelDownloadFailed
         ├── ChecksumMismatch
-        └── ModelNotSupported        an architecture or file format that we do not serve
+        ├── ModelNotSupported        an architecture or file format that we do not serve
+        ├── WeightNotFinite          a weight that no quantisation can hold; `tensor` names it
+        └── CheckpointFault          weights on disk: `file` and `tensor` say where
+            ├── CheckpointDamaged    a shard is cut short, missing, or lacks a tensor
+            ├── CheckpointMismatch   two models that do not belong together
+            │   └── WrongBase        not the model that a delta was made from
+            ├── CheckpointExists     what was to be written is there already
+            └── CheckpointNotWritten the disk is full or refuses
 
 Owns: codes, HTTP statuses, the OpenAI error object. Knows no service.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 
@@ -215,6 +224,12 @@ class AlreadyRunning(ConfigurationError):
     """A zoo with the same state folder and port offset is running."""
 
 
+class NoChatTemplate(ConfigurationError):
+    """A model brings no chat template, is of no known family, and none was named."""
+
+    default_code = "no_chat_template"
+
+
 class RedisUnavailable(ConfigurationError):
     """No Redis-compatible server is given, installed or startable."""
 
@@ -239,3 +254,50 @@ class ChecksumMismatch(ModelLoadError):
 
 class ModelNotSupported(ModelLoadError):
     """An architecture or a file format that this worker does not serve."""
+
+
+class WeightNotFinite(ModelLoadError):
+    """A weight holds NaN or infinity, or spans more than fp32 can subtract."""
+
+    def __init__(self, tensor: str) -> None:
+        """Name the tensor, as the model names it where that is known."""
+        super().__init__(f"{tensor} holds NaN or infinite values and cannot be compressed")
+        self.tensor = tensor
+
+
+class CheckpointFault(ModelLoadError):
+    """Weights on disk cannot be read, do not fit or cannot be written.
+
+    `file` is a path and `tensor` a name, None where the fault belongs to none.
+    """
+
+    default_code = "checkpoint"
+
+    def __init__(
+        self, message: str, *, file: Path | str | None = None, tensor: str | None = None
+    ) -> None:
+        """Begin the message with the place, so that whoever shows it names both."""
+        place = " ".join(str(part) for part in (file, tensor and f"({tensor})") if part is not None)
+        super().__init__(f"{place}: {message}" if place else message)
+        self.file = None if file is None else Path(file)
+        self.tensor = tensor
+
+
+class CheckpointDamaged(CheckpointFault):
+    """A file is cut short, missing, or lacks what its header or index promises."""
+
+
+class CheckpointMismatch(CheckpointFault):
+    """Two models differ in a name, a shape or a dtype in which they must agree."""
+
+
+class WrongBase(CheckpointMismatch):
+    """The base is not the model that the delta was made from."""
+
+
+class CheckpointExists(CheckpointFault):
+    """The target is there already, or another process is writing it."""
+
+
+class CheckpointNotWritten(CheckpointFault):
+    """The disk is full or refuses; nothing is left of the attempt."""

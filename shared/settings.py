@@ -122,6 +122,9 @@ class WorkerSettings(FleetSettings):
     kv_cache_tokens: int = Field(
         0, ge=0, description="tokens that all sequences may hold; 0: from the memory found"
     )
+    chat_template: str = Field(
+        "", description="a family's name, or a .jinja or .toml file; empty: the model's own"
+    )
     trust_remote_code: bool = Field(False, description="run Python code that comes with a model")
     allow_pickle: bool = Field(False, description="load pickle weights, which can run code")
 

@@ -17,8 +17,6 @@ from typing import Any
 import structlog
 
 from services.webui.conversation import (
-    Message,
-    Messages,
     from_chatbot,
     to_api,
     up_to_last_question,
@@ -31,6 +29,7 @@ from services.webui.sessions import Sessions
 from services.webui.turn import Outcome, Turn
 from shared.client import ZooClient
 from shared.errors import LLMZooError, ModelNotFound, Unavailable
+from shared.templates.messages import Message, Messages
 
 log = structlog.get_logger(__name__)
 

@@ -1,34 +1,21 @@
 """The conversation as the page shows it and as the API takes it.
 
-Owns messages, their bounds, and the one translation between Gradio's chat values and ours.
-The browser holds the conversation, so no history stays in this process between two events;
-what comes back from it is checked here like any input. Knows neither Gradio nor HTTP.
+Owns what is accepted from the page, and its bounds. The browser holds the conversation, so no
+history stays in this process between two events; what comes back from it is checked here like
+any input. Knows neither Gradio nor HTTP.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, cast
 
 from shared.errors import InvalidRequest
-
-Role = Literal["user", "assistant"]
+from shared.templates.formats import from_gradio
+from shared.templates.messages import Message, Messages, to_openai
 
 MAX_MESSAGE_CHARACTERS = 64_000
 MAX_MESSAGES = 200
 MAX_CONVERSATION_CHARACTERS = 400_000
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of one side."""
-
-    role: Role
-    text: str
-
-
-Messages = tuple[Message, ...]
 
 
 def from_chatbot(value: object) -> Messages:
@@ -37,25 +24,19 @@ def from_chatbot(value: object) -> Messages:
     Raises:
         InvalidRequest: it is no list of text messages of the two roles.
     """
-    if value is None:
-        return ()
-    if not isinstance(value, list):
+    try:
+        messages = from_gradio(value)
+    except InvalidRequest as fault:
+        raise _not_a_conversation() from fault
+    if any(message.role not in {"user", "assistant"} for message in messages):
         raise _not_a_conversation()
-    return tuple(_read(entry) for entry in cast("list[object]", value))
-
-
-def to_chatbot(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Return the chat's value. Text goes as a block: Gradio strips the indent of plain strings."""
-    return [
-        {"role": message.role, "content": [{"type": "text", "text": message.text}]}
-        for message in messages
-    ]
+    return messages
 
 
 def to_api(system: str, messages: Sequence[Message]) -> list[dict[str, str]]:
     """Return `messages` of a chat request, the system prompt first if there is one."""
-    head = [{"role": "system", "content": system}] if system.strip() else []
-    return [*head, *({"role": message.role, "content": message.text} for message in messages)]
+    head = [Message("system", system)] if system.strip() else []
+    return to_openai([*head, *messages])
 
 
 def with_question(messages: Messages, text: str) -> Messages:
@@ -89,27 +70,6 @@ def up_to_last_question(messages: Messages) -> Messages:
             return messages[: index + 1]
     msg = "There is no message to answer yet."
     raise InvalidRequest(msg, param="messages")
-
-
-def _read(entry: object) -> Message:
-    if not isinstance(entry, dict):
-        raise _not_a_conversation()
-    fields = cast("dict[str, object]", entry)
-    role, content = fields.get("role"), fields.get("content")
-    if role not in {"user", "assistant"}:
-        raise _not_a_conversation()
-    blocks: list[object] = cast("list[object]", content) if isinstance(content, list) else [content]
-    return Message(cast("Role", role), "".join(_text(block) for block in blocks))
-
-
-def _text(block: object) -> str:
-    if isinstance(block, str):
-        return block
-    if isinstance(block, dict):
-        text = cast("dict[str, object]", block).get("text")
-        if isinstance(text, str):
-            return text
-    raise _not_a_conversation()
 
 
 def _not_a_conversation() -> InvalidRequest:

@@ -24,8 +24,8 @@ from typing import Any, Literal
 import orjson
 import structlog
 
-from services.webui.conversation import Message
 from services.webui.metrics import WebuiMetrics
+from shared.templates.messages import Message
 
 log = structlog.get_logger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Any, cast
 import gradio as gr
 
 from services.webui.chat import Notice, Phase, View
-from services.webui.conversation import to_chatbot
 from services.webui.model_list import Catalogue
+from shared.templates.formats import to_gradio
 
 WELCOME = """<div class="welcome"><h2>What shall we talk about?</h2>
 <p>Choose a model above, write below. Nothing leaves this installation.</p></div>"""
@@ -67,7 +67,7 @@ def skip() -> Any:
 
 def update(view: View, before: View | None = None) -> Update:
     """Return the updates of all of `Surface.components`, in their order."""
-    chat: Any = skip() if view.messages is None else gr.update(value=to_chatbot(view.messages))
+    chat: Any = skip() if view.messages is None else gr.update(value=to_gradio(view.messages))
     told = before is not None and before.notice == view.notice
     shown: Any = skip() if told else _notice(view.notice)
     dialogue = view.dialogue

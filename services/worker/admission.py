@@ -41,9 +41,14 @@ async def admit_chat(request: ChatCompletionRequest, served: ServedModel) -> Adm
         RequestError: it does not fit; the parameter is named.
     """
     _check_model_and_n(request, served)
-    prompt = await served.prompts.encode_chat(request.messages)
+    prompt = await served.prompts.encode_chat(
+        request.messages,
+        add_generation_prompt=request.add_generation_prompt is not False,
+        continue_final_message=bool(request.continue_final_message),
+    )
     _check_length(prompt, served, "messages")
-    return _admit(request, served, [prompt], ChatFormat)
+    stop_strings = (*request.stop_strings, *served.stop_strings)
+    return _admit(request, served, [prompt], stop_strings, ChatFormat)
 
 
 async def admit_completion(request: CompletionRequest, served: ServedModel) -> AdmittedRequest:
@@ -62,13 +67,14 @@ async def admit_completion(request: CompletionRequest, served: ServedModel) -> A
         )
         _check_length(ids, served, "prompt")
         prompts.append(ids)
-    return _admit(request, served, prompts, CompletionFormat)
+    return _admit(request, served, prompts, request.stop_strings, CompletionFormat)
 
 
 def _admit(
     request: Request,
     served: ServedModel,
     prompts: list[tuple[int, ...]],
+    stop_strings: tuple[str, ...],
     form: type[AnswerFormat],
 ) -> AdmittedRequest:
     answer_id = form.id_prefix + uuid.uuid4().hex
@@ -88,7 +94,7 @@ def _admit(
         seed=seed,
         prompt_tokens=sum(map(len, prompts)),
         sequences=tuple(sequences),
-        stop_strings=request.stop_strings,
+        stop_strings=stop_strings,
         stream=bool(request.stream),
         form=form(
             answer_id=answer_id,

@@ -54,7 +54,10 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
         max_num_seqs=limits.max_num_seqs,
         max_waiting=limits.max_waiting,
         vocab_size=cast("Any", loaded.model.get_input_embeddings()).num_embeddings,
-        prompts=PromptEncoder(cast("Any", loaded.tokenizer)),
+        prompts=PromptEncoder(
+            cast("Any", loaded.tokenizer), loaded.template, loaded.why_no_template
+        ),
+        stop_strings=loaded.stop_strings,
         detokenizers=Detokenizers(loaded.tokenizer.backend_tokenizer),
         loop=EngineLoop(Engine(runner, Scheduler(limits))),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 from transformers import (
     AutoConfig,
@@ -31,9 +32,12 @@ from services.worker.models.fingerprint import fingerprint
 from services.worker.models.folder import inspect_folder
 from services.worker.models.placement import choose_device, choose_dtype
 from services.worker.models.progress import Progress, ProgressCallback, Stage, ignore_progress
-from services.worker.models.references import parse_reference
-from shared.errors import ConfigurationError, ModelNotSupported
+from services.worker.models.references import ModelReference, parse_reference
+from shared.errors import ConfigurationError, ModelNotSupported, NoChatTemplate
 from shared.settings import WorkerSettings
+from shared.templates import ChatTemplate, ModelFacts, choose_template
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,9 @@ class LoadedModel:
     eos_token_ids: frozenset[int]
     max_model_len: int  # tokens, prompt and answer together
     fingerprint: str
+    template: ChatTemplate | None
+    why_no_template: str
+    stop_strings: tuple[str, ...]  # of the template, as far as they are no tokens
 
 
 def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progress) -> LoadedModel:
@@ -67,6 +74,8 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     report(Progress(Stage.LOADING))
     with as_not_supported(f"The model in {path}"):
         config, tokenizer, model = _from_folder(path, device, dtype, settings)
+    template, why_none = _template(reference, path, config, tokenizer, settings.chat_template)
+    stop_ids, stop_strings = _stops(tokenizer, template)
     return LoadedModel(
         name=settings.model_name or reference.name,
         path=path,
@@ -75,9 +84,12 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
         config=config,
         device=device,
         dtype=dtype,
-        eos_token_ids=_eos_token_ids(path, config, tokenizer),
+        eos_token_ids=_eos_token_ids(path, config, tokenizer) | stop_ids,
         max_model_len=_max_model_len(config, settings.max_model_len),
-        fingerprint=fingerprint(weight_files, _identity(path, tokenizer, dtype)),
+        fingerprint=fingerprint(weight_files, _identity(path, tokenizer, template, dtype)),
+        template=template,
+        why_no_template=why_none,
+        stop_strings=stop_strings,
     )
 
 
@@ -123,6 +135,41 @@ def _eos_token_ids(
     return frozenset(ids)
 
 
+def _template(
+    reference: ModelReference,
+    path: Path,
+    config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    named: str,
+) -> tuple[ChatTemplate | None, str]:
+    """Return the chat template, or None and why: a base model is served all the same."""
+    facts = ModelFacts(
+        own=tokenizer.chat_template,
+        special_tokens=tokenizer.special_tokens_map,
+        names=(str(getattr(config, "_name_or_path", "")), path.name, reference.name),
+        model_type=config.model_type,
+    )
+    try:
+        choice = choose_template(facts, named)
+    except NoChatTemplate as fault:
+        log.warning("no_chat_template", reason=fault.message)
+        return None, fault.message
+    log.info("chat_template", template=choice.template.name, why=choice.why)
+    return choice.template, ""
+
+
+def _stops(
+    tokenizer: PreTrainedTokenizerFast, template: ChatTemplate | None
+) -> tuple[frozenset[int], tuple[str, ...]]:
+    """Return what ends the template's answers: added tokens by their ids, all else as text."""
+    added = tokenizer.get_added_vocab()
+    stop = template.stop if template else ()
+    return (
+        frozenset(added[text] for text in stop if text in added),
+        tuple(text for text in stop if text not in added),
+    )
+
+
 def _max_model_len(config: PretrainedConfig, asked: int) -> int:
     """Return the context in tokens; `asked` 0 means the model's own."""
     own: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
@@ -139,12 +186,17 @@ def _max_model_len(config: PretrainedConfig, asked: int) -> int:
     return asked or own or 0
 
 
-def _identity(path: Path, tokenizer: PreTrainedTokenizerFast, dtype: torch.dtype) -> list[str]:
+def _identity(
+    path: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    template: ChatTemplate | None,
+    dtype: torch.dtype,
+) -> list[str]:
     """Return what beside the weights decides the tokens, as texts; no path of this host."""
     return [
         (path / "config.json").read_text(encoding="utf-8"),
         tokenizer.backend_tokenizer.to_str(),
-        str(tokenizer.chat_template),
+        template.identity if template else "",
         str(dtype),
         torch.__version__,
     ]

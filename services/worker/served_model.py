@@ -16,7 +16,10 @@ from shared.errors import EngineFault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """One model on one engine; `max_model_len` counts prompt and answer together."""
+    """One model on one engine; `max_model_len` counts prompt and answer together.
+
+    `stop_strings` end the answers in conversations.
+    """
 
     name: str
     created: int
@@ -27,6 +30,7 @@ class ServedModel:
     max_waiting: int
     vocab_size: int
     prompts: PromptEncoder
+    stop_strings: tuple[str, ...]
     detokenizers: Detokenizers
     loop: EngineLoop
 

@@ -93,6 +93,7 @@ def scripted_model(
     max_num_seqs: int = 8,
     max_waiting: int = 8,
     max_model_len: int = 4096,
+    stop_strings: tuple[str, ...] = (),
 ) -> tuple[ServedModel, ScriptedRunner]:
     """Return a served model, its engine not started, and the runner behind it."""
     tokenizer = tokenizer or TinyTokenizer()
@@ -113,7 +114,8 @@ def scripted_model(
         max_num_seqs=max_num_seqs,
         max_waiting=max_waiting,
         vocab_size=tokenizer.backend_tokenizer.get_vocab_size(),
-        prompts=PromptEncoder(tokenizer),
+        prompts=PromptEncoder(tokenizer, tokenizer.template),
+        stop_strings=stop_strings,
         detokenizers=Detokenizers(tokenizer.backend_tokenizer),
         loop=EngineLoop(Engine(runner, Scheduler(limits))),
     )

@@ -6,10 +6,10 @@ of it imports transformers.
 
 from __future__ import annotations
 
-from typing import Any
-
-import jinja2
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from shared.templates import ChatTemplate
+from shared.templates.jinja_template import JinjaTemplate
 
 START, END, BEGIN = "<|im_start|>", "<|im_end|>", "<|begin|>"
 TEMPLATE = (
@@ -63,33 +63,9 @@ def sentencepiece() -> Tokenizer:
 
 
 class TinyTokenizer:
-    """A tokenizer with a chat template, as far as `prompts.ChatTokenizer` goes."""
+    """A tokenizer, as far as `prompts.ChatTokenizer` goes, and a template for it."""
 
-    def __init__(
-        self,
-        backend: Tokenizer | None = None,
-        *,
-        chat_template: str | None = TEMPLATE,
-        bos: str | None = None,
-    ) -> None:
+    def __init__(self, backend: Tokenizer | None = None, *, bos: str | None = None) -> None:
         self.backend_tokenizer = backend or byte_level()
-        self.chat_template = chat_template
         self.bos_token_id = None if bos is None else self.backend_tokenizer.token_to_id(bos)
-
-    def apply_chat_template(
-        self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool
-    ) -> str:
-        assert not tokenize
-
-        def raise_exception(message: str) -> None:
-            raise jinja2.TemplateError(message)
-
-        assert self.chat_template is not None
-        template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(
-            self.chat_template
-        )
-        return template.render(
-            messages=conversation,
-            add_generation_prompt=add_generation_prompt,
-            raise_exception=raise_exception,
-        )
+        self.template: ChatTemplate | None = JinjaTemplate(TEMPLATE)

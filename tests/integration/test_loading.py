@@ -70,6 +70,43 @@ def test_name_and_context_of_the_settings_win(saved):
     assert loaded.max_model_len == 100
 
 
+def without_template(folder, name):
+    target = folder.with_name(name)
+    folder.rename(target)
+    for file in target.glob("*.jinja"):
+        file.unlink()
+    config = target / "tokenizer_config.json"
+    fields = json.loads(config.read_text())
+    config.write_text(json.dumps({k: v for k, v in fields.items() if k != "chat_template"}))
+    return target
+
+
+def test_the_tokenizer_s_own_template_is_used(saved):
+    assert loading(saved).template.name == "tokenizer"
+
+
+def test_a_folder_s_name_tells_the_family_and_its_stops(folder):
+    loaded = loading(without_template(folder, "tiny-openhermes"))
+    assert loaded.template.name == "chatml"
+    assert loaded.stop_strings == ()
+    assert loaded.tokenizer.convert_tokens_to_ids("<|im_end|>") in loaded.eos_token_ids
+    again = loading(folder.with_name("tiny-openhermes"), chat_template="alpaca")
+    assert again.template.name == "alpaca"
+    assert "### Instruction:" in again.stop_strings
+    assert again.fingerprint != loaded.fingerprint
+
+
+def test_a_model_of_no_family_is_loaded_and_says_how_to_name_one(folder):
+    loaded = loading(without_template(folder, "base"))
+    assert loaded.template is None
+    assert "LLMZOO_CHAT_TEMPLATE" in loaded.why_no_template
+
+
+def test_a_template_that_is_not_there_is_a_wrong_setting(saved):
+    with pytest.raises(ConfigurationError, match="'nonsense'"):
+        loading(saved, chat_template="nonsense")
+
+
 def test_a_context_beyond_the_models_is_refused(saved):
     with pytest.raises(ConfigurationError, match=f"own context of {CONTEXT} tokens"):
         loading(saved, max_model_len=CONTEXT + 1)

@@ -342,11 +342,32 @@ async def test_a_silent_stream_is_kept_alive_by_keepalive_frames(start):
 
 
 async def test_a_model_without_a_template(start):
-    worker, _ = await start("Hi", tokenizer=TinyTokenizer(chat_template=None))
+    tokenizer = TinyTokenizer()
+    tokenizer.template = None
+    worker, _ = await start("Hi", tokenizer=tokenizer)
     answer = await worker.client.post(CHAT, json=body())
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "messages"
     assert (await worker.client.post(COMPLETIONS, json={"model": MODEL, "prompt": "a"})).is_success
+
+
+async def test_an_answer_is_continued_where_it_was_left(start):
+    worker, runner = await start(" three")
+    talk = [*HI, {"role": "assistant", "content": "One, two,"}]
+    extra = {"continue_final_message": True, "add_generation_prompt": False}
+    answer = await worker.openai.chat.completions.create(
+        model=MODEL, messages=talk, extra_body=extra
+    )
+    assert answer.choices[0].message.content == " three"
+    assert runner.prompts[-1].endswith("<|im_start|>assistant\nOne, two,")
+
+
+async def test_a_template_s_stop_strings_end_answers_of_chats_only(start):
+    worker, _ = await start("Sure. USER: more", stop_strings=(" USER:",))
+    chat = await worker.openai.chat.completions.create(model=MODEL, messages=HI)
+    assert chat.choices[0].message.content == "Sure."
+    plain = await worker.openai.completions.create(model=MODEL, prompt="a", max_tokens=99)
+    assert plain.choices[0].text == "Sure. USER: more"
 
 
 BAD_CHATS: list[tuple[str, dict[str, Any] | bytes, int, str | None]] = [
@@ -358,6 +379,7 @@ BAD_CHATS: list[tuple[str, dict[str, Any] | bytes, int, str | None]] = [
     ("too large", b" " * (64 * 1024), 413, None),
     ("no model", {"messages": HI}, 400, "model"),
     ("no messages", {"model": MODEL}, 400, "messages"),
+    ("none to continue", body(continue_final_message=True), 400, "continue_final_message"),
     ("empty messages", body(messages=[]), 400, "messages"),
     ("messages of a wrong type", body(messages="Hi"), 400, "messages"),
     ("an unknown role", body(messages=[{"role": "wizard", "content": "x"}]), 400, "messages[0].role"),

@@ -5,12 +5,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.webui.chat import Chat, Dialogue, Phase, Visitor, Wish
-from services.webui.conversation import Message, to_chatbot
 from services.webui.conversation_log import ConversationLog
 from services.webui.metrics import WebuiMetrics
 from services.webui.model_list import ModelList
 from services.webui.sessions import Sessions
 from shared.client import APIError, Delta
+from shared.templates.formats import to_gradio
+from shared.templates.messages import Message
 from tests.fakes.scripted_client import ScriptedClient, said
 
 VISITOR = Visitor("tab-1", "192.0.2.7")
@@ -35,7 +36,7 @@ class Page:
 
     @property
     def shown(self):
-        return to_chatbot(self.messages)
+        return to_gradio(self.messages)
 
     async def send(self, text, wish=DEMO):
         async for view in self.chat.send(self.visitor, self.dialogue, self.shown, text, wish):

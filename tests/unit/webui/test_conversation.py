@@ -4,14 +4,14 @@ from hypothesis import strategies as st
 
 from services.webui import conversation
 from services.webui.conversation import (
-    Message,
     from_chatbot,
     to_api,
-    to_chatbot,
     up_to_last_question,
     with_question,
 )
 from shared.errors import InvalidRequest
+from shared.templates.formats import to_gradio
+from shared.templates.messages import Message
 
 messages = st.lists(st.builds(Message, st.sampled_from(["user", "assistant"]), st.text())).map(
     tuple
@@ -20,7 +20,7 @@ messages = st.lists(st.builds(Message, st.sampled_from(["user", "assistant"]), s
 
 @given(messages)
 def test_the_browser_gives_back_what_it_was_given(shown):
-    assert from_chatbot(to_chatbot(shown)) == shown
+    assert from_chatbot(to_gradio(shown)) == shown
 
 
 def test_plain_strings_and_several_blocks_are_read_too():

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.webui.conversation import Message
 from services.webui.conversation_log import ConversationLog, Exchange
 from services.webui.metrics import WebuiMetrics
+from shared.templates.messages import Message
 
 START = datetime(2026, 3, 1, 23, 59, 58, tzinfo=UTC)
 FINISH = START + timedelta(seconds=1.5)
