@@ -249,7 +249,7 @@ class ModelDownloadFailed(ModelLoadError):
 
 
 class ChecksumMismatch(ModelLoadError):
-    """A fetched file is not the one that was pinned."""
+    """A file is not the one that was pinned, or no longer what was written."""
 
 
 class ModelNotSupported(ModelLoadError):

@@ -122,6 +122,8 @@ class WorkerSettings(FleetSettings):
     kv_cache_tokens: int = Field(
         0, ge=0, description="tokens that all sequences may hold; 0: from the memory found"
     )
+    load_8bit: bool = Field(False, description="compress the weights to 8 bits while loading")
+    load_4bit: bool = Field(False, description="compress the weights to 4 bits while loading")
     chat_template: str = Field(
         "", description="a family's name, or a .jinja or .toml file; empty: the model's own"
     )

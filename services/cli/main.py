@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from services.cli.chat.command import chat
+from services.cli.compress import compress
+from services.cli.delta import apply_delta, make_delta
 from services.cli.failures import ExitCode, exit_code, one_line
 from shared.errors import LLMZooError
 
@@ -48,6 +50,11 @@ def build_app() -> typer.Typer:
     listing.callback()(models)
     listing.command("add")(add_model)
     app.add_typer(listing, name="models")
+    delta = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    delta.command("make")(make_delta)
+    delta.command("apply")(apply_delta)
+    app.add_typer(delta, name="delta", help="Turn one model into another by what they differ in.")
+    app.command()(compress)
     app.command()(workers)
     app.command()(doctor)
     app.command()(version)
@@ -102,6 +109,10 @@ def up(
         ),
     ] = None,
     port_offset: PortOffset = 0,
+    load_8bit: Annotated[
+        bool, typer.Option("--load-8bit", help="Compress the model to 8 bits while loading it.")
+    ] = False,
+    load_4bit: Annotated[bool, typer.Option("--load-4bit", help="Compress it to 4 bits.")] = False,
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the chat in a browser when it is ready.")
     ] = False,
@@ -119,8 +130,11 @@ def up(
     from services.cli.up import UpOptions, run_up  # noqa: PLC0415
     from shared.settings import ZooSettings, load  # noqa: PLC0415
 
+    if load_8bit and load_4bit:
+        raise typer.BadParameter("not together with --load-4bit", param_hint="--load-8bit")
+    bits = 8 if load_8bit else 4 if load_4bit else None
     chosen = tuple(name.strip() for part in only or () for name in part.split(","))
-    options = UpOptions(chosen, workers, model, port_offset, open_browser)
+    options = UpOptions(chosen, workers, model, port_offset, open_browser, bits)
     raise typer.Exit(run_up(load(ZooSettings), options))
 
 

@@ -1,7 +1,8 @@
-"""`python -m services.worker`: one worker, set up by the environment."""
+"""`python -m services.worker`: one worker, set up by the environment and three options."""
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 
@@ -23,7 +24,7 @@ def main() -> int:
         signal.raise_signal(signal.SIGTERM)
 
     try:
-        settings = load(WorkerSettings)
+        settings = load(WorkerSettings, **_options())
         logs.configure("worker", settings)
         listener = bind(
             settings.worker_host,
@@ -39,6 +40,20 @@ def main() -> int:
         return 0
     sys.stderr.write(f"worker: {failure.message}\n")
     return 2 if isinstance(failure, ConfigurationError | ModelLoadError) else 1
+
+
+def _options() -> dict[str, object]:
+    """Return what the command line says; the environment says all else."""
+    parser = argparse.ArgumentParser(
+        prog="python -m services.worker",
+        description="Serve one model. README lists the settings, LLMZOO_* in the environment.",
+    )
+    parser.add_argument("--model", help="a folder, a hub id, demo or pypi:<distribution>")
+    bits = parser.add_mutually_exclusive_group()
+    bits.add_argument("--load-8bit", action="store_true", default=None, help="compress to 8 bits")
+    bits.add_argument("--load-4bit", action="store_true", default=None, help="compress to 4 bits")
+    given = vars(parser.parse_args())
+    return {name: value for name, value in given.items() if value is not None}
 
 
 if __name__ == "__main__":

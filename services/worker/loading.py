@@ -30,9 +30,11 @@ from services.worker.models.acquire import acquire
 from services.worker.models.faults import as_not_supported
 from services.worker.models.fingerprint import fingerprint
 from services.worker.models.folder import inspect_folder
+from services.worker.models.packing import PackingChoice, choose_packing
 from services.worker.models.placement import choose_device, choose_dtype
 from services.worker.models.progress import Progress, ProgressCallback, Stage, ignore_progress
 from services.worker.models.references import ModelReference, parse_reference
+from shared.compression.packed_model import Placement, load_packed
 from shared.errors import ConfigurationError, ModelNotSupported, NoChatTemplate
 from shared.settings import WorkerSettings
 from shared.templates import ChatTemplate, ModelFacts, choose_template
@@ -72,8 +74,15 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     path = acquire(reference, settings, report)
     weight_files = inspect_folder(path, allow_pickle=settings.allow_pickle)
     report(Progress(Stage.LOADING))
+    packing = choose_packing(path, settings)
+    transformers_logging.disable_progress_bar()
     with as_not_supported(f"The model in {path}"):
-        config, tokenizer, model = _from_folder(path, device, dtype, settings)
+        config, tokenizer = _config_and_tokenizer(path, settings)
+        place = Placement(dtype=dtype, device=device)
+        if packing.is_packed:
+            model = _packed(path, packing, place, settings, report)
+        else:
+            model = _whole(path, config, place, settings)
     template, why_none = _template(reference, path, config, tokenizer, settings.chat_template)
     stop_ids, stop_strings = _stops(tokenizer, template)
     return LoadedModel(
@@ -86,18 +95,19 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
         dtype=dtype,
         eos_token_ids=_eos_token_ids(path, config, tokenizer) | stop_ids,
         max_model_len=_max_model_len(config, settings.max_model_len),
-        fingerprint=fingerprint(weight_files, _identity(path, tokenizer, template, dtype)),
+        fingerprint=fingerprint(
+            weight_files, _identity(path, tokenizer, template, f"{dtype} {packing}")
+        ),
         template=template,
         why_no_template=why_none,
         stop_strings=stop_strings,
     )
 
 
-def _from_folder(
-    path: Path, device: torch.device, dtype: torch.dtype, settings: WorkerSettings
-) -> tuple[PretrainedConfig, PreTrainedTokenizerFast, PreTrainedModel]:
+def _config_and_tokenizer(
+    path: Path, settings: WorkerSettings
+) -> tuple[PretrainedConfig, PreTrainedTokenizerFast]:
     """Call transformers; nothing here asks the network."""
-    transformers_logging.disable_progress_bar()
     options: dict[str, Any] = {
         "local_files_only": True,
         "trust_remote_code": settings.trust_remote_code,
@@ -106,20 +116,45 @@ def _from_folder(
     tokenizer = AutoTokenizer.from_pretrained(path, config=config, **options)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelNotSupported(f"{path} has no tokenizer.json; slow tokenizers are not served")
+    return config, tokenizer
+
+
+def _packed(
+    path: Path,
+    packing: PackingChoice,
+    place: Placement,
+    settings: WorkerSettings,
+    report: ProgressCallback,
+) -> PreTrainedModel:
+    """Return the model with its Linears packed."""
+    return load_packed(
+        path,
+        packing.scheme,
+        place,
+        trust_remote_code=settings.trust_remote_code,
+        report=lambda done, total: report(Progress(Stage.LOADING, done, total)),
+    )
+
+
+def _whole(
+    path: Path, config: PretrainedConfig, place: Placement, settings: WorkerSettings
+) -> PreTrainedModel:
+    """Return the model with its weights as they are."""
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         path,
         config=config,
-        dtype=dtype,
+        dtype=place.dtype,
         use_safetensors=None if settings.allow_pickle else True,
         output_loading_info=True,
-        **options,
+        local_files_only=True,
+        trust_remote_code=settings.trust_remote_code,
     )
     model, info = loaded
     # transformers fills a missing weight with random numbers and only warns.
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise ModelNotSupported(f"The model in {path} is incomplete: {missing} is missing")
-    return config, tokenizer, model.eval().requires_grad_(requires_grad=False).to(device)
+    return model.eval().requires_grad_(requires_grad=False).to(place.device)
 
 
 def _eos_token_ids(
@@ -190,13 +225,13 @@ def _identity(
     path: Path,
     tokenizer: PreTrainedTokenizerFast,
     template: ChatTemplate | None,
-    dtype: torch.dtype,
+    numbers: str,
 ) -> list[str]:
     """Return what beside the weights decides the tokens, as texts; no path of this host."""
     return [
         (path / "config.json").read_text(encoding="utf-8"),
         tokenizer.backend_tokenizer.to_str(),
         template.identity if template else "",
-        str(dtype),
+        numbers,
         torch.__version__,
     ]

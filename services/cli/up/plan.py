@@ -47,6 +47,8 @@ class UpOptions:
     model: str | None = None
     port_offset: int = 0
     open_browser: bool = False
+    load_bits: int | None = None
+    """Bits to which the workers compress their weights while loading: 8, 4, or as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ def make_plan(
             first = settings.worker_port + options.port_offset
             wanted = _worker_ports(first, options.workers, set(claimed.values()))
             names = _worker_names(options.workers)
+            if options.load_bits:
+                environment[f"LLMZOO_LOAD_{options.load_bits}BIT"] = "true"
         else:
             wanted, names = [claimed[role]], [role.value]
         variable = port_variable(role)

@@ -33,6 +33,8 @@ class Stage(StrEnum):
     CONVERTING = "converting"
     SAVING = "saving"
     LOADING = "loading"
+    COMPRESSING = "compressing"  # `llmzoo compress`
+    JUDGING = "judging"  # a text is read to judge what compression cost
 
 
 @dataclass(frozen=True, slots=True)

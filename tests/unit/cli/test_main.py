@@ -76,7 +76,11 @@ def test_without_arguments_there_is_help(llmzoo):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "up", "down", "chat", "models", "models add", "workers", "doctor", "version"]
+    "command",
+    [
+        *("", "up", "down", "chat", "models", "models add", "compress", "delta", "delta make"),
+        *("delta apply", "workers", "doctor", "version"),
+    ],
 )
 def test_every_command_has_help(llmzoo, command):
     code, out, _ = llmzoo(*command.split(), "--help")

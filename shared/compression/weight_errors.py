@@ -1,0 +1,48 @@
+"""How far a packed weight is from the weight: the figure that reports show.
+
+Owns the relative error, as Frobenius norms, and the errors of all forms side by side. Needs no
+second full-size tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from shared.compression.groupwise import CompressionConfig, blocks, compress, decompress
+from shared.compression.scheme import Scheme
+from shared.compression.stored_weight import quantise
+
+_GROUPS = (32, 64, 128)
+
+
+def relative_error(weight: Tensor, values: Callable[[slice], Tensor]) -> float:
+    """Return |values - weight| / |weight|; `values` gives some rows of what a form holds.
+
+    0 / 0 is 0: a weight of zeros that stays zeros has no error.
+    """
+    square, total = 0.0, 0.0
+    for block in blocks(weight.shape[0], weight.shape[1]):
+        exact = weight[block].detach().float()
+        total += float(exact.square().sum(dtype=torch.float64))
+        square += float((values(block).float() - exact).square().sum(dtype=torch.float64))
+    return math.sqrt(square / total) if total else math.sqrt(square)
+
+
+def errors_by_form(weight: Tensor) -> dict[str, float]:
+    """Return the relative error of a weight [out, in] in each form, by the form's name.
+
+    `int8 group 256` is LLMZoo's storage form, `int8 per channel` the one that kernels multiply.
+    """
+    seed = decompress(compress(weight, CompressionConfig()))
+    errors = {"int8 group 256": relative_error(weight, lambda rows: seed[rows])}
+    schemes = [Scheme("bf16"), Scheme("int8")]
+    schemes += [
+        Scheme("int4", group, symmetric) for symmetric in (True, False) for group in _GROUPS
+    ]
+    for scheme in schemes:
+        errors[str(scheme)] = relative_error(weight, quantise(weight, scheme).values)
+    return errors
