@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from services.cli.long_work import bytes_of, needs_worker, progress_shown
+from services.cli.long_work import long_work
 from services.cli.table import columns
 from shared.errors import ConfigurationError
+from shared.progress import Stage, bytes_of
 
 if TYPE_CHECKING:
     from shared.compression.packed_folder import FolderReport
@@ -60,7 +61,7 @@ def compress(
     if bits == max(_BITS) and (group_size is not None or symmetric):
         raise ConfigurationError("--group-size and --symmetric are for 4 bits", param="--bits")
     words = _read(text)
-    with needs_worker("compress"), progress_shown() as show:
+    with long_work("llmzoo compress") as show:
         from services.worker.models.acquire import acquire  # noqa: PLC0415
         from services.worker.models.references import parse_reference  # noqa: PLC0415
         from shared.compression.packed_folder import compress_folder  # noqa: PLC0415
@@ -70,9 +71,9 @@ def compress(
 
         scheme = Scheme("int4", group_size or 32, symmetric) if bits == 4 else Scheme("int8")  # noqa: PLR2004
         source = acquire(parse_reference(model), load(WorkerSettings), show)
-        packing = bytes_of(show, "compressing")
+        packing = bytes_of(Stage.COMPRESSING, show)
         report = compress_folder(source, out, scheme, skip=skip or (), report=packing)
-        quality = words and measure(source, out, words, bytes_of(show, "judging"))
+        quality = words and measure(source, out, words, bytes_of(Stage.JUDGING, show))
     if as_json:
         print(orjson.dumps({**asdict(report), "quality": quality or None}, default=str).decode())
     else:

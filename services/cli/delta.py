@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from services.cli.long_work import bytes_of, needs_worker, progress_shown
+from services.cli.long_work import long_work
+from shared.progress import Stage, bytes_of
 
 if TYPE_CHECKING:
     from shared.compression.deltas import Summary
@@ -40,10 +41,11 @@ def make_delta(
     Example:
       llmzoo delta make --base llama-7b --target my-chat-7b --out my-chat-7b-delta
     """  # noqa: D301 - \b keeps the example's lines apart
-    with needs_worker("delta"), progress_shown() as show:
+    with long_work("llmzoo delta") as show:
         from shared.compression.deltas import make_delta as make  # noqa: PLC0415
 
-        summary = make(base, target, out, bytes_of(show, "saving"), max_shard_bytes=max_shard_bytes)
+        report = bytes_of(Stage.SAVING, show)
+        summary = make(base, target, out, report, max_shard_bytes=max_shard_bytes)
     _tell(summary, as_json=as_json)
 
 
@@ -63,11 +65,12 @@ def apply_delta(
     Example:
       llmzoo delta apply --base llama-7b --delta my-chat-7b-delta --out my-chat-7b
     """  # noqa: D301 - \b keeps the example's lines apart
-    with needs_worker("delta"), progress_shown() as show:
+    with long_work("llmzoo delta") as show:
         from shared.compression.deltas import ADDITIVE  # noqa: PLC0415
         from shared.compression.deltas import apply_delta as apply  # noqa: PLC0415
 
-        summary = apply(base, delta, out, bytes_of(show, "saving"), max_shard_bytes=max_shard_bytes)
+        report = bytes_of(Stage.SAVING, show)
+        summary = apply(base, delta, out, report, max_shard_bytes=max_shard_bytes)
     if summary.format == ADDITIVE:
         print(
             f"{delta} has no delta.json: it was added to the base, which nothing could check.",

@@ -11,8 +11,9 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from services.cli.long_work import long_work
 from shared.client import Answer, Delta
-from shared.errors import ConfigurationError, ModelNotFound
+from shared.errors import ModelNotFound
 
 if TYPE_CHECKING:
     from services.cli.chat.source import Source
@@ -29,18 +30,12 @@ async def local_source(reference: str) -> AsyncGenerator[Source]:
     """
     # Importing torch takes seconds, too; the first progress comes after it.
     print(f"Loading {reference} ...", file=sys.stderr, flush=True)
-    try:
+    with long_work("--local", "--local") as show:
         from services.worker.local import LocalChat  # noqa: PLC0415 - brings the worker
-        from services.worker.models.progress import shown_on  # noqa: PLC0415
 
         async with AsyncExitStack() as opened:
-            with shown_on(sys.stderr) as progress:
-                loading = LocalChat(reference, on_progress=progress)
-                chat = await opened.enter_async_context(loading)
+            chat = await opened.enter_async_context(LocalChat(reference, on_progress=show))
             running = opened.pop_all()
-    except ModuleNotFoundError as fault:
-        msg = f"--local needs {fault.name}: pip install 'llmzoo[worker]'"
-        raise ConfigurationError(msg, param="--local") from None
     async with running:
         yield LocalSource(chat)
 

@@ -16,9 +16,9 @@ from services.worker.engine.loop import EngineLoop
 from services.worker.engine.model_runner import ModelRunner
 from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.loading import load_model
-from services.worker.models.progress import ProgressCallback
 from services.worker.prompts import PromptEncoder
 from services.worker.served_model import ServedModel
+from shared.progress import ProgressCallback
 from shared.settings import WorkerSettings
 
 

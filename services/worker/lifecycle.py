@@ -17,9 +17,9 @@ from services.worker.active import ActiveGenerations
 from services.worker.daemon_thread import in_daemon_thread
 from services.worker.engine.loop import EngineStats
 from services.worker.metrics import WorkerMetrics
-from services.worker.models.progress import Progress, ProgressCallback, Stage
 from services.worker.served_model import ServedModel
 from shared.errors import EngineFault, LLMZooError, Unavailable
+from shared.progress import Progress, ProgressCallback, Stage
 from shared.protocol.workers import State
 from shared.settings import WorkerSettings
 

@@ -29,13 +29,13 @@ from transformers.utils import logging as transformers_logging
 from services.worker.models.acquire import acquire
 from services.worker.models.faults import as_not_supported
 from services.worker.models.fingerprint import fingerprint
-from services.worker.models.folder import inspect_folder
 from services.worker.models.packing import PackingChoice, choose_packing
 from services.worker.models.placement import choose_device, choose_dtype
-from services.worker.models.progress import Progress, ProgressCallback, Stage, ignore_progress
 from services.worker.models.references import ModelReference, parse_reference
 from shared.compression.packed_model import Placement, load_packed
 from shared.errors import ConfigurationError, ModelNotSupported, NoChatTemplate
+from shared.model_folder import inspect_folder
+from shared.progress import Progress, ProgressCallback, Stage, bytes_of, ignore_progress
 from shared.settings import WorkerSettings
 from shared.templates import ChatTemplate, ModelFacts, choose_template
 
@@ -132,7 +132,7 @@ def _packed(
         packing.scheme,
         place,
         trust_remote_code=settings.trust_remote_code,
-        report=lambda done, total: report(Progress(Stage.LOADING, done, total)),
+        report=bytes_of(Stage.LOADING, report),
     )
 
 

@@ -18,10 +18,10 @@ from services.worker.admission import admit_chat
 from services.worker.daemon_thread import in_daemon_thread
 from services.worker.generation import Delta, Generation
 from services.worker.metrics import WorkerMetrics
-from services.worker.models.progress import ProgressCallback, ignore_progress
 from services.worker.opening import open_model
 from services.worker.served_model import ServedModel
 from shared.errors import Unavailable
+from shared.progress import ProgressCallback, ignore_progress
 from shared.protocol.openai import parse_chat
 from shared.settings import WorkerSettings, load
 

@@ -7,10 +7,10 @@ transformers are imported, which takes seconds. Blocks; call it in a thread.
 from __future__ import annotations
 
 from services.worker.models.acquire import acquire
-from services.worker.models.progress import ProgressCallback
 from services.worker.models.references import parse_reference
 from services.worker.served_model import ServedModel
 from shared.heavy_imports import heavy_imports
+from shared.progress import ProgressCallback
 from shared.settings import WorkerSettings
 
 

@@ -75,7 +75,7 @@ def compress_module(
         ConfigurationError: `module` is a Linear itself.
         WeightNotFinite: a weight holds NaN or infinity; layers before it are packed already.
     """
-    if _is_linear(module):
+    if is_linear(module):
         msg = "a Linear cannot be replaced inside itself: use PackedLinear.from_linear"
         raise ConfigurationError(msg)
     patterns, copies = tuple(skip), MemoryBudget(copy_bytes)
@@ -118,27 +118,28 @@ def _plan(module: nn.Module) -> dict[int, dict[int, list[_Place]]]:
     plan: dict[int, dict[int, list[_Place]]] = {}
     every = cast("Iterator[tuple[str, nn.Module]]", module.named_modules(remove_duplicate=False))
     for name, child in every:
-        if _is_linear(child):
+        if is_linear(child):
             parent, _, own = name.rpartition(".")
             place = _Place(name, module.get_submodule(parent), own)
             plan.setdefault(id(child.weight), {}).setdefault(id(child), []).append(place)
     return plan
 
 
-def _is_linear(module: nn.Module) -> bool:
-    return type(module) is nn.Linear or _is_transposed(module)
+def is_linear(module: nn.Module) -> bool:
+    """Return whether it is packed: exactly a Linear, or a Conv1D."""
+    return type(module) is nn.Linear or is_transposed(module)
 
 
-def _is_transposed(module: nn.Module) -> bool:
+def is_transposed(module: nn.Module) -> bool:
     """Whether it is transformers' Conv1D; by name, so that transformers need not be installed."""
     kind = type(module)
     return (kind.__module__, kind.__name__) == ("transformers.pytorch_utils", "Conv1D")
 
 
-def _weight(linear: nn.Module) -> Tensor:
+def weight_rows(linear: nn.Module) -> Tensor:
     """Return the weight as [out, in]."""
     weight = cast("Tensor", linear.weight).detach()
-    return weight.t() if _is_transposed(linear) else weight
+    return weight.t() if is_transposed(linear) else weight
 
 
 def _weights_of_others(module: nn.Module) -> set[int]:
@@ -146,13 +147,13 @@ def _weights_of_others(module: nn.Module) -> set[int]:
     return {
         id(parameter)
         for part in module.modules()
-        if not _is_linear(part)
+        if not is_linear(part)
         for parameter in part.parameters(recurse=False)
     }
 
 
 def _left_alone(name: str, linear: nn.Module, skipped: str) -> LayerReport:
-    weight = _weight(linear)
+    weight = weight_rows(linear)
     shape = (weight.shape[0], weight.shape[1])
     return LayerReport(name, shape, weight.nbytes, weight.nbytes, skipped=skipped)
 
@@ -161,7 +162,7 @@ def _pack(
     name: str, linear: nn.Module, scheme: Scheme, dtype: torch.dtype | None, copies: MemoryBudget
 ) -> tuple[PackedLinear, LayerReport]:
     """Return the packed layer and what packing did to its weight."""
-    weight = _weight(linear)
+    weight = weight_rows(linear)
     stored = quantise(weight, scheme, name=f"{name}.weight")
     error = relative_error(weight, stored.values)
     layer = PackedLinear.from_stored(

@@ -9,17 +9,19 @@ and config.json says which layers are packed and how.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import orjson
 import torch
 
-from shared.compression.checkpoint import CheckpointReader, CheckpointWriter, TensorSpec
-from shared.compression.checkpoint.folder import CONFIG
+from shared.compression.allocation import returning_memory
+from shared.compression.checkpoint import CheckpointReader, CheckpointWriter, TensorInfo, TensorSpec
 from shared.compression.checkpoint.partial import Note
-from shared.compression.compress_module import _is_transposed as is_transposed
+from shared.compression.compress_module import is_transposed
 from shared.compression.deltas.identity import identity_of
 from shared.compression.packing import Packing, quantisation_of
 from shared.compression.scheme import Scheme
@@ -27,6 +29,7 @@ from shared.compression.skeleton import Names, make_skeleton, packable, read_con
 from shared.compression.stored_weight import quantise, tensor_specs
 from shared.compression.weight_errors import relative_error
 from shared.errors import ConfigurationError
+from shared.model_folder import CONFIG
 
 REPORT = "compression.json"
 _ERROR = "relative_error"
@@ -97,14 +100,55 @@ def compress_folder(
     with writer:
         config = orjson.dumps(plan.packing.config(reader.config()), option=_INDENTED)
         writer.add_file(CONFIG, config)
-        done, total = 0, reader.total_bytes
-        for info in reader:
-            plan.write(info.name, writer)
-            done += info.nbytes
-            report(done, total)
-        result = FolderReport(target, scheme, total, writer.total_bytes, plan.layers(writer))
+        with returning_memory() as give_back:
+            for done in _pump(plan, reader, writer):
+                give_back()
+                report(done, reader.total_bytes)
+        result = FolderReport(
+            target, scheme, reader.total_bytes, writer.total_bytes, plan.layers(writer)
+        )
         writer.add_file(REPORT, orjson.dumps(asdict(result), default=str, option=_INDENTED))
     return result
+
+
+def _pump(plan: _Plan, reader: CheckpointReader, writer: CheckpointWriter) -> Iterator[int]:
+    """Read, pack and write every tensor that is not written yet; yield the bytes that are done.
+
+    While one is packed the next one is read and the last one written: three in memory at most.
+    """
+    pending = set(writer.pending)
+    todo = [info for info in reader if any(spec.name in pending for spec in plan.specs_of(info))]
+    done = reader.total_bytes - sum(info.nbytes for info in todo)
+    with ThreadPoolExecutor(1) as disk:
+        ahead = [disk.submit(reader.tensor, info.name) for info in todo[:1]]
+        written: Future[None] | None = None
+        for info, following in zip_longest(todo, todo[1:]):
+            tensor = ahead.pop().result()
+            if following is not None:
+                ahead.append(disk.submit(reader.tensor, following.name))
+            packed = plan.pack(info.name, tensor)
+            if written is not None:
+                written.result()
+            written = disk.submit(packed.write, writer)
+            done += info.nbytes
+            yield done
+        if written is not None:
+            written.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """What one tensor of the source became; `note` belongs to the first of `tensors`."""
+
+    tensors: dict[str, torch.Tensor]
+    note: Note | None = None
+
+    def write(self, writer: CheckpointWriter) -> None:
+        """Write all that an earlier attempt has not written."""
+        pending = set(writer.pending)
+        for index, (name, tensor) in enumerate(self.tensors.items()):
+            if name in pending:
+                writer.write(name, tensor, None if index else self.note)
 
 
 class _Plan:
@@ -140,23 +184,19 @@ class _Plan:
 
     def specs(self) -> list[TensorSpec]:
         """Return every tensor of the target, in the order of the source."""
-        return [spec for info in self._reader for spec in self._specs_of(info.name)]
+        return [spec for info in self._reader for spec in self.specs_of(info)]
 
-    def write(self, name: str, writer: CheckpointWriter) -> None:
-        """Write what the tensor `name` becomes, unless an earlier attempt has."""
-        specs = self._specs_of(name)
-        if not set(writer.pending) & {spec.name for spec in specs}:
-            return
-        tensor = self._reader.tensor(name)
+    def pack(self, name: str, tensor: torch.Tensor) -> _Packed:
+        """Return what the tensor `name` becomes."""
         layer = self._layer_of.get(name)
         if layer is None:
-            writer.write(name, tensor)
-            return
+            return _Packed({name: tensor})
         weight = tensor.t() if layer in self._transposed else tensor
         stored = quantise(weight, self._scheme, name=name)
-        note: Note = {_ERROR: repr(relative_error(weight, stored.values))}
-        for part, stored_tensor in stored.tensors().items():
-            writer.write(_part(name, part), stored_tensor, note if part == "weight" else None)
+        return _Packed(
+            {_part(name, part): tensor for part, tensor in stored.tensors().items()},
+            {_ERROR: repr(relative_error(weight, stored.values))},
+        )
 
     def layers(self, writer: CheckpointWriter) -> tuple[PackedLayer, ...]:
         """Return the report of every packed layer."""
@@ -164,7 +204,7 @@ class _Plan:
 
     def _report(self, name: str, writer: CheckpointWriter) -> PackedLayer:
         rows, columns = self._shape(name)
-        specs = self._specs_of(name)
+        specs = self.specs_of(self._reader.info(name))
         error = float(writer.notes[_part(name, "weight")][_ERROR])
         return PackedLayer(
             self._layer_of[name],
@@ -174,13 +214,14 @@ class _Plan:
             error,
         )
 
-    def _specs_of(self, name: str) -> list[TensorSpec]:
-        info = self._reader.info(name)
-        if name not in self._layer_of:
-            return [TensorSpec(name, info.shape, info.dtype)]
+    def specs_of(self, info: TensorInfo) -> list[TensorSpec]:
+        """Return the tensors that one of the source becomes."""
+        if info.name not in self._layer_of:
+            return [TensorSpec(info.name, info.shape, info.dtype)]
+        parts = tensor_specs(self._scheme, self._shape(info.name))
         return [
-            TensorSpec(_part(name, part), shape, dtype)
-            for part, (shape, dtype) in tensor_specs(self._scheme, self._shape(name)).items()
+            TensorSpec(_part(info.name, part), shape, dtype)
+            for part, (shape, dtype) in parts.items()
         ]
 
     def _shape(self, name: str) -> tuple[int, int]:

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from shared.compression.allocation import returning_memory
 from shared.compression.checkpoint import CheckpointReader
-from shared.compression.compress_module import _is_transposed as is_transposed
-from shared.compression.compress_module import _weight as weight_rows
+from shared.compression.compress_module import is_transposed, weight_rows
 from shared.compression.kernels import MemoryBudget
 from shared.compression.packed_linear import PackedLinear
 from shared.compression.packing import Packing, read_packing
@@ -93,11 +93,13 @@ def load_packed(
             raise ConfigurationError(f"{folder} is compressed already, to {packing.scheme}")
         filling = _Filling(model, packing, placement)
         fill = filling.restore
-    done = 0
-    for info in reader:
-        fill(info.name, reader)
-        done += info.nbytes
-        report(done, reader.total_bytes)
+    done, total = 0, reader.total_bytes
+    with returning_memory() as give_back:
+        for info in reader:
+            fill(info.name, reader)
+            give_back()
+            done += info.nbytes
+            report(done, total)
     filling.finish(reader)
     return model
 

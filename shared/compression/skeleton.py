@@ -17,7 +17,7 @@ from accelerate import init_empty_weights
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from shared.compression.compress_module import _is_linear as is_linear
+from shared.compression.compress_module import is_linear
 from shared.errors import ModelNotSupported
 
 

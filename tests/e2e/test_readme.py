@@ -23,13 +23,15 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, re.DOTALL)
 SHELL = [text.strip() for language, text in BLOCKS if language == "bash"]
 
-# Run elsewhere: apt-get by .ci/run; `make up` by test_make_up.py, the interactive chat by
-# tests/integration/test_cli_chat.py. docker compose wants an engine and is run by hand.
+# Run elsewhere: apt-get by .ci/run; `make up` by test_make_up.py, compressing by
+# test_compressed.py, the interactive chat by tests/integration/test_cli_chat.py. docker compose
+# wants an engine and is run by hand.
 ELSEWHERE = (
     "apt-get install",
     "make up",
     "docker compose",
     ".venv/bin/llmzoo chat",
+    ".venv/bin/llmzoo compress",
 )
 
 

@@ -64,9 +64,15 @@ def tiny_llama() -> LlamaForCausalLM:
 def save_folder(model: LlamaForCausalLM, folder: Path) -> Path:
     """Write `model` with its tokenizer as transformers does."""
     model.save_pretrained(folder)
+    return save_tokenizer(folder)
+
+
+def save_tokenizer(folder: Path, *more: str) -> Path:
+    """Write the tokenizer; `more` are special tokens with the ids behind the vocabulary's."""
     backend = Tokenizer(models.BPE({token: i for i, token in enumerate(VOCABULARY)}, [("a", "b")]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(list(more))
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token=SPECIAL[1],

@@ -38,12 +38,12 @@ def bloom(seed=0, *, rows=ROWS, dtype=torch.float32):
     return model.to(dtype)
 
 
-def tuned(model, seed=1):
+def tuned(model, seed=1, strength=0.01):
     """Change every weight a little, as training does."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.01)
+            parameter.add_(torch.randn_like(parameter) * strength)
     return model
 
 

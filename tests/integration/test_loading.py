@@ -11,8 +11,8 @@ import torch
 
 from services.worker.loading import load_model
 from services.worker.models.placement import choose_dtype
-from services.worker.models.progress import Progress, Stage
 from shared.errors import ConfigurationError, ModelNotSupported, ModelNotThere
+from shared.progress import Progress, Stage
 from shared.settings import WorkerSettings, load
 from tests.fakes.model_files import CONTEXT, save_folder, tiny_llama
 
@@ -234,7 +234,7 @@ def hub_in(tmp_path, code, **environment):
 
 FETCH = """
 from services.worker.models.hub import fetch
-from services.worker.models.progress import ignore_progress
+from shared.progress import ignore_progress
 from shared.errors import LLMZooError
 try:
     print(fetch("owner/tiny", allow_pickle=False, report=ignore_progress))

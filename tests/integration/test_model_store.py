@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from services.worker.loading import load_model
-from services.worker.models.progress import Progress, Stage, ignore_progress
 from services.worker.models.references import WheelModel
 from services.worker.models.store import ModelStore
 from shared.errors import (
@@ -23,6 +22,7 @@ from shared.errors import (
     ModelNotSupported,
     ModelNotThere,
 )
+from shared.progress import Progress, Stage, ignore_progress
 from shared.settings import WorkerSettings, load
 from tests.fakes.model_files import build_wheel, save_folder, sha256, tiny_llama, write_gguf
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.torch
 STEPWISE = """
 import sys
 from pathlib import Path
-from services.worker.models.progress import Stage
+from shared.progress import Stage
 from services.worker.models.references import parse_reference
 from services.worker.models.store import ModelStore
 

@@ -13,8 +13,8 @@ import openai
 import orjson
 import pytest
 
-from services.worker.models.progress import Progress, Stage
 from shared.errors import ModelNotThere
+from shared.progress import Progress, Stage
 from shared.protocol.frames import (
     MEDIA_TYPE,
     EndFrame,

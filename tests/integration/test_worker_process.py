@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -22,38 +20,9 @@ from tests.fakes.running_service import TOKEN
 from tests.fakes.running_worker import FRAMED
 from tests.fakes.scrape import sample
 from tests.fakes.waiting import eventually
+from tests.fakes.worker_process import WorkerProcess
 
 pytestmark = [pytest.mark.torch, pytest.mark.redis]
-
-
-class WorkerProcess:
-    """`python -m services.worker`."""
-
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        self.process = process
-        self.port = port
-        self.client = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False
-        )
-
-    async def state(self) -> str:
-        try:
-            return (await self.client.get("/health/ready")).json()["state"]
-        except httpx.TransportError:
-            return ""
-
-    async def reaches(self, *states: str) -> None:
-        async def reached() -> bool:
-            assert self.process.returncode is None
-            return await self.state() in states
-
-        await eventually(reached, seconds=60)
-
-    async def ended(self) -> tuple[int, str]:
-        """Return the exit code and what was written to stderr."""
-        _, stderr = await asyncio.wait_for(self.process.communicate(), timeout=60)
-        assert self.process.returncode is not None
-        return self.process.returncode, stderr.decode()
 
 
 Start = Callable[..., Awaitable[WorkerProcess]]
@@ -70,36 +39,12 @@ async def start(redis_server) -> AsyncIterator[Start]:
     started: list[WorkerProcess] = []
 
     async def make(**settings: Any) -> WorkerProcess:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        chosen = {
-            "redis_url": redis_server.url,
-            "internal_token": TOKEN,
-            "worker_port": port,
-            "heartbeat_interval": 0.1,
-            "threads": 1,
-            "dtype": "float32",
-            "log_format": "json",
-            **settings,
-        }
-        environment = {f"LLMZOO_{name.upper()}": str(value) for name, value in chosen.items()}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "services.worker",
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-            stderr=asyncio.subprocess.PIPE,
-        )
-        started.append(WorkerProcess(process, port))
+        started.append(await WorkerProcess.start(redis_url=redis_server.url, **settings))
         return started[-1]
 
     yield make
     for worker in started:
-        if worker.process.returncode is None:
-            worker.process.kill()
-            await worker.process.communicate()
-        await worker.client.aclose()
+        await worker.close()
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from services.worker.models.acquire import acquire
-from services.worker.models.progress import shown_on
 from services.worker.models.references import parse_reference
 from services.worker.models.store import ModelStore
 from shared.errors import LLMZooError
+from shared.progress import shown_on
 from shared.settings import WorkerSettings, load
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.worker.models.folder import inspect_folder
-from services.worker.models.progress import ProgressCallback
 from services.worker.models.references import HubModel, LocalFolder, ModelReference, WheelModel
 from services.worker.models.store import ModelStore
+from shared.model_folder import inspect_folder
+from shared.progress import ProgressCallback
 from shared.settings import WorkerSettings
 
 

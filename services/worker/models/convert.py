@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
 from services.worker.models.faults import as_not_supported
-from services.worker.models.progress import Progress, ProgressCallback, Stage
 from shared.errors import ModelNotSupported
+from shared.progress import Progress, ProgressCallback, Stage
 
 _ARCHITECTURE = "llama"
 _CONFIG_KEYS = {

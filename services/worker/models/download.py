@@ -14,9 +14,9 @@ import sys
 import threading
 from pathlib import Path
 
-from services.worker.models.progress import Progress, ProgressCallback, Stage
 from services.worker.models.references import WheelModel
 from shared.errors import ChecksumMismatch, ModelDownloadFailed, ModelLoadError, ModelNotThere
+from shared.progress import Progress, ProgressCallback, Stage
 
 _RAW_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 

@@ -22,9 +22,9 @@ from huggingface_hub.errors import (
 )
 from tqdm.auto import tqdm
 
-from services.worker.models.folder import inspect_folder
-from services.worker.models.progress import Progress, ProgressCallback, Stage
-from shared.errors import ModelDownloadFailed, ModelNotSupported, ModelNotThere
+from shared.errors import CheckpointDamaged, ModelDownloadFailed, ModelNotSupported, ModelNotThere
+from shared.model_folder import inspect_folder
+from shared.progress import Progress, ProgressCallback, Stage
 
 _FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 _WEIGHTS = ["*.safetensors"]
@@ -72,7 +72,7 @@ def _cached(repo_id: str, options: dict[str, Any], *, allow_pickle: bool) -> Pat
     try:
         folder = Path(snapshot_download(repo_id, local_files_only=True, **options))
         inspect_folder(folder, allow_pickle=allow_pickle)
-    except (LocalEntryNotFoundError, HFValidationError, ModelNotSupported):
+    except (LocalEntryNotFoundError, HFValidationError, ModelNotSupported, CheckpointDamaged):
         return None  # an interrupted download, perhaps: the library continues it
     return folder
 

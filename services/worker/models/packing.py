@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from services.worker.models.folder import read_json
 from shared.compression.packing import METHOD, quantisation_of
 from shared.compression.scheme import Scheme
 from shared.errors import ConfigurationError, ModelNotSupported
+from shared.model_folder import CONFIG, read_json
 from shared.settings import WorkerSettings
 
 # What transformers asks for, by the method that config.json names: any one of the modules.
@@ -51,7 +51,7 @@ def choose_packing(folder: Path, settings: WorkerSettings) -> PackingChoice:
         scheme = Scheme("int8")
     elif settings.load_4bit:
         scheme = Scheme("int4", _DEFAULT_GROUP, symmetric=False)
-    method = quantisation_of(read_json(folder / "config.json"))
+    method = quantisation_of(read_json(folder / CONFIG))
     if method and scheme is not None:
         raise ConfigurationError(
             f"{folder} is quantised already ({method}): leave out --load-8bit and --load-4bit"

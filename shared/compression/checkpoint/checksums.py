@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import orjson
 
-from shared.compression.checkpoint.folder import read_json
 from shared.errors import CheckpointDamaged, ChecksumMismatch
+from shared.model_folder import read_json
 
 CHECKSUMS = "checksums.json"
 

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import torch
 
-from shared.compression.checkpoint.folder import (
+from shared.compression.checkpoint.header import Header, read_header
+from shared.compression.checkpoint.tensors import TensorInfo, buffer_of
+from shared.compression.checkpoint.vocabulary import missing_head
+from shared.errors import CheckpointDamaged
+from shared.model_folder import (
     CONFIG,
     MODEL,
     index_name,
     read_json,
     read_weight_map,
 )
-from shared.compression.checkpoint.header import Header, read_header
-from shared.compression.checkpoint.tensors import TensorInfo, buffer_of
-from shared.compression.checkpoint.vocabulary import missing_head
-from shared.errors import CheckpointDamaged
 
 
 class CheckpointReader:
@@ -79,7 +79,7 @@ class CheckpointReader:
         Raises:
             CheckpointDamaged: it is no JSON object.
         """
-        return dict(read_json(self.folder / CONFIG))
+        return {**read_json(self.folder / CONFIG)}
 
     def info(self, name: str) -> TensorInfo:
         """Return what is known of a tensor without its data.

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from shared.compression.checkpoint.checksums import sha256_of
-from shared.compression.checkpoint.folder import shard_names
 from shared.compression.checkpoint.header import format_header
 from shared.compression.checkpoint.tensors import TensorSpec, buffer_of
 from shared.errors import CheckpointNotWritten
+from shared.model_folder import shard_names
 
 
 class ShardPlan:

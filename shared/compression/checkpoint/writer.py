@@ -22,7 +22,6 @@ import orjson
 import torch
 
 from shared.compression.checkpoint.checksums import CHECKSUMS, format_checksums
-from shared.compression.checkpoint.folder import MODEL, companions, index_name
 from shared.compression.checkpoint.partial import DoneFile, Note, PartialFolder, settle
 from shared.compression.checkpoint.shards import (
     ShardFile,
@@ -32,6 +31,7 @@ from shared.compression.checkpoint.shards import (
 )
 from shared.compression.checkpoint.tensors import TensorSpec
 from shared.errors import CheckpointExists, CheckpointNotWritten
+from shared.model_folder import MODEL, companions, index_name
 
 MAX_SHARD_BYTES = 2_000_000_000
 _FORMAT = {"format": "pt"}  # without it transformers refuses the file

@@ -30,9 +30,9 @@ from typing import Any, cast
 import orjson
 import torch
 
-from shared.compression.checkpoint.folder import read_json
 from shared.compression.checkpoint.tensors import CODES, DTYPES
 from shared.errors import CheckpointDamaged, ModelNotSupported
+from shared.model_folder import read_json
 
 MANIFEST = "delta.json"
 STEM = "delta"

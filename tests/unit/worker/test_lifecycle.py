@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from services.worker.engine.sequence import SamplingParams, Sequence
 from services.worker.lifecycle import Lifecycle, Opener
 from services.worker.metrics import WorkerMetrics
-from services.worker.models.progress import Progress, Stage
 from shared.errors import LLMZooError, ModelNotThere, Unavailable
+from shared.progress import Progress, Stage
 from shared.protocol.workers import State
 from shared.settings import WorkerSettings
 from tests.fakes.scripted_model import MODEL, scripted_model

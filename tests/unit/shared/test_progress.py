@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from services.worker.models.progress import PlainLines, Progress, Stage, shown_on
+from shared.progress import PlainLines, Progress, Stage, shown_on
 
 
 class Terminal(io.StringIO):

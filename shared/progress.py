@@ -1,6 +1,6 @@
-"""How far the way of a model into memory is: one event type, and two ways to show it to a person.
+"""How far long work on a model is: one event type, and two ways to show it to a person.
 
-Owns the stages and their wording. Knows neither pip nor model formats nor the registry.
+Owns the stages and their wording. Knows none of the work. rich is imported for a terminal only.
 """
 
 from __future__ import annotations
@@ -9,22 +9,15 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.progress import Progress as Bar
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 
 class Stage(StrEnum):
-    """The steps, in their order; a model that is already there begins at `loading`."""
+    """What is done; of a model on its way into memory the steps, in their order."""
 
     WAITING = "waiting"  # another process is fetching the same model
     DOWNLOADING = "downloading"
@@ -32,8 +25,8 @@ class Stage(StrEnum):
     READING = "reading"  # what a file says of itself, before its weights
     CONVERTING = "converting"
     SAVING = "saving"
-    LOADING = "loading"
-    COMPRESSING = "compressing"  # `llmzoo compress`
+    LOADING = "loading"  # where a model begins that is already there
+    COMPRESSING = "compressing"
     JUDGING = "judging"  # a text is read to judge what compression cost
 
 
@@ -65,6 +58,11 @@ ProgressCallback = Callable[[Progress], None]
 
 def ignore_progress(_: Progress) -> None:
     """Show nothing, for callers that have nobody to show it to."""
+
+
+def bytes_of(stage: Stage, report: ProgressCallback) -> Callable[[int, int], None]:
+    """Return what reports `done` of `total` bytes of a stage."""
+    return lambda done, total: report(Progress(stage, done, total))
 
 
 class PlainLines:
@@ -113,12 +111,26 @@ def shown_on(stream: TextIO) -> Generator[ProgressCallback]:
     if not stream.isatty():
         yield PlainLines(stream)
         return
-    columns = (
+    with _bar(stream) as bar:
+        yield BarLines(bar)
+
+
+def _bar(stream: TextIO) -> Bar:
+    from rich.console import Console  # noqa: PLC0415 - a third of the time of `llmzoo --help`
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
         TextColumn("{task.description:<12}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
+        console=Console(file=stream),
     )
-    with Bar(*columns, console=Console(file=stream)) as bar:
-        yield BarLines(bar)

@@ -1,0 +1,123 @@
+"""A model that is made of another and a delta answers as the one that the delta was made from."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from subprocess import run
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from services.worker.local import LocalChat
+from shared.templates import render
+from tests.fakes.command_line import LLMZOO, clean_environment
+from tests.fakes.model_files import VOCABULARY, save_tokenizer
+from tests.fakes.random_checkpoints import bloom, llama, same_weights, save, tuned
+from tests.fakes.worker_process import WorkerProcess
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.e2e, pytest.mark.torch]
+
+TALK = [
+    {"role": "user", "content": "Hello"},
+    {"role": "assistant", "content": "Hi, what is it?"},
+    {"role": "user", "content": "Write 数 backwards."},
+]
+TEMPLATES = ("chimera", "phoenix")
+GREEDY = {"temperature": 0, "max_tokens": 24}
+TURN_TOKENS = ("<s>", "</s>")  # LLMZoo's templates write them; the base does not know them
+
+
+def make_folders(maker: Any, place: Path) -> Path:
+    """Write a base, a target trained from it with more tokens, the delta and what comes of it."""
+    rows = len(VOCABULARY)
+    save_tokenizer(save(maker(rows=rows), place / "base"))
+    target = save(tuned(maker(rows=rows + 2), strength=0.2), place / "target")
+    save_tokenizer(target, *TURN_TOKENS)
+    delta(place, "make", "--target", "target", "--out", "delta")
+    delta(place, "apply", "--delta", "delta", "--out", "result")
+    assert same_weights(place / "result", target)
+    return place
+
+
+def delta(place: Path, *arguments: str) -> None:
+    done = run(
+        [*LLMZOO, "delta", *arguments, "--base", "base"],
+        cwd=place,
+        env=clean_environment(OMP_NUM_THREADS="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    makers = {"llama": llama, "bloom": bloom}
+    places = [tmp_path_factory.mktemp(name) for name in makers]
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(makers, pool.map(make_folders, makers.values(), places), strict=True))
+
+
+def prompt_ids(folder: Path, template: str) -> list[int]:
+    """Render, and encode with the folder's own tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return tokenizer(render(TALK, template), add_special_tokens=False)["input_ids"]
+
+
+async def said_here(folder: Path, template: str) -> str:
+    """Return the answer of a model in this process."""
+    chat = LocalChat(str(folder), chat_template=template, dtype="float32")
+    async with chat, aclosing(chat.stream(TALK, GREEDY)) as pieces:
+        return "".join([text async for text, _ in pieces])
+
+
+async def served(folder: Path, template: str) -> dict[str, Any]:
+    """Return what a worker of its own answers."""
+    worker = await WorkerProcess.start(model=folder, chat_template=template)
+    try:
+        await worker.reaches("ready")
+        request = {"model": folder.name, "messages": TALK, **GREEDY}
+        response = await worker.client.post("/v1/chat/completions", json=request)
+    finally:
+        await worker.close()
+    return response.raise_for_status().json()
+
+
+async def test_the_llama_that_was_made_is_served_as_the_one_that_was_trained(folders):
+    place = folders["llama"]
+    answers = await asyncio.gather(*(served(place / "result", name) for name in TEMPLATES))
+    for template, answer in zip(TEMPLATES, answers, strict=True):
+        expected = await said_here(place / "target", template)
+        assert answer["choices"][0]["message"]["content"] == expected
+        assert answer["usage"]["prompt_tokens"] == len(prompt_ids(place / "target", template))
+        assert expected != await said_here(place / "base", template)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_the_bloom_that_was_made_answers_as_the_one_that_was_trained(folders, template):
+    """With transformers: the worker's engine has no ALiBi, and refuses BLOOM."""
+    place = folders["bloom"]
+
+    def said(name: str) -> list[int]:
+        ids = prompt_ids(place / name, template)
+        model = AutoModelForCausalLM.from_pretrained(place / name)
+        answer = model.generate(
+            model.dummy_inputs["input_ids"].new_tensor([ids]),
+            do_sample=False,
+            max_new_tokens=GREEDY["max_tokens"],
+        )
+        return answer[0, len(ids) :].tolist()
+
+    assert said("result") == said("target")
+    assert said("result") != said("base")
+    tokenizer = json.loads((place / "result" / "tokenizer.json").read_text())
+    assert {token["content"] for token in tokenizer["added_tokens"]} >= set(TURN_TOKENS)
