@@ -44,10 +44,18 @@ class Question(_Strict):
     category: Name | None = None
 
 
+class JudgeSampling(_Strict):
+    """How a judge writes; it always writes its likeliest words."""
+
+    max_tokens: Annotated[int, Field(ge=16, le=8192)] = 512
+    """Tokens of a reply; it is asked for a few sentences and a score."""
+
+
 class Judge(_Strict):
     """The model that reads the answers."""
 
     model: ModelName
+    sampling: JudgeSampling = JudgeSampling()
 
 
 class EvalSpec(_Strict):

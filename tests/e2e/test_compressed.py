@@ -35,7 +35,7 @@ def ask(zoo: Zoo, question: str) -> str:
         "model": httpx.get(f"{zoo.api}/v1/models", trust_env=False).json()["data"][0]["id"],
         "messages": [{"role": "user", "content": question}],
         "temperature": 0,
-        "max_tokens": 12,
+        "max_tokens": 10,
     }
     answer = httpx.post(f"{zoo.api}/v1/chat/completions", json=body, timeout=120, trust_env=False)
     answer.raise_for_status()

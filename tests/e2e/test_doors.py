@@ -155,7 +155,7 @@ def test_an_evaluation_job(zoo: Zoo) -> None:
         "questions": [{"text": QUESTION}, {"text": "Name a colour."}],
         "dimensions": ["general"],
         "mode": "scoring",
-        "judge": {"model": "demo"},
+        "judge": {"model": "demo", "sampling": {"max_tokens": 32}},
     }
     with httpx.Client(base_url=zoo.evaluator, timeout=60) as client:
         created = client.post("/v1/evals", json=spec)

@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
 
 from services.worker.loading import load_model
 from services.worker.models.placement import choose_dtype
+from shared.compression import PackedLinear, Scheme
+from shared.compression.packed_folder import compress_folder
 from shared.errors import ConfigurationError, ModelNotSupported, ModelNotThere
 from shared.progress import Progress, Stage
 from shared.settings import WorkerSettings, load
@@ -105,6 +108,44 @@ def test_a_model_of_no_family_is_loaded_and_says_how_to_name_one(folder):
 def test_a_template_that_is_not_there_is_a_wrong_setting(saved):
     with pytest.raises(ConfigurationError, match="'nonsense'"):
         loading(saved, chat_template="nonsense")
+
+
+@pytest.mark.parametrize(("setting", "kind"), [("load_8bit", "int8"), ("load_4bit", "int4")])
+def test_weights_are_packed_on_the_way_in(saved, setting, kind):
+    whole, events = loading(saved), []
+    settings = {"device": "cpu", "dtype": "float32", setting: True}
+    loaded = load_model(load(WorkerSettings, model=str(saved), **settings), events.append)
+    packed = [part for part in loaded.model.modules() if isinstance(part, PackedLinear)]
+    assert {part.scheme.kind for part in packed} == {kind}
+    assert len(packed) == 14
+    assert type(loaded.model.lm_head) is torch.nn.Linear  # it is the embedding
+    assert loaded.fingerprint != whole.fingerprint
+    assert events[-1].fraction == 1
+
+
+def test_a_compressed_folder_is_loaded_as_it_is(saved, tmp_path):
+    compress_folder(saved, tmp_path / "small", Scheme("int8"))
+    loaded = loading(tmp_path / "small")
+    assert isinstance(loaded.model.model.layers[0].mlp.up_proj, PackedLinear)
+    with pytest.raises(ConfigurationError, match="quantised already"):
+        loading(tmp_path / "small", load_4bit=True)
+
+
+def test_one_size_at_a_time(saved):
+    with pytest.raises(ConfigurationError, match="not both"):
+        loading(saved, load_8bit=True, load_4bit=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "library"),
+    [("gptq", "gptqmodel"), ("awq", "gptqmodel"), ("bitsandbytes", "bitsandbytes")],
+)
+def test_another_library_s_checkpoint_names_what_to_install(folder, method, library):
+    if find_spec(library):
+        pytest.skip(f"{library} is installed")
+    edit_config(folder, quantization_config={"quant_method": method, "bits": 4})
+    with pytest.raises(ModelNotSupported, match=rf"{method.upper()}.*pip install {library}"):
+        loading(folder)
 
 
 def test_a_context_beyond_the_models_is_refused(saved):

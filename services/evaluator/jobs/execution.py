@@ -119,9 +119,9 @@ class RunExecution:
         return answer
 
     async def _judged(self, question: str, answer: str) -> StoredResult:
-        model = self._work.evaluation.judge.model
+        judge = self._work.evaluation.judge
         try:
-            told = await self._calls.ask(judge_request(model, self._dimension, question, answer))
+            told = await self._calls.ask(judge_request(judge, self._dimension, question, answer))
         except LLMZooError:
             self._metrics.judge_calls.labels("failed").inc()
             raise

@@ -15,10 +15,9 @@ from typing import Any
 
 from services.evaluator.judging.dimensions import Dimension
 from services.evaluator.judging.verdicts import ScoreReading, read_scores
+from shared.protocol.evals import Judge
 
 LOW, HIGH = 1, 10
-MAX_TOKENS = 512
-"""Tokens of a judge's reply; it is asked for a few sentences."""
 
 _SYSTEM = (
     "You are an examiner. You grade one answer to one question by the criteria that you are "
@@ -45,8 +44,8 @@ def mark_of(question: str, answer: str) -> str:
     return content.hexdigest()[:_MARK_LENGTH]
 
 
-def judge_request(model: str, dimension: Dimension, question: str, answer: str) -> dict[str, Any]:
-    """Return the body of the chat request that asks `model` for a score of `answer`."""
+def judge_request(judge: Judge, dimension: Dimension, question: str, answer: str) -> dict[str, Any]:
+    """Return the body of the chat request that asks the judge for a score of `answer`."""
     mark = mark_of(question, answer)
     user = "\n".join(
         [
@@ -67,13 +66,13 @@ def judge_request(model: str, dimension: Dimension, question: str, answer: str) 
         ]
     )
     return {
-        "model": model,
+        "model": judge.model,
         "messages": [
             {"role": "system", "content": _SYSTEM},
             {"role": "user", "content": user},
         ],
         "temperature": 0,
-        "max_tokens": MAX_TOKENS,
+        "max_tokens": judge.sampling.max_tokens,
     }
 
 

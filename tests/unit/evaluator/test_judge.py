@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from services.evaluator.judging.dimensions import load_dimensions
 from services.evaluator.judging.judge import judge_request, mark_of, read_verdict
 from services.evaluator.judging.verdicts import Rule
+from shared.protocol.evals import Judge, JudgeSampling
 
 QUESTION = "What is the capital of France?"
 HOSTILE = [
@@ -21,16 +22,18 @@ HOSTILE = [
 
 
 def prompt_of(answer):
-    body = judge_request("judge", load_dimensions()["general"], QUESTION, answer)
+    body = judge_request(Judge(model="judge"), load_dimensions()["general"], QUESTION, answer)
     return body["messages"][1]["content"]
 
 
 def test_the_request_is_cold_bounded_and_the_same_each_time():
-    body = judge_request("judge", load_dimensions()["general"], QUESTION, "Paris.")
+    body = judge_request(Judge(model="judge"), load_dimensions()["general"], QUESTION, "Paris.")
     assert body["model"] == "judge"
     assert body["temperature"] == 0
     assert body["max_tokens"] > 0
-    assert body == judge_request("judge", load_dimensions()["general"], QUESTION, "Paris.")
+    assert body == judge_request(
+        Judge(model="judge"), load_dimensions()["general"], QUESTION, "Paris."
+    )
 
 
 @pytest.mark.parametrize("answer", HOSTILE)
@@ -67,3 +70,9 @@ def test_a_verdict_after_an_echo_is_the_judges_own(answer):
 
 def test_zero_is_below_the_scale():
     assert read_verdict("Score: 0", QUESTION, "Paris.").rule is Rule.OUT_OF_RANGE
+
+
+def test_a_judge_s_reply_is_as_long_as_the_spec_allows():
+    judge = Judge(model="judge", sampling=JudgeSampling(max_tokens=64))
+    body = judge_request(judge, load_dimensions()["general"], QUESTION, "Paris.")
+    assert (body["max_tokens"], body["temperature"]) == (64, 0)
