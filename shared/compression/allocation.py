@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 # From <malloc.h>.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_WHILE_LOADING = 1 << 20
+# More than the blocks that are worked on, whose page faults would cost more than the work.
+_WHILE_LOADING = 4 << 20
 # Where glibc's own growing threshold ends.
 _AFTERWARDS = 32 << 20
 
@@ -23,7 +24,7 @@ def returning_memory() -> Generator[Callable[[], object]]:
 
     As a rule glibc keeps freed blocks of up to 32 MiB, once it has seen one of that size, and what
     comes later leaves holes between weights that stay: a packed model then takes up to three
-    times its size. So every block of a megabyte and more becomes a mapping of its own, which goes
+    times its size. So every block of four megabytes and more becomes a mapping of its own, which goes
     when it is freed, and the holes of smaller ones are given back when the function is called.
     """
     libc = ctypes.CDLL(None)
@@ -31,7 +32,7 @@ def returning_memory() -> Generator[Callable[[], object]]:
         yield lambda: None
         return
     libc.mallopt(_M_MMAP_THRESHOLD, _WHILE_LOADING)
-    libc.mallopt(_M_TRIM_THRESHOLD, _WHILE_LOADING)
+    libc.mallopt(_M_TRIM_THRESHOLD, 4 * _WHILE_LOADING)
     try:
         yield lambda: libc.malloc_trim(0)
     finally:

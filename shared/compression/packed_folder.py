@@ -18,7 +18,6 @@ from pathlib import Path
 import orjson
 import torch
 
-from shared.compression.allocation import returning_memory
 from shared.compression.checkpoint import CheckpointReader, CheckpointWriter, TensorInfo, TensorSpec
 from shared.compression.checkpoint.partial import Note
 from shared.compression.compress_module import is_transposed
@@ -98,15 +97,12 @@ def compress_folder(
         target, plan.specs(), companions_of=source, identity=plan.identity(source, patterns)
     )
     with writer:
+        total = reader.total_bytes
         config = orjson.dumps(plan.packing.config(reader.config()), option=_INDENTED)
         writer.add_file(CONFIG, config)
-        with returning_memory() as give_back:
-            for done in _pump(plan, reader, writer):
-                give_back()
-                report(done, reader.total_bytes)
-        result = FolderReport(
-            target, scheme, reader.total_bytes, writer.total_bytes, plan.layers(writer)
-        )
+        for done in _pump(plan, reader, writer):
+            report(done, total)
+        result = FolderReport(target, scheme, total, writer.total_bytes, plan.layers(writer))
         writer.add_file(REPORT, orjson.dumps(asdict(result), default=str, option=_INDENTED))
     return result
 
