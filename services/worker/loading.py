@@ -32,7 +32,6 @@ from services.worker.models.fingerprint import fingerprint
 from services.worker.models.packing import PackingChoice, choose_packing
 from services.worker.models.placement import choose_device, choose_dtype
 from services.worker.models.references import ModelReference, parse_reference
-from shared.compression.packed_model import Placement, load_packed
 from shared.errors import ConfigurationError, ModelNotSupported, NoChatTemplate
 from shared.model_folder import inspect_folder
 from shared.progress import Progress, ProgressCallback, Stage, bytes_of, ignore_progress
@@ -78,11 +77,10 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     transformers_logging.disable_progress_bar()
     with as_not_supported(f"The model in {path}"):
         config, tokenizer = _config_and_tokenizer(path, settings)
-        place = Placement(dtype=dtype, device=device)
         if packing.is_packed:
-            model = _packed(path, packing, place, settings, report)
+            model = _packed(path, packing, (device, dtype), settings, report)
         else:
-            model = _whole(path, config, place, settings)
+            model = _whole(path, config, (device, dtype), settings)
     template, why_none = _template(reference, path, config, tokenizer, settings.chat_template)
     stop_ids, stop_strings = _stops(tokenizer, template)
     return LoadedModel(
@@ -122,28 +120,36 @@ def _config_and_tokenizer(
 def _packed(
     path: Path,
     packing: PackingChoice,
-    place: Placement,
+    place: tuple[torch.device, torch.dtype],
     settings: WorkerSettings,
     report: ProgressCallback,
 ) -> PreTrainedModel:
     """Return the model with its Linears packed."""
+    # It brings accelerate, and a start without it is a second quicker.
+    from shared.compression.packed_model import Placement, load_packed  # noqa: PLC0415
+
+    device, dtype = place
     return load_packed(
         path,
         packing.scheme,
-        place,
+        Placement(dtype=dtype, device=device),
         trust_remote_code=settings.trust_remote_code,
         report=bytes_of(Stage.LOADING, report),
     )
 
 
 def _whole(
-    path: Path, config: PretrainedConfig, place: Placement, settings: WorkerSettings
+    path: Path,
+    config: PretrainedConfig,
+    place: tuple[torch.device, torch.dtype],
+    settings: WorkerSettings,
 ) -> PreTrainedModel:
     """Return the model with its weights as they are."""
+    device, dtype = place
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         path,
         config=config,
-        dtype=place.dtype,
+        dtype=dtype,
         use_safetensors=None if settings.allow_pickle else True,
         output_loading_info=True,
         local_files_only=True,
@@ -154,7 +160,7 @@ def _whole(
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise ModelNotSupported(f"The model in {path} is incomplete: {missing} is missing")
-    return model.eval().requires_grad_(requires_grad=False).to(place.device)
+    return model.eval().requires_grad_(requires_grad=False).to(device)
 
 
 def _eos_token_ids(
