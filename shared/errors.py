@@ -266,10 +266,7 @@ class WeightNotFinite(ModelLoadError):
 
 
 class CheckpointFault(ModelLoadError):
-    """Weights on disk cannot be read, do not fit or cannot be written.
-
-    `file` is a path and `tensor` a name, None where the fault belongs to none.
-    """
+    """Weights on disk are at fault: at `file`, in `tensor`, None where it belongs to none."""
 
     default_code = "checkpoint"
 

@@ -60,7 +60,15 @@ def ignore_progress(_: Progress) -> None:
     """Show nothing, for callers that have nobody to show it to."""
 
 
-def bytes_of(stage: Stage, report: ProgressCallback) -> Callable[[int, int], None]:
+Report = Callable[[int, int], None]
+"""Called with what is done and what there is in all, as a rule in bytes."""
+
+
+def report_nothing(_done: int, _total: int) -> None:
+    """Show nothing, for callers that have nobody to show it to."""
+
+
+def bytes_of(stage: Stage, report: ProgressCallback) -> Report:
     """Return what reports `done` of `total` bytes of a stage."""
     return lambda done, total: report(Progress(stage, done, total))
 

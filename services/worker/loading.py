@@ -78,9 +78,9 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     with as_not_supported(f"The model in {path}"):
         config, tokenizer = _config_and_tokenizer(path, settings)
         if packing.is_packed:
-            model = _packed(path, packing, (device, dtype), settings, report)
+            model = _packed(path, packing, device, dtype, settings=settings, report=report)
         else:
-            model = _whole(path, config, (device, dtype), settings)
+            model = _whole(path, config, device, dtype, settings)
     template, why_none = _template(reference, path, config, tokenizer, settings.chat_template)
     stop_ids, stop_strings = _stops(tokenizer, template)
     return LoadedModel(
@@ -120,7 +120,9 @@ def _config_and_tokenizer(
 def _packed(
     path: Path,
     packing: PackingChoice,
-    place: tuple[torch.device, torch.dtype],
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
     settings: WorkerSettings,
     report: ProgressCallback,
 ) -> PreTrainedModel:
@@ -128,7 +130,6 @@ def _packed(
     # It brings accelerate, and a start without it is a second quicker.
     from shared.compression.packed_model import Placement, load_packed  # noqa: PLC0415
 
-    device, dtype = place
     return load_packed(
         path,
         packing.scheme,
@@ -141,11 +142,11 @@ def _packed(
 def _whole(
     path: Path,
     config: PretrainedConfig,
-    place: tuple[torch.device, torch.dtype],
+    device: torch.device,
+    dtype: torch.dtype,
     settings: WorkerSettings,
 ) -> PreTrainedModel:
     """Return the model with its weights as they are."""
-    device, dtype = place
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         path,
         config=config,

@@ -101,7 +101,7 @@ class PromptEncoder:
         self, template: ChatTemplate, turns: tuple[Message, ...], options: dict[str, bool]
     ) -> tuple[int, ...]:
         ids = self._control_tokens.encode(template.render(turns, **options))
-        if not template.is_complete:
+        if not template.writes_bos:
             first = self._first_tokens()
             if ids[: len(first)] != first:
                 ids = first + ids

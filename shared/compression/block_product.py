@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from shared.compression.products import Reference
 from shared.compression.stored_weight import StoredWeight
 
 # 1 MiB in fp32, about what a core keeps close.
@@ -19,23 +20,14 @@ _BLOCK_VALUES = 1 << 18
 _LOW_AND_HIGH_MIDDLE = 0x88
 
 
-class BlockProduct:
+class BlockProduct(Reference):
     """Any scheme with fp32 rows; the stored tensors are all that it holds."""
 
     name = "blocks"
 
     def __init__(self, stored: StoredWeight, dtype: torch.dtype) -> None:
         assert dtype == torch.float32
-        self._stored = stored
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the stored tensors."""
-        return self._stored.nbytes
-
-    def stored(self) -> StoredWeight:
-        """Return the very tensors it was made of."""
-        return self._stored
+        super().__init__(stored)
 
     def __call__(self, rows: Tensor, bias: Tensor | None) -> Tensor:
         """Multiply block by block."""

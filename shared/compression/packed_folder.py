@@ -9,7 +9,7 @@ and config.json says which layers are packed and how.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -19,9 +19,9 @@ import orjson
 import torch
 
 from shared.compression.checkpoint import CheckpointReader, CheckpointWriter, TensorInfo, TensorSpec
+from shared.compression.checkpoint.identity import identity_of
 from shared.compression.checkpoint.partial import Note
 from shared.compression.compress_module import is_transposed
-from shared.compression.deltas.identity import identity_of
 from shared.compression.packing import Packing, quantisation_of
 from shared.compression.scheme import Scheme
 from shared.compression.skeleton import Names, make_skeleton, packable, read_config
@@ -29,12 +29,11 @@ from shared.compression.stored_weight import quantise, tensor_specs
 from shared.compression.weight_errors import relative_error
 from shared.errors import ConfigurationError
 from shared.model_folder import CONFIG
+from shared.progress import Report, report_nothing
 
 REPORT = "compression.json"
 _ERROR = "relative_error"
 _INDENTED = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-
-Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def compress_folder(
     *,
     skip: Iterable[str] = (),
     trust_remote_code: bool = False,
-    report: Report = lambda _done, _total: None,
+    report: Report = report_nothing,
 ) -> FolderReport:
     """Write `source`, packed, to the new folder `target`.
 

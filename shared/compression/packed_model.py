@@ -8,7 +8,7 @@ tensor at a time is in memory in full, so the peak is the packed model and its l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -27,8 +27,7 @@ from shared.compression.scheme import Scheme
 from shared.compression.skeleton import Names, make_skeleton, packable, read_config
 from shared.compression.stored_weight import quantise, stored_from, tensor_specs
 from shared.errors import CheckpointMismatch, ConfigurationError, ModelNotSupported
-
-Report = Callable[[int, int], None]
+from shared.progress import Report, report_nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ def load_packed(
     *,
     skip: Iterable[str] = (),
     trust_remote_code: bool = False,
-    report: Report = lambda _done, _total: None,
+    report: Report = report_nothing,
 ) -> PreTrainedModel:
     """Return the model in `folder` for inference.
 

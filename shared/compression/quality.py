@@ -8,7 +8,6 @@ Owns the two measures: perplexity, and how often the likeliest token is the same
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,9 @@ from transformers.utils import logging as transformers_logging
 
 from shared.compression.packed_model import load_packed
 from shared.errors import ConfigurationError
+from shared.progress import Report, report_nothing
 
 WINDOW = 512
-
-
-def ignore(_done: int, _total: int) -> None:
-    """Report nothing."""
 
 
 _ROWS = 64  # positions whose logits are in fp32 at once
@@ -69,7 +65,7 @@ def read_text(
     ids: torch.Tensor,
     *,
     window: int = WINDOW,
-    report: Callable[[int, int], None] = ignore,
+    report: Report = report_nothing,
 ) -> Reading:
     """Let a causal model read a text in windows side by side.
 
@@ -101,7 +97,7 @@ def read_text(
 
 
 def measure(
-    original: Path, compressed: Path, text: str, report: Callable[[int, int], None] = ignore
+    original: Path, compressed: Path, text: str, report: Report = report_nothing
 ) -> Quality:
     """Let both models read a text, one after the other, in fp32 but for what is packed.
 

@@ -78,8 +78,7 @@ class Names:
 
     def find(self, name: str) -> tuple[str, str] | None:
         """Return module and leaf of a tensor, such as (`model.norm`, `weight`), or None."""
-        for candidate in (name, self._prefix + name, name.removeprefix(self._prefix)):
-            path, _, leaf = candidate.rpartition(".")
+        for path, leaf in self._places(name):
             module = self._modules.get(path)
             if module is not None and self._has(module, leaf):
                 return path, leaf
@@ -88,11 +87,12 @@ class Names:
     def layer(self, name: str, layers: Iterable[str]) -> tuple[str, str] | None:
         """Return layer and leaf of a tensor of one of `layers`, or None."""
         known = frozenset(layers)
+        return next((place for place in self._places(name) if place[0] in known), None)
+
+    def _places(self, name: str) -> Iterator[tuple[str, str]]:
         for candidate in (name, self._prefix + name, name.removeprefix(self._prefix)):
             path, _, leaf = candidate.rpartition(".")
-            if path in known:
-                return path, leaf
-        return None
+            yield path, leaf
 
     @staticmethod
     def _has(module: nn.Module, leaf: str) -> bool:

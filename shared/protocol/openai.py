@@ -150,9 +150,7 @@ class ChatCompletionRequest(_Sampled):
 
     messages: Annotated[list[Message], Field(min_length=1)]
     add_generation_prompt: bool | None = None
-    """False: nothing is put after the messages. As vLLM has it, and the next one."""
-    continue_final_message: bool | None = None
-    """The answer goes on with the last message, the assistant's."""
+    continue_final_message: bool | None = None  # as vLLM has both
     audio: dict[str, Any] | None = None
     function_call: str | dict[str, Any] | None = None
     functions: list[dict[str, Any]] | None = None

@@ -25,7 +25,7 @@ class ChatTemplate(Protocol):
     name: str
     stop: tuple[str, ...]
     """Strings that end an answer, beside the model's end of text."""
-    is_complete: bool
+    writes_bos: bool
     """It writes the token that begins every text, where the model has one."""
     identity: str
     """The same for the same prompts: part of a worker's fingerprint."""

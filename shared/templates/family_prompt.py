@@ -24,7 +24,7 @@ class FamilyTemplate:
         self.family = family
         self.name = family.name
         self.stop = family.stop
-        self.is_complete = False  # as a rule the tokenizer adds it
+        self.writes_bos = False  # as a rule the tokenizer adds it
         self.identity = family.model_dump_json()
 
     def render(

@@ -57,7 +57,7 @@ class JinjaTemplate:
         """
         self.name = name
         self.stop: tuple[str, ...] = ()
-        self.is_complete = True
+        self.writes_bos = True
         self.identity = source
         self._special_tokens = dict(special_tokens or {})
         try:

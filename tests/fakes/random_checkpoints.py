@@ -11,6 +11,11 @@ from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCau
 
 ROWS = 40  # of the vocabulary
 SHARD = "12KB"  # makes several shards of each
+# Names in the Llama.
+LAYER = "model.layers.1.mlp.down_proj.weight"
+EMBEDDING = "model.embed_tokens.weight"
+HEAD = "lm_head.weight"
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
 
 def llama(seed=0, *, rows=ROWS, dtype=torch.float32, tied=False):

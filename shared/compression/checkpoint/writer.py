@@ -13,7 +13,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,6 +32,7 @@ from shared.compression.checkpoint.shards import (
 from shared.compression.checkpoint.tensors import TensorSpec
 from shared.errors import CheckpointExists, CheckpointNotWritten
 from shared.model_folder import MODEL, companions, index_name
+from shared.progress import Report
 
 MAX_SHARD_BYTES = 2_000_000_000
 _FORMAT = {"format": "pt"}  # without it transformers refuses the file
@@ -166,6 +167,24 @@ class CheckpointWriter:
             self._done[plan.name] = DoneFile(shard.finish(), notes)
             with as_not_written(self._partial.path / plan.name):
                 self._partial.add(plan.name, self._done[plan.name])
+
+    def write_pending(
+        self, make: Callable[[str], tuple[torch.Tensor, Note | None]], report: Report
+    ) -> None:
+        """Write every tensor that is not written yet, as `make` gives it with its note.
+
+        Args:
+            make: returns the tensor of a name.
+            report: called with bytes written and bytes in all; raises as `write`.
+        """
+        specs = {name: spec for shard in self._shards for name, spec in shard.specs.items()}
+        pending, total = self.pending, self.total_bytes
+        done = total - sum(specs[name].nbytes for name in pending)
+        report(done, total)
+        for name in pending:
+            self.write(name, *make(name))
+            done += specs[name].nbytes
+            report(done, total)
 
     def add_file(self, name: str, content: bytes) -> None:
         """Put a small file into the folder; it stands in for a companion of that name."""

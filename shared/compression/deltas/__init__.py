@@ -3,6 +3,6 @@
 from shared.compression.deltas.additive import ADDITIVE
 from shared.compression.deltas.applying import apply_delta
 from shared.compression.deltas.making import make_delta
-from shared.compression.deltas.summary import Report, Summary
+from shared.compression.deltas.summary import Summary
 
-__all__ = ["ADDITIVE", "Report", "Summary", "apply_delta", "make_delta"]
+__all__ = ["ADDITIVE", "Summary", "apply_delta", "make_delta"]

@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 
 from shared.compression.checkpoint import CheckpointReader, CheckpointWriter
-from shared.compression.deltas.identity import identity_of
+from shared.compression.checkpoint.identity import identity_of
 from shared.compression.deltas.pairing import Pair, pair_tensors
-from shared.compression.deltas.summary import Report, Summary
+from shared.compression.deltas.summary import Summary
 from shared.errors import CheckpointMismatch
+from shared.progress import Report
 
 ADDITIVE = "additive"
 
@@ -41,13 +42,9 @@ def apply_additive(
         identity=identity_of(f"{ADDITIVE} apply", base_reader, delta_reader),
     )
     with writer:
-        pending = writer.pending
-        done = writer.total_bytes - sum(pairs[name].target.nbytes for name in pending)
-        report(done, writer.total_bytes)
-        for name in pending:
-            writer.write(name, _sum(pairs[name], base_reader, delta_reader))
-            done += pairs[name].target.nbytes
-            report(done, writer.total_bytes)
+        writer.write_pending(
+            lambda name: (_sum(pairs[name], base_reader, delta_reader), None), report
+        )
     return Summary(out, ADDITIVE, len(pairs), writer.total_bytes)
 
 

@@ -18,10 +18,10 @@ from shared.compression.checkpoint import (
     verify,
 )
 from shared.compression.checkpoint.checksums import CHECKSUMS
+from shared.compression.checkpoint.identity import identity_of
 from shared.compression.checkpoint.writer import MAX_SHARD_BYTES
 from shared.compression.deltas.additive import apply_additive
 from shared.compression.deltas.bits import digest_of, integer_of, xor_with_base
-from shared.compression.deltas.identity import identity_of
 from shared.compression.deltas.manifest import (
     FORMAT,
     MANIFEST,
@@ -31,8 +31,9 @@ from shared.compression.deltas.manifest import (
     Manifest,
     read_manifest,
 )
-from shared.compression.deltas.summary import Report, Summary, report_nothing
+from shared.compression.deltas.summary import Summary
 from shared.errors import CheckpointDamaged, ChecksumMismatch, WrongBase
+from shared.progress import Report, report_nothing
 
 
 def apply_delta(
@@ -72,14 +73,13 @@ def apply_delta(
         identity=identity_of(f"{FORMAT} {VERSION} apply {digests}", base_reader, delta_reader),
     )
     with writer:
-        pending = writer.pending
-        done = writer.total_bytes - sum(specs[name].nbytes for name in pending)
-        report(done, writer.total_bytes)
-        for name in pending:
-            stored = manifest.tied.get(name, name)
-            writer.write(name, _restore(stored, manifest, base_reader, delta_reader))
-            done += specs[name].nbytes
-            report(done, writer.total_bytes)
+        writer.write_pending(
+            lambda name: (
+                _restore(manifest.tied.get(name, name), manifest, base_reader, delta_reader),
+                None,
+            ),
+            report,
+        )
     return Summary(out, f"{FORMAT} {VERSION}", len(specs), writer.total_bytes)
 
 

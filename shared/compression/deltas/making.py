@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from shared.compression.checkpoint import CheckpointReader, CheckpointWriter, TensorSpec
+from shared.compression.checkpoint.identity import identity_of
 from shared.compression.checkpoint.partial import Note
 from shared.compression.checkpoint.tensors import as_bytes
 from shared.compression.checkpoint.vocabulary import is_embedding, is_head
 from shared.compression.checkpoint.writer import MAX_SHARD_BYTES
 from shared.compression.deltas.bits import digest_of, integer_of, xor_with_base
-from shared.compression.deltas.identity import identity_of
 from shared.compression.deltas.manifest import (
     FORMAT,
     MANIFEST,
@@ -28,7 +28,8 @@ from shared.compression.deltas.manifest import (
     format_manifest,
 )
 from shared.compression.deltas.pairing import Pair, pair_tensors
-from shared.compression.deltas.summary import Report, Summary, report_nothing
+from shared.compression.deltas.summary import Summary
+from shared.progress import Report, report_nothing
 
 _SHA256, _BASE_SHA256 = "sha256", "base_sha256"
 
@@ -64,14 +65,9 @@ def make_delta(
         identity=identity_of(f"{FORMAT} {VERSION} make", base_reader, target_reader),
     )
     with writer:
-        pending = writer.pending
-        done = writer.total_bytes - sum(pairs[name].target.nbytes for name in pending)
-        report(done, writer.total_bytes)
-        for name in pending:
-            difference, note = _difference(pairs[name], base_reader, target_reader)
-            writer.write(name, difference, note)
-            done += difference.nbytes
-            report(done, writer.total_bytes)
+        writer.write_pending(
+            lambda name: _difference(pairs[name], base_reader, target_reader), report
+        )
         entries = {name: _entry(pair, writer.notes[name]) for name, pair in pairs.items()}
         writer.add_file(MANIFEST, format_manifest(Manifest(entries, tied)))
     return Summary(out, f"{FORMAT} {VERSION}", len(pairs), writer.total_bytes)

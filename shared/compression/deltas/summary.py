@@ -1,15 +1,9 @@
-"""What making and applying deltas tell their caller: progress, and what was done.
-
-Owns those two types.
-"""
+"""What making and applying deltas tell their caller: what was done. Owns that type."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-Report = Callable[[int, int], None]  # bytes done, bytes in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +14,3 @@ class Summary:
     format: str
     tensors: int
     nbytes: int
-
-
-def report_nothing(_done: int, _total: int) -> None:
-    """Show nothing, for callers that have nobody to show it to."""

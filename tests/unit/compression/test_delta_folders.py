@@ -11,6 +11,10 @@ from shared.errors import (
     WrongBase,
 )
 from tests.fakes.random_checkpoints import (
+    DTYPES,
+    EMBEDDING,
+    HEAD,
+    LAYER,
     ROWS,
     bits,
     bloom,
@@ -24,11 +28,6 @@ from tests.fakes.random_checkpoints import (
 )
 
 pytestmark = pytest.mark.torch
-
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-LAYER = "model.layers.1.mlp.down_proj.weight"
-EMBEDDING = "model.embed_tokens.weight"
-HEAD = "lm_head.weight"
 
 
 def there_and_back(base, target, tmp_path):

@@ -17,6 +17,9 @@ from shared.errors import (
     WrongBase,
 )
 from tests.fakes.random_checkpoints import (
+    EMBEDDING,
+    HEAD,
+    LAYER,
     ROWS,
     bloom,
     llama,
@@ -27,11 +30,6 @@ from tests.fakes.random_checkpoints import (
 )
 
 pytestmark = pytest.mark.torch
-
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-LAYER = "model.layers.1.mlp.down_proj.weight"
-EMBEDDING = "model.embed_tokens.weight"
-HEAD = "lm_head.weight"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ Owns what makes a killed attempt safe to take up: the same files, unchanged sinc
 
 from __future__ import annotations
 
-from shared.compression.checkpoint import CheckpointReader
+from shared.compression.checkpoint.reader import CheckpointReader
 
 
 def identity_of(task: str, *sources: CheckpointReader) -> str:
