@@ -6,6 +6,7 @@ machine. Knows neither modules nor files.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,8 +25,8 @@ from shared.compression.stored_weight import StoredWeight
 
 # From so many rows on a prepacked copy is faster than the int8 and int4 kernels.
 COPY_FROM_ROWS = 16
-# A CPU without bf16 instructions multiplies bf16 row by row; from here on fp32 blocks are faster.
-_WIDEN_FROM_ROWS = 4
+# A CPU without bf16 instructions multiplies row by row; from here on fp32 blocks are faster.
+_WIDEN_FROM_ROWS = {"bf16": 5, "int8": 32}
 _INT4_GROUPS = (32, 64, 128, 256)
 _PROBE_ROWS = 4
 _PROBE_OUTPUTS = 64
@@ -73,16 +74,31 @@ class Kernels:
         return self.few if self.many is None or rows < self.many_from else self.many
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16; emulated, it is slower than float32."""
+    # torch has no public names for any of these.
+    if platform.machine() in {"aarch64", "arm64"}:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
+    return bool(
+        torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
+        or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
+    )
+
+
 def choose(stored: StoredWeight, dtype: torch.dtype, copies: MemoryBudget) -> Kernels:
     """Return the products for activations of `dtype` on the device where the weight lies."""
     few, reason = checked(_fastest(stored, dtype), stored, dtype)
     if stored.weight.device.type != "cpu" or isinstance(few, PrepackedProduct):
         return Kernels(few, reason)
-    if isinstance(few, PlainProduct):
-        return Kernels(few, reason, Reference(stored), _WIDEN_FROM_ROWS)
     copy, size = _copy(stored, dtype, copies)
-    slow = isinstance(few, Reference | BlockProduct)
-    return Kernels(few, reason, copy, 1 if slow else COPY_FROM_ROWS, size)
+    if copy is not None:
+        slow = isinstance(few, Reference)
+        return Kernels(few, reason, copy, 1 if slow else COPY_FROM_ROWS, size)
+    if isinstance(few, Int8Product | PlainProduct) and few.shares(stored):
+        if not multiplies_bfloat16():
+            blocks = BlockProduct(stored, dtype)
+            return Kernels(few, reason, blocks, _WIDEN_FROM_ROWS[stored.scheme.kind])
+    return Kernels(few, reason)
 
 
 def _fastest(stored: StoredWeight, dtype: torch.dtype) -> Callable[[], Product] | str:
@@ -107,10 +123,13 @@ def _copy(
     stored: StoredWeight, dtype: torch.dtype, copies: MemoryBudget
 ) -> tuple[Product | None, int]:
     """Return a prepacked copy of the dequantised weight and its size, if there is room for it."""
-    size = stored.shape[0] * stored.shape[1] * dtype.itemsize
-    if dtype not in {torch.float32, torch.bfloat16} or not copies.take(size):
+    if dtype not in {torch.float32, torch.bfloat16}:
         return None, 0
-    product, reason = checked(lambda: PrepackedProduct(stored, dtype), stored, dtype)
+    wide = dtype if multiplies_bfloat16() else torch.float32
+    size = stored.shape[0] * stored.shape[1] * wide.itemsize
+    if not copies.take(size):
+        return None, 0
+    product, reason = checked(lambda: PrepackedProduct(stored, wide), stored, wide)
     if reason is None:
         return product, size
     copies.left += size
@@ -121,7 +140,7 @@ def checked(
     make: Callable[[], Product] | str, stored: StoredWeight, dtype: torch.dtype
 ) -> tuple[Product, str | None]:
     """Make a product and try it; return the reference and the reason if it does not work here."""
-    reference: Product = Reference(stored)
+    reference: Product = Reference(stored, dtype)
     if stored.weight.dtype == dtype:
         reference = PlainProduct(stored, dtype)
     if isinstance(make, str):

@@ -155,11 +155,21 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [..., out] of [..., in] in the dtype of `x`."""
-        rows = x.reshape(-1, self.in_features).to(self.dtype).contiguous()
+        # Nothing here is called that need not be: 200 layers a step, microseconds each.
+        flat = x.dim() == 2  # noqa: PLR2004 - rows of inputs
+        rows = x if flat else x.reshape(-1, self.in_features)
         if not rows.shape[0]:
             return x.new_zeros(*x.shape[:-1], self.out_features)
-        out = self._loaded().for_rows(rows.shape[0])(rows, self.bias)
-        return out.view(*x.shape[:-1], self.out_features).to(x.dtype)
+        product = self._loaded().for_rows(rows.shape[0])
+        bias = self.bias
+        if bias is not None and bias.dtype is not product.dtype:
+            bias = bias.to(product.dtype)
+        if rows.dtype is not product.dtype:
+            rows = rows.to(product.dtype)
+        out = product(rows if rows.is_contiguous() else rows.contiguous(), bias)
+        if out.dtype is not x.dtype:
+            out = out.to(x.dtype)
+        return out if flat else out.view(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
         """Return what `print(model)` shows."""

@@ -3,8 +3,9 @@
 Owns the layouts that torch's kernels want and the way back to the stored one. Knows neither which
 of them suits a machine nor the module they serve (kernels.py, packed_linear.py).
 
-A product takes rows [n, in], n >= 1, contiguous, of the dtype it was made for, and a bias or None,
-and returns [n, out]. Private operators of torch are used, as it has no public ones for this.
+A product takes rows [n, in], n >= 1, contiguous, of its `dtype`, and a bias of that dtype or None,
+and returns [n, out], contiguous. Private operators of torch are used, as it has no public ones for
+this. One step calls a product for every layer, so what is the same for all steps is done once.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
@@ -30,9 +31,10 @@ _INT4_BLOCK = 64
 
 
 class Product(Protocol):
-    """One weight, ready to be multiplied."""
+    """One weight, ready to be multiplied by rows of `dtype`."""
 
     name: str
+    dtype: torch.dtype
 
     @property
     def nbytes(self) -> int:
@@ -53,8 +55,8 @@ class Reference:
 
     name = "reference"
 
-    def __init__(self, stored: StoredWeight) -> None:
-        self._stored = stored
+    def __init__(self, stored: StoredWeight, dtype: torch.dtype) -> None:
+        self._stored, self.dtype = stored, dtype
 
     @property
     def nbytes(self) -> int:
@@ -80,7 +82,7 @@ class PlainProduct:
     name = "linear"
 
     def __init__(self, stored: StoredWeight, dtype: torch.dtype) -> None:
-        self._stored = stored
+        self._stored, self.dtype = stored, dtype
         self._weight = stored.weight.to(dtype)
 
     @property
@@ -91,6 +93,10 @@ class PlainProduct:
     def stored(self) -> StoredWeight:
         """Return the very tensor it was made of."""
         return self._stored
+
+    def shares(self, stored: StoredWeight) -> bool:
+        """Return whether the stored weight is the very memory that it multiplies."""
+        return self._weight is stored.weight
 
     def __call__(self, rows: Tensor, bias: Tensor | None) -> Tensor:
         """Multiply and add the bias in one call."""
@@ -104,11 +110,11 @@ class Int8Product:
 
     def __init__(self, stored: StoredWeight, dtype: torch.dtype) -> None:
         assert stored.scale is not None
-        self._shape = stored.shape
-        missing = -stored.shape[1] % _INT8_COLUMNS
-        self._padding = (0, missing)
-        codes = stored.weight.contiguous()
-        self._weight = functional.pad(codes, self._padding) if missing else codes
+        self._shape, self.dtype = stored.shape, dtype
+        self._missing = -stored.shape[1] % _INT8_COLUMNS
+        self._weight = stored.weight.contiguous()
+        if self._missing:
+            self._weight = functional.pad(self._weight, (0, self._missing))
         self._scale = stored.scale.to(dtype)
 
     @property
@@ -121,11 +127,15 @@ class Int8Product:
         weight = self._weight[:, : self._shape[1]].contiguous()
         return StoredWeight(Scheme("int8"), self._shape, weight, self._scale.float())
 
+    def shares(self, stored: StoredWeight) -> bool:
+        """Return whether the stored codes are the very memory that it multiplies."""
+        return self._weight is stored.weight
+
     def __call__(self, rows: Tensor, bias: Tensor | None) -> Tensor:
         """Multiply; the kernel sums in fp32."""
-        if self._padding[1]:
-            rows = functional.pad(rows, self._padding)
-        out = torch.ops.aten._weight_int8pack_mm(rows, self._weight, self._scale)  # noqa: SLF001
+        if self._missing:
+            rows = functional.pad(rows, (0, self._missing))
+        out = torch._weight_int8pack_mm(rows, self._weight, self._scale)  # noqa: SLF001
         return out if bias is None else out.add_(bias)
 
 
@@ -136,9 +146,15 @@ class Int4Product:
 
     def __init__(self, stored: StoredWeight, dtype: torch.dtype) -> None:
         assert stored.scale is not None
-        self._scheme, self._shape, self._dtype = stored.scheme, stored.shape, dtype
+        self._scheme, self._shape, self.dtype = stored.scheme, stored.shape, dtype
+        self._group = stored.scheme.group_size
         self._on_cpu = stored.weight.device.type == "cpu"
-        self._missing = (-stored.shape[1]) % stored.scheme.group_size
+        self._multiply = (
+            torch._weight_int4pack_mm_for_cpu  # noqa: SLF001
+            if self._on_cpu
+            else torch._weight_int4pack_mm  # noqa: SLF001
+        )
+        self._missing = (-stored.shape[1]) % self._group
         self._extra_rows = -stored.shape[0] % _INT4_ROWS
         # Kept beside its rounding in `_factors`, so that saving loses nothing.
         self._scale = None if dtype == torch.float32 else stored.scale
@@ -170,18 +186,10 @@ class Int4Product:
         """Multiply; the kernel sums in fp32."""
         if self._missing:
             rows = functional.pad(rows, (0, self._missing))
-        out = self._multiply(rows, self._factors)
+        out = self._multiply(rows, self._weight, self._group, self._factors)
         if self._extra_rows:
-            out = out[:, : self._shape[0]]
-        return out if bias is None else out + bias
-
-    def _multiply(self, rows: Tensor, factors: Tensor) -> Tensor:
-        group = self._scheme.group_size
-        if self._on_cpu:
-            out = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self._weight, group, factors)  # noqa: SLF001
-        else:
-            out = torch.ops.aten._weight_int4pack_mm(rows, self._weight, group, factors)  # noqa: SLF001
-        return cast("Tensor", out)
+            out = out[:, : self._shape[0]].contiguous()
+        return out if bias is None else out.add_(bias)
 
     def _lay_out(self, packed: Tensor) -> Tensor:
         packed = functional.pad(packed, (0, 0, 0, self._extra_rows))
@@ -207,10 +215,11 @@ class Int4Product:
         codes = torch.empty(rows, columns, dtype=torch.uint8, device=self._weight.device)
         for block in blocks(columns, rows):
             units = torch.zeros(
-                block.stop - block.start, columns, dtype=self._dtype, device=self._weight.device
+                block.stop - block.start, columns, dtype=self.dtype, device=self._weight.device
             )
             units[:, block].fill_diagonal_(1)
-            codes[:, block] = (self._multiply(units, factors) + INT4_MIDDLE).t().to(torch.uint8)
+            picked = self._multiply(units, self._weight, self._group, factors)
+            codes[:, block] = (picked + INT4_MIDDLE).t().to(torch.uint8)
         return codes
 
 
@@ -220,7 +229,8 @@ class PrepackedProduct:
     name = "prepacked"
 
     def __init__(self, stored: StoredWeight, dtype: torch.dtype) -> None:
-        self._scheme, self._shape = stored.scheme, stored.shape
+        self._scheme, self._shape, self.dtype = stored.scheme, stored.shape, dtype
+        self._multiply = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
         values = torch.empty(stored.shape, dtype=dtype)
         if stored.weight.dtype == dtype:
             values = stored.weight
@@ -237,5 +247,4 @@ class PrepackedProduct:
 
     def __call__(self, rows: Tensor, bias: Tensor | None) -> Tensor:
         """Multiply and add the bias in one call."""
-        out = torch.ops.mkldnn._linear_pointwise(rows, self._weight, bias, "none", [], "")  # noqa: SLF001
-        return cast("Tensor", out)
+        return cast("Tensor", self._multiply(rows, self._weight, bias, "none", [], ""))

@@ -3,14 +3,12 @@
 Owns the choice of device and dtype. Loads nothing.
 """
 # pyright: basic
-# torch has no public name for the processor's bfloat16 units.
 
 from __future__ import annotations
 
-import platform
-
 import torch
 
+from shared.compression.kernels import multiplies_bfloat16
 from shared.errors import ConfigurationError
 
 
@@ -45,16 +43,6 @@ def choose_dtype(asked: str, device: torch.device) -> torch.dtype:
         }[asked]
     if device.type == "cuda":
         return torch.bfloat16
-    if device.type == "cpu" and _has_bfloat16_kernels():
+    if device.type == "cpu" and multiplies_bfloat16():
         return torch.bfloat16
     return torch.float32
-
-
-def _has_bfloat16_kernels() -> bool:
-    """Whether this CPU multiplies bfloat16 itself; emulated, it is slower than float32."""
-    if platform.machine() in {"aarch64", "arm64"}:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - no public name
-    return bool(
-        torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 - no public name
-        or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
-    )

@@ -60,13 +60,16 @@ def test_every_kernel_computes_the_stored_values(shape, scheme, dtype):
     bias = torch.randn(outputs, generator=generator).to(dtype)
     stored = quantise(weight, scheme)
     kernels = choose(stored, dtype, MemoryBudget(PLENTY))
-    products = {kernels.few, kernels.many or kernels.few, Reference(stored)}
+    products = {kernels.few, kernels.many or kernels.few, Reference(stored, dtype)}
     if scheme.kind == "int8":
         products.add(Int8Product(stored, dtype))
     if scheme.kind == "int4" and scheme.group_size != 48:
         products.add(Int4Product(stored, dtype))
     for product in products:
-        assert_close(product(rows, bias), rows, stored.values(), bias)
+        result = product(rows.to(product.dtype), bias.to(product.dtype))
+        assert result.dtype == product.dtype
+        assert result.is_contiguous()
+        assert_close(result, rows, stored.values(), bias)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
