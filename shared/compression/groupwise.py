@@ -20,6 +20,7 @@ That is 0.531 byte a weight with 4 bits in groups of 128, and 0.547 in asymmetri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -29,8 +30,8 @@ from torch import Tensor
 from shared.compression.bit_packing import codes_per_byte, pack, unpack
 from shared.errors import ConfigurationError, WeightNotFinite
 
-# Values worked on at once: a few arrays of 4 MiB in fp32, still in a shared cache.
-BLOCK_VALUES = 1 << 20
+# Values worked on at once: a few arrays of 2 MiB in fp32, still in a shared cache.
+BLOCK_VALUES = 1 << 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,35 +197,34 @@ def _quantise(
     values: Tensor, config: CompressionConfig, name: str
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return codes like `values` [rows, groups, group_size], scales and zeros [rows, groups]."""
-    low, high = values.amin(-1), values.amax(-1)  # each is vectorised, torch.aminmax is not
     if config.symmetric:
         top = config.middle - 1
-        scale = _scale(top, torch.maximum(high, -low), name)
-        codes = (values * scale.unsqueeze(-1)).clamp_(-top, top).round_()
-        if config.packed:
-            return _small(codes.add_(config.middle)), scale, None
-        return codes.to(torch.int8), scale, None
+        scale = _scale(top, values.abs().amax(-1), name)
+        codes = (values * scale.unsqueeze(-1)).clamp_(-top, top).round_().to(torch.int8)
+        return _from_middle(codes, config) if config.packed else codes, scale, None
+    low, high = values.amin(-1), values.amax(-1)  # each is vectorised, torch.aminmax is not
     top = (1 << config.num_bits) - 1
     scale = _scale(top, high - low, name)
     if config.packed:
         scale, zero = _around_middle(low, high, scale, config)
-        codes = (values - zero.float().unsqueeze(-1)).mul_(scale.unsqueeze(-1)).add_(config.middle)
-        return _small(codes.clamp_(0, top).round_()), scale, zero
+        codes = (values - zero.float().unsqueeze(-1)).mul_(scale.unsqueeze(-1))
+        codes = codes.clamp_(-config.middle, config.middle - 1).round_().to(torch.int8)
+        return _from_middle(codes, config), scale, zero
     codes = (values - low.unsqueeze(-1)).mul_(scale.unsqueeze(-1)).clamp_(0, top).round_()
     return codes.to(torch.uint8), scale, low
 
 
-def _small(codes: Tensor) -> Tensor:
-    """Return whole numbers 0..127 as uint8, by way of the faster cast to int8."""
-    return codes.to(torch.int8).view(torch.uint8)
+def _from_middle(codes: Tensor, config: CompressionConfig) -> Tensor:
+    """Return unsigned codes of int8 ones that count from the middle code, in their memory."""
+    return codes.add_(config.middle).view(torch.uint8)
 
 
 def _scale(top: int, extent: Tensor, name: str) -> Tensor:
     """Return top / extent: 1 where there is no extent, and never more than fp32 holds."""
-    if not bool(torch.isfinite(extent).all()):
+    if extent.numel() and not math.isfinite(float(extent.max())):  # NaN is the largest of all
         raise WeightNotFinite(name)
-    scale = torch.where(extent > 0, top / extent, 1.0)
-    return scale.clamp_(max=torch.finfo(torch.float32).max)
+    scale = (top / extent).clamp_(max=torch.finfo(torch.float32).max)
+    return scale.masked_fill_(extent == 0, 1.0)
 
 
 def _around_middle(
@@ -240,10 +240,11 @@ def _around_middle(
     extent = high - low
     centre = low + middle * (extent / (middle + last))
     zero = centre.to(torch.bfloat16)
-    exact = zero.float()
-    missed = (centre - exact).abs() * scale > 0.25  # noqa: PLR2004 - of a step
+    missed = (centre - zero.float()).abs_() * scale > 0.25  # noqa: PLR2004 - of a step
     missed |= extent == 0
-    step = torch.maximum((high - exact) / last, (exact - low) / middle)
-    smallest = torch.finfo(torch.float32).tiny
-    wide = torch.where(step > smallest, 1 / step, 1.0)
-    return torch.where(missed, wide, scale), zero
+    if bool(missed.any()):  # seldom: weights lie around 0
+        exact = zero[missed].float()
+        step = torch.maximum((high[missed] - exact) / last, (exact - low[missed]) / middle)
+        smallest = torch.finfo(torch.float32).tiny
+        scale[missed] = torch.where(step > smallest, 1 / step, 1.0)
+    return scale, zero

@@ -9,10 +9,10 @@ and config.json says which layers are packed and how.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import zip_longest
 from pathlib import Path
 
 import orjson
@@ -33,6 +33,8 @@ from shared.progress import Report, report_nothing
 
 REPORT = "compression.json"
 _ERROR = "relative_error"
+# Each holds a tensor, so more would cost memory; what they work on is the same for any number.
+_MAX_WORKERS = 4
 _INDENTED = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
@@ -109,26 +111,35 @@ def compress_folder(
 def _pump(plan: _Plan, reader: CheckpointReader, writer: CheckpointWriter) -> Iterator[int]:
     """Read, pack and write every tensor that is not written yet; yield the bytes that are done.
 
-    While one is packed the next one is read and the last one written: three in memory at most.
+    Each worker takes a tensor all the way, so that reading, computing and hashing overlap and no
+    worker waits for another. As many tensors as there are workers are in memory.
     """
     pending = set(writer.pending)
     todo = [info for info in reader if any(spec.name in pending for spec in plan.specs_of(info))]
     done = reader.total_bytes - sum(info.nbytes for info in todo)
-    with ThreadPoolExecutor(1) as disk:
-        ahead = [disk.submit(reader.tensor, info.name) for info in todo[:1]]
-        written: Future[None] | None = None
-        for info, following in zip_longest(todo, todo[1:]):
-            tensor = ahead.pop().result()
-            if following is not None:
-                ahead.append(disk.submit(reader.tensor, following.name))
-            packed = plan.pack(info.name, tensor)
-            if written is not None:
-                written.result()
-            written = disk.submit(packed.write, writer)
-            done += info.nbytes
+
+    def work(info: TensorInfo) -> int:
+        plan.pack(info.name, reader.tensor(info.name)).write(writer)
+        return info.nbytes
+
+    with _workers() as workers:
+        for nbytes in workers.map(work, todo):
+            done += nbytes
             yield done
-        if written is not None:
-            written.result()
+
+
+@contextmanager
+def _workers() -> Generator[ThreadPoolExecutor]:
+    """Share the cores out among threads; an exception leaves what no thread has begun undone."""
+    cores = torch.get_num_threads()
+    count = min(_MAX_WORKERS, cores)
+    workers = ThreadPoolExecutor(count)
+    torch.set_num_threads(cores // count)
+    try:
+        yield workers
+    finally:
+        workers.shutdown(cancel_futures=True)
+        torch.set_num_threads(cores)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import hashlib
 import math
 import os
 import shutil
+import threading
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +35,8 @@ from shared.errors import CheckpointExists, CheckpointNotWritten
 from shared.model_folder import MODEL, companions, index_name
 from shared.progress import Report
 
-MAX_SHARD_BYTES = 2_000_000_000
+# What a kill can cost, and what is hashed while nothing else is left to do.
+MAX_SHARD_BYTES = 500_000_000
 _FORMAT = {"format": "pt"}  # without it transformers refuses the file
 
 
@@ -85,6 +87,7 @@ class CheckpointWriter:
         self._notes: dict[str, Note] = {}
         self._written: set[str] = set()
         self._files: dict[str, bytes] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         """Begin, or take up what an earlier attempt left.
@@ -142,7 +145,9 @@ class CheckpointWriter:
         return self._notes
 
     def write(self, name: str, tensor: torch.Tensor, note: Note | None = None) -> None:
-        """Write a planned tensor; any order will do, that of `pending` keeps one file open.
+        """Write a planned tensor, from any thread.
+
+        Any order will do, that of `pending` keeps few files open.
 
         Args:
             name: as planned.
@@ -154,19 +159,22 @@ class CheckpointWriter:
             ValueError: another shape or dtype than was planned, or written before.
         """
         plan = self._shard_of[name]
-        if plan.name not in self._open:
-            self._open[plan.name] = ShardFile(self._partial.path, plan)
-        shard = self._open[plan.name]
+        with self._lock:
+            if plan.name not in self._open:
+                self._open[plan.name] = ShardFile(self._partial.path, plan)
+            shard = self._open[plan.name]
         shard.write(name, tensor)
-        self._written.add(name)
-        if note is not None:
-            self._notes[name] = note
-        if shard.complete:
-            del self._open[plan.name]
+        with self._lock:
+            self._written.add(name)
+            if note is not None:
+                self._notes[name] = note
+            if not shard.complete or self._open.pop(plan.name, None) is None:
+                return
+        digest = shard.finish()
+        with self._lock, as_not_written(self._partial.path / plan.name):
             notes = {one: self._notes[one] for one in plan.specs if one in self._notes}
-            self._done[plan.name] = DoneFile(shard.finish(), notes)
-            with as_not_written(self._partial.path / plan.name):
-                self._partial.add(plan.name, self._done[plan.name])
+            self._done[plan.name] = DoneFile(digest, notes)
+            self._partial.add(plan.name, self._done[plan.name])
 
     def write_pending(
         self, make: Callable[[str], tuple[torch.Tensor, Note | None]], report: Report
