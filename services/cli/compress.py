@@ -19,10 +19,12 @@ from shared.errors import ConfigurationError
 from shared.progress import Stage, bytes_of
 
 if TYPE_CHECKING:
-    from shared.compression.packed_folder import FolderReport
+    from shared.compression.packed_folder import FolderReport, PackedLayer
     from shared.compression.quality import Quality
 
 _WORST = 5
+# The last is of 8 bits in groups, LLMZoo's form, to compare with the one of 8 bits a row.
+_HEAD = ("LAYER", "SHAPE", "BYTES", "WERE", "ERROR", "IN GROUPS OF 256")
 _BITS = (4, 8)
 
 
@@ -64,6 +66,7 @@ def compress(
     with long_work("llmzoo compress") as show:
         from services.worker.models.acquire import acquire  # noqa: PLC0415
         from services.worker.models.references import parse_reference  # noqa: PLC0415
+        from services.worker.models.store import MANIFEST  # noqa: PLC0415
         from shared.compression.packed_folder import compress_folder  # noqa: PLC0415
         from shared.compression.quality import measure  # noqa: PLC0415
         from shared.compression.scheme import Scheme  # noqa: PLC0415
@@ -72,7 +75,14 @@ def compress(
         scheme = Scheme("int4", group_size or 32, symmetric) if bits == 4 else Scheme("int8")  # noqa: PLR2004
         source = acquire(parse_reference(model), load(WorkerSettings), show)
         packing = bytes_of(Stage.COMPRESSING, show)
-        report = compress_folder(source, out, scheme, skip=skip or (), report=packing)
+        report = compress_folder(
+            source,
+            out,
+            scheme,
+            skip=skip or (),
+            leave_out={MANIFEST},  # says what lies in the cache's folder, not in this one
+            report=packing,
+        )
         quality = words and measure(source, out, words, bytes_of(Stage.JUDGING, show))
     if as_json:
         print(orjson.dumps({**asdict(report), "quality": quality or None}, default=str).decode())
@@ -82,19 +92,7 @@ def compress(
 
 def _lines(report: FolderReport, quality: Quality | None) -> Iterator[str]:
     worst = sorted(report.layers, key=lambda layer: layer.relative_error, reverse=True)[:_WORST]
-    yield from columns(
-        ("LAYER", "SHAPE", "BYTES", "WERE", "ERROR"),
-        [
-            (
-                layer.name,
-                f"{layer.shape[0]}x{layer.shape[1]}",
-                f"{layer.bytes_after:,}",
-                f"{layer.bytes_before:,}",
-                f"{layer.relative_error:.3%}",
-            )
-            for layer in worst
-        ],
-    )
+    yield from columns(_HEAD, [_cells(layer) for layer in worst])
     yield f"the {len(worst)} of {len(report.layers)} layers with the largest error; all are in compression.json"
     share = report.bytes_after / report.bytes_before
     yield f"{report.folder}: {report.scheme}, {report.bytes_after:,} bytes, {share:.0%} of {report.bytes_before:,}"
@@ -104,6 +102,18 @@ def _lines(report: FolderReport, quality: Quality | None) -> Iterator[str]:
             f"({quality.increase:+.2%}), same likeliest token {quality.top1_agreement:.1%}, "
             f"{quality.tokens:,} tokens"
         )
+
+
+def _cells(layer: PackedLayer) -> tuple[str, ...]:
+    other = layer.group_256_error
+    return (
+        layer.name,
+        f"{layer.shape[0]}x{layer.shape[1]}",
+        f"{layer.bytes_after:,}",
+        f"{layer.bytes_before:,}",
+        f"{layer.relative_error:.3%}",
+        "-" if other is None else f"{other:.3%}",
+    )
 
 
 def _read(text: Path | None) -> str | None:

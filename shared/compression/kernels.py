@@ -3,6 +3,7 @@
 Owns this choice, alone, and the check that a kernel computes what the reference does on this
 machine. Knows neither modules nor files.
 """
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -94,10 +95,10 @@ def choose(stored: StoredWeight, dtype: torch.dtype, copies: MemoryBudget) -> Ke
     if copy is not None:
         slow = isinstance(few, Reference)
         return Kernels(few, reason, copy, 1 if slow else COPY_FROM_ROWS, size)
-    if isinstance(few, Int8Product | PlainProduct) and few.shares(stored):
-        if not multiplies_bfloat16():
-            blocks = BlockProduct(stored, dtype)
-            return Kernels(few, reason, blocks, _WIDEN_FROM_ROWS[stored.scheme.kind])
+    shared = isinstance(few, Int8Product | PlainProduct) and few.shares(stored)
+    if shared and not multiplies_bfloat16():
+        blocks = BlockProduct(stored, dtype)
+        return Kernels(few, reason, blocks, _WIDEN_FROM_ROWS[stored.scheme.kind])
     return Kernels(few, reason)
 
 

@@ -9,7 +9,7 @@ and config.json says which layers are packed and how.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,13 +26,13 @@ from shared.compression.packing import Packing, quantisation_of
 from shared.compression.scheme import Scheme
 from shared.compression.skeleton import Names, make_skeleton, packable, read_config
 from shared.compression.stored_weight import quantise, tensor_specs
-from shared.compression.weight_errors import relative_error
+from shared.compression.weight_errors import group_256_error, relative_error
 from shared.errors import ConfigurationError
 from shared.model_folder import CONFIG
 from shared.progress import Report, report_nothing
 
 REPORT = "compression.json"
-_ERROR = "relative_error"
+_ERROR, _GROUP_256_ERROR = "relative_error", "group_256_error"
 # Each holds a tensor, so more would cost memory; what they work on is the same for any number.
 _MAX_WORKERS = 4
 _INDENTED = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
@@ -40,13 +40,24 @@ _INDENTED = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 @dataclass(frozen=True, slots=True)
 class PackedLayer:
-    """One layer; `relative_error` is |stored - weight| / |weight|, Frobenius norms."""
+    """One layer.
+
+    Attributes:
+        name: as the model has it.
+        shape: (out, in).
+        bytes_before: of the weight.
+        bytes_after: of codes, scales and zeros.
+        relative_error: |stored - weight| / |weight|, Frobenius norms.
+        group_256_error: the same of LLMZoo's storage form, 8 bits in groups of 256, to compare
+            with; None where the layer has 4 bits.
+    """
 
     name: str
     shape: tuple[int, int]
     bytes_before: int
     bytes_after: int
     relative_error: float
+    group_256_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,7 @@ def compress_folder(
     scheme: Scheme,
     *,
     skip: Iterable[str] = (),
+    leave_out: Container[str] = (),
     trust_remote_code: bool = False,
     report: Report = report_nothing,
 ) -> FolderReport:
@@ -79,6 +91,7 @@ def compress_folder(
         scheme: of every packed layer.
         skip: patterns of layers that stay as they are, such as `lm_head`; a head that is tied to
             the embedding always does.
+        leave_out: names of files beside the weights that are not copied.
         trust_remote_code: run Python code that comes with the model.
         report: called with bytes read and bytes in all.
 
@@ -95,7 +108,11 @@ def compress_folder(
     patterns = tuple(skip)
     plan = _Plan(reader, scheme, patterns, trust_remote_code=trust_remote_code)
     writer = CheckpointWriter(
-        target, plan.specs(), companions_of=source, identity=plan.identity(source, patterns)
+        target,
+        plan.specs(),
+        companions_of=source,
+        leave_out=leave_out,
+        identity=plan.identity(source, patterns),
     )
     with writer:
         total = reader.total_bytes
@@ -199,10 +216,11 @@ class _Plan:
             return _Packed({name: tensor})
         weight = tensor.t() if layer in self._transposed else tensor
         stored = quantise(weight, self._scheme, name=name)
-        return _Packed(
-            {_part(name, part): tensor for part, tensor in stored.tensors().items()},
-            {_ERROR: repr(relative_error(weight, stored.values))},
-        )
+        note = {_ERROR: repr(relative_error(weight, stored.values))}
+        if self._scheme.kind == "int8":
+            note[_GROUP_256_ERROR] = repr(group_256_error(weight))
+        tensors = {_part(name, part): tensor for part, tensor in stored.tensors().items()}
+        return _Packed(tensors, note)
 
     def layers(self, writer: CheckpointWriter) -> tuple[PackedLayer, ...]:
         """Return the report of every packed layer."""
@@ -211,13 +229,14 @@ class _Plan:
     def _report(self, name: str, writer: CheckpointWriter) -> PackedLayer:
         rows, columns = self._shape(name)
         specs = self.specs_of(self._reader.info(name))
-        error = float(writer.notes[_part(name, "weight")][_ERROR])
+        note = writer.notes[_part(name, "weight")]
         return PackedLayer(
             self._layer_of[name],
             (rows, columns),
             self._reader.info(name).nbytes,
             sum(spec.nbytes for spec in specs),
-            error,
+            float(note[_ERROR]),
+            float(note[_GROUP_256_ERROR]) if _GROUP_256_ERROR in note else None,
         )
 
     def specs_of(self, info: TensorInfo) -> list[TensorSpec]:

@@ -8,6 +8,7 @@ and returns [n, out], contiguous. Private operators of torch are used, as it has
 this. One step calls a product for every layer, so what is the same for all steps is done once.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 from __future__ import annotations
 

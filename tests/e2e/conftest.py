@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from services.worker.models.acquire import acquire
+from services.worker.models.references import parse_reference
+from shared.settings import WorkerSettings, load
 from tests.e2e.zoo import Zoo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +23,12 @@ def demo_model() -> str:
     """The demo model, in the user's cache: fetched and converted if it is not there yet."""
     subprocess.run([sys.executable, "-m", "services.worker.models", "add", "demo"], check=True)
     return "demo"
+
+
+@pytest.fixture(scope="session")
+def demo_folder(demo_model: str) -> Path:
+    """Where that is."""
+    return acquire(parse_reference(demo_model), load(WorkerSettings), lambda _: None)
 
 
 @pytest.fixture(scope="session")
