@@ -1,7 +1,7 @@
 """A model reference -> a model in memory, ready for inference.
 
 Owns the call into transformers and what its failures mean. Fetching and converting is
-`services.worker.models`; packing weights for speed is the engine's. Importing this module brings
+`services.worker.models`, packing Linears for speed is the engine's. Importing this module brings
 torch and transformers and takes seconds: the worker does it in its loading thread.
 """
 # pyright: basic
@@ -26,6 +26,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from services.worker.engine.linears import pack_linears
 from services.worker.models.acquire import acquire
 from services.worker.models.faults import as_not_supported
 from services.worker.models.fingerprint import fingerprint
@@ -77,8 +78,13 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     transformers_logging.disable_progress_bar()
     with as_not_supported(f"The model in {path}"):
         config, tokenizer = _config_and_tokenizer(path, settings)
+        numerics = f"{dtype} {packing}"
         if packing.is_packed:
             model = _packed(path, packing, device, dtype, settings=settings, report=report)
+        elif _has_bfloat16_weights(config, settings.dtype, device):
+            model = _whole(path, config, device, torch.bfloat16, settings)
+            pack_linears(model, dtype)
+            numerics = f"{dtype} bfloat16 linears"
         else:
             model = _whole(path, config, device, dtype, settings)
     template, why_none = _template(reference, path, config, tokenizer, settings.chat_template)
@@ -94,7 +100,7 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
         eos_token_ids=_eos_token_ids(path, config, tokenizer) | stop_ids,
         max_model_len=_max_model_len(config, settings.max_model_len),
         fingerprint=fingerprint(
-            weight_files, _identity(path, tokenizer, template, f"{dtype} {packing}")
+            weight_files, _identity(path, tokenizer, template, numerics)
         ),
         template=template,
         why_no_template=why_none,
@@ -115,6 +121,12 @@ def _config_and_tokenizer(
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelNotSupported(f"{path} has no tokenizer.json; slow tokenizers are not served")
     return config, tokenizer
+
+
+def _has_bfloat16_weights(config: PretrainedConfig, asked: str, device: torch.device) -> bool:
+    """Whether the Linears can be packed without losing a bit, and nobody has asked for another."""
+    stored = getattr(config, "dtype", None) == torch.bfloat16
+    return device.type == "cpu" and (asked == "bfloat16" or (asked == "auto" and stored))
 
 
 def _packed(

@@ -164,7 +164,8 @@ def _pack(
     """Return the packed layer and what packing did to its weight."""
     weight = weight_rows(linear)
     stored = quantise(weight, scheme, name=f"{name}.weight")
-    error = relative_error(weight, stored.values)
+    kept = stored.weight.data_ptr() == weight.data_ptr()  # bf16 as it was
+    error = 0.0 if kept else relative_error(weight, stored.values)
     layer = PackedLinear.from_stored(
         stored,
         cast("Tensor | None", linear.bias),
