@@ -41,6 +41,9 @@ from shared.templates import ChatTemplate, ModelFacts, choose_template
 
 log = structlog.get_logger(__name__)
 
+# Most configs, MPT's, and BLOOM's, whose ALiBi would go further than it was trained.
+_CONTEXT_NAMES = ("max_position_embeddings", "max_seq_len", "seq_length")
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -99,9 +102,7 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
         dtype=dtype,
         eos_token_ids=_eos_token_ids(path, config, tokenizer) | stop_ids,
         max_model_len=_max_model_len(config, settings.max_model_len),
-        fingerprint=fingerprint(
-            weight_files, _identity(path, tokenizer, template, numerics)
-        ),
+        fingerprint=fingerprint(weight_files, _identity(path, tokenizer, template, numerics)),
         template=template,
         why_no_template=why_none,
         stop_strings=stop_strings,
@@ -226,7 +227,10 @@ def _stops(
 
 def _max_model_len(config: PretrainedConfig, asked: int) -> int:
     """Return the context in tokens; `asked` 0 means the model's own."""
-    own: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    text = config.get_text_config()
+    own: int | None = next(
+        (length for name in _CONTEXT_NAMES if (length := getattr(text, name, None))), None
+    )
     if own is None and not asked:
         raise ConfigurationError(
             "The model does not say how long its context is: set LLMZOO_MAX_MODEL_LEN",

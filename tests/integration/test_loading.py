@@ -18,6 +18,7 @@ from shared.errors import ConfigurationError, ModelNotSupported, ModelNotThere
 from shared.progress import Progress, Stage
 from shared.settings import WorkerSettings, load
 from tests.fakes.model_files import CONTEXT, save_folder, tiny_llama
+from tests.fakes.random_checkpoints import bloom
 
 pytestmark = pytest.mark.torch
 
@@ -65,6 +66,14 @@ def test_every_weight_has_the_dtype_asked_for(saved, dtype):
 def test_auto_dtype_is_bfloat16_on_cuda_and_by_the_processor_here():
     assert choose_dtype("auto", torch.device("cuda")) is torch.bfloat16
     assert choose_dtype("auto", torch.device("cpu")) in {torch.bfloat16, torch.float32}
+
+
+def test_the_context_of_a_model_with_alibi_is_the_one_it_was_trained_with(tmp_path):
+    folder = save_folder(bloom(), tmp_path / "tiny")
+    with pytest.raises(ConfigurationError, match="LLMZOO_MAX_MODEL_LEN"):
+        loading(folder)
+    edit_config(folder, seq_length=48)
+    assert loading(folder).max_model_len == 48
 
 
 def test_name_and_context_of_the_settings_win(saved):

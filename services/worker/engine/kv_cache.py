@@ -37,8 +37,27 @@ class TokenWrite:
     """The present forward pass writes one token a row, and reads up to the longest row."""
 
     slots: torch.Tensor
-    positions: torch.Tensor
-    longest: int
+    positions: torch.Tensor  # of the new tokens, int64 [rows]
+    longest: int  # tokens of the longest row, with its new one
+    ragged: bool  # rows differ in length
+
+    def added_mask(self, dtype: torch.dtype) -> torch.Tensor | None:
+        """Return what to add to the attention scores, `dtype` [rows, 1, 1, longest].
+
+        None when all rows are equally long.
+        """
+        if not self.ragged:
+            return None
+        beyond = self._columns() > self.positions[:, None]
+        mask = torch.zeros(beyond.shape, dtype=dtype, device=beyond.device)
+        return mask.masked_fill_(beyond, float("-inf"))[:, None, None, :]
+
+    def token_mask(self) -> torch.Tensor:
+        """Return ones up to and with each row's new token, zeros beyond; int64 [rows, longest]."""
+        return (self._columns() <= self.positions[:, None]).long()
+
+    def _columns(self) -> torch.Tensor:
+        return torch.arange(self.longest, device=self.positions.device)
 
 
 class KVCache(Cache):
@@ -88,27 +107,17 @@ class KVCache(Cache):
         self._lengths[slot] = length
         self._positions[slot] = length
 
-    def begin_decode(
-        self, rows: int, dtype: torch.dtype
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Make room for one token in each of the first `rows` slots.
-
-        Returns:
-            The new tokens' positions, int64 [rows], and what to add to the attention scores,
-            `dtype` [rows, 1, 1, longest]; None when all rows are equally long.
-        """
+    def begin_decode(self, rows: int) -> TokenWrite:
+        """Make room for one token in each of the first `rows` slots."""
         lengths = [length + 1 for length in self._lengths[:rows]]
         longest = max(lengths)
         self._fit(rows, longest)
         self._lengths[:rows] = lengths
         positions = self._positions[:rows].clone()
         self._positions[:rows] += 1
-        self._write = TokenWrite(self._slots[:rows], positions, longest)
-        if min(lengths) == longest:
-            return positions, None
-        beyond = torch.arange(longest, device=positions.device) > positions[:, None]
-        mask = torch.zeros(beyond.shape, dtype=dtype, device=positions.device)
-        return positions, mask.masked_fill_(beyond, float("-inf"))[:, None, None, :]
+        write = TokenWrite(self._slots[:rows], positions, longest, ragged=min(lengths) < longest)
+        self._write = write
+        return write
 
     def update(
         self,
@@ -138,6 +147,13 @@ class KVCache(Cache):
         """Return the longest row before the present call; every layer has the same."""
         del layer_idx
         return self._write.longest - 1 if isinstance(self._write, TokenWrite) else 0
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
+        """Return how many keys `update` will return, and the first one's position.
+
+        transformers makes its own masks with it, for models that keep their own attention.
+        """
+        return self.get_seq_length(layer_idx) + query_length, 0
 
     def release(self, slot: int) -> int:
         """Free a slot; the row in the last one moves into it. Return the last one."""

@@ -1,6 +1,7 @@
 """Which models this engine serves: attention-based decoders, told from their config.
 
-Owns the refusals. Reads attributes of config and class only and runs nothing.
+Owns the refusals, and whose attention a model runs with. Reads attributes of config and class
+only and runs nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from shared.errors import ModelNotSupported
 
 _FULL = "full_attention"
 _SLIDING = "sliding_attention"
+_LOCAL = "local"  # GPT-Neo's word for a sliding layer, in `attention_layers`
 
 
 def check_supported(model: PreTrainedModel, max_model_len: int) -> None:
@@ -28,6 +30,14 @@ def check_supported(model: PreTrainedModel, max_model_len: int) -> None:
         raise ModelNotSupported(msg)
 
 
+def has_own_attention(model: PreTrainedModel) -> bool:
+    """Tell whether the model must run with its own attention, as ALiBi's models must.
+
+    transformers lets the attention of all others be replaced by the engine's.
+    """
+    return not getattr(model, "_supports_attention_backend", False)
+
+
 def _faults(model: PreTrainedModel, config: Any, max_model_len: int) -> Iterator[str]:
     if getattr(config, "is_encoder_decoder", False):
         yield "it has an encoder"
@@ -35,16 +45,20 @@ def _faults(model: PreTrainedModel, config: Any, max_model_len: int) -> Iterator
         yield "it takes more than text"
     if getattr(model, "_is_stateful", False):
         yield "it keeps a recurrent state, not keys and values"
-    if not getattr(model, "_supports_attention_backend", False):
-        yield "its attention cannot be replaced"
     if getattr(config, "attn_logit_softcapping", None) is not None:
         yield "it caps attention scores"
     kinds = set[str](getattr(config, "layer_types", None) or ())
     if others := kinds - {_FULL, _SLIDING}:
         yield f"it has layers of the kind {', '.join(sorted(others))}"
     window = getattr(config, "sliding_window", None)
+    if _LOCAL in (getattr(config, "attention_layers", None) or ()):
+        window = config.window_size
     if window is not None and window < max_model_len and kinds != {_FULL}:
-        yield (
-            f"its attention slides over {window} tokens; "
-            f"with LLMZOO_MAX_MODEL_LEN={window} it can be served"
-        )
+        yield _too_long(f"its attention slides over {window} tokens", window)
+    context = getattr(config, "max_seq_len", max_model_len) if has_own_attention(model) else None
+    if context is not None and context < max_model_len:
+        yield _too_long(f"its context is {context} tokens", context)
+
+
+def _too_long(why: str, tokens: int) -> str:
+    return f"{why}; with LLMZOO_MAX_MODEL_LEN={tokens} it can be served"

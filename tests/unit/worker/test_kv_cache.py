@@ -29,8 +29,8 @@ class Reference:
 
     def decode(self):
         new = torch.randn(LAYERS, 2, len(self.rows), HEADS, 1, DIM)
-        positions, mask = self.cache.begin_decode(len(self.rows), torch.float32)
-        assert positions.tolist() == [row.shape[3] for row in self.rows]
+        write = self.cache.begin_decode(len(self.rows))
+        assert write.positions.tolist() == [row.shape[3] for row in self.rows]
         self.rows = [torch.cat([row, new[:, :, i]], dim=3) for i, row in enumerate(self.rows)]
         longest = max(row.shape[3] for row in self.rows)
         for layer in range(LAYERS):
@@ -40,10 +40,14 @@ class Reference:
                     length = row.shape[3]
                     assert torch.equal(got[i, :, :length], row[layer, kind])
                     assert got[i, :, length:].isfinite().all()
-        self.check_mask(mask, longest)
+        assert self.cache.get_mask_sizes(1, 0) == (longest, 0)
+        self.check_masks(write, longest)
 
-    def check_mask(self, mask, longest):
+    def check_masks(self, write, longest):
         lengths = [row.shape[3] for row in self.rows]
+        ones = [[1] * length + [0] * (longest - length) for length in lengths]
+        assert write.token_mask().tolist() == ones
+        mask = write.added_mask(torch.float32)
         if mask is None:
             assert set(lengths) == {longest}
             return
@@ -117,7 +121,7 @@ def test_decoding_reads_views_and_copies_nothing(cache):
 
     pointers = []
     for _ in range(2):
-        cache.begin_decode(2, torch.float32)
+        cache.begin_decode(2)
         keys, values = cache.update(*torch.randn(2, 2, HEADS, 1, DIM), 0)
         pointers.append((keys.data_ptr(), values.data_ptr()))
 
