@@ -53,8 +53,8 @@ docs: $(VENV)/.ready ## Write README's configuration table from the settings
 	@$(BIN)/python -m shared.settings_table README.md
 
 .PHONY: bench
-bench: $(VENV)/.ready-dev ## Measure a running zoo (`make up` in another shell)
-	@$(BIN)/python -m tests.bench.serving $(ARGS)
+bench: $(VENV)/.ready ## Measure a running zoo (`make up` in another shell)
+	@$(BIN)/llmzoo bench serve $(ARGS)
 
 .PHONY: constraints
 constraints: $(VENV)/.ready-dev ## Write constraints.txt from what is installed

@@ -117,10 +117,21 @@ class WorkerSettings(FleetSettings):
     )
     threads: int = Field(0, ge=0, description="torch threads; 0: as many as cores")
     max_num_seqs: int = Field(16, ge=1, le=1024, description="sequences that decode in one step")
+    max_num_batched_tokens: int = Field(
+        0,
+        ge=0,
+        description="tokens in one step, prompts and answers; 0: 256 on a CPU, 2048 elsewhere",
+    )
     max_waiting: int = Field(128, ge=0, description="sequences that may wait; more get 429")
     max_model_len: int = Field(0, ge=0, description="context in tokens; 0: the model's own")
     kv_cache_tokens: int = Field(
         0, ge=0, description="tokens that all sequences may hold; 0: from the memory found"
+    )
+    prefix_cache_share: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="part of those tokens that prompts and answers may keep for reuse; 0: none",
     )
     load_8bit: bool = Field(False, description="compress the weights to 8 bits while loading")
     load_4bit: bool = Field(False, description="compress the weights to 4 bits while loading")

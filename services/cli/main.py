@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli.bench.command import engine, serve
 from services.cli.chat.command import chat
 from services.cli.compress import compress
 from services.cli.delta import apply_delta, make_delta
@@ -55,6 +56,10 @@ def build_app() -> typer.Typer:
     delta.command("apply")(apply_delta)
     app.add_typer(delta, name="delta", help="Turn one model into another by what they differ in.")
     app.command()(compress)
+    bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    bench.command()(serve)
+    bench.command()(engine)
+    app.add_typer(bench, name="bench", help="Measure a server, or the engine alone.")
     app.command()(workers)
     app.command()(doctor)
     app.command()(version)

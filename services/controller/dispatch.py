@@ -17,6 +17,7 @@ from services.controller.upstream import Unreachable, UpstreamPool
 from shared.errors import LLMZooError, Overloaded, Unavailable
 from shared.http.request_id import HEADER
 from shared.protocol.frames import REQUEST_HEADER, StartFrame
+from shared.protocol.priority import HEADER as PRIORITY_HEADER
 
 MAX_TRIES = 3
 RETRY_AFTER_UNREACHABLE = 2.0
@@ -53,6 +54,11 @@ class Dispatcher:
             Refused: a worker found the request at fault.
             UpstreamFailed, UpstreamTimeout: the workers tried are.
         """
+        headers = {
+            **self._headers,
+            HEADER: call.id,
+            PRIORITY_HEADER: call.priority.name.lower(),
+        }
         tried: set[str] = set()
         faults: list[LLMZooError] = []
         while len(tried) < MAX_TRIES:
@@ -65,7 +71,7 @@ class Dispatcher:
             tried.add(worker.record.id)
             exchange = Exchange(worker, call.id, self._pool, self._aborts)
             try:
-                start = await exchange.open(call, {**self._headers, HEADER: call.id})
+                start = await exchange.open(call, headers)
             except LLMZooError as fault:
                 exchange.close()
                 faults.append(fault)

@@ -28,6 +28,7 @@ from shared.protocol.frames import (
     KeepaliveFrame,
     StartFrame,
 )
+from shared.protocol.priority import Priority
 
 MAX_ERROR_BYTES = 1024 * 1024
 _OK, _UNAUTHORIZED, _FORBIDDEN, _FULL, _UNAVAILABLE, _SERVER_ERROR = 200, 401, 403, 429, 503, 500
@@ -46,6 +47,7 @@ class Call:
     stream: bool
     body: bytes
     arrived: float
+    priority: Priority = Priority.INTERACTIVE
 
 
 class Refused(Exception):

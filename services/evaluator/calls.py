@@ -18,6 +18,8 @@ import orjson
 
 from shared.client import Answer
 from shared.errors import LLMZooError
+from shared.protocol.priority import HEADER as PRIORITY_HEADER
+from shared.protocol.priority import Priority
 
 
 class ChatClient(Protocol):
@@ -72,7 +74,7 @@ class Calls:
         Raises:
             LLMZooError: the last failure, when it is not retryable or the tries are used up.
         """
-        headers = {"idempotency-key": call_key(body), "x-llmzoo-priority": "batch"}
+        headers = {"idempotency-key": call_key(body), PRIORITY_HEADER: Priority.BATCH.name.lower()}
         attempt = 0
         while True:
             attempt += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -22,13 +23,17 @@ Request = ChatCompletionRequest | CompletionRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmittedRequest:
-    """What is to be generated; `sequences` are in the order of their choices."""
+    """What is to be generated; `sequences` are in the order of their choices.
+
+    `echoes` are the texts that the choices begin with, one for each sequence.
+    """
 
     id: str
     created: int
     seed: int
     prompt_tokens: int
     sequences: tuple[Sequence, ...]
+    echoes: tuple[str, ...]
     stop_strings: tuple[str, ...]
     stream: bool
     form: AnswerFormat
@@ -48,7 +53,7 @@ async def admit_chat(request: ChatCompletionRequest, served: ServedModel) -> Adm
     )
     _check_length(prompt, served, "messages")
     stop_strings = (*request.stop_strings, *served.stop_strings)
-    return _admit(request, served, [prompt], stop_strings, ChatFormat)
+    return _admit(request, served, [(prompt, "")], stop_strings, ChatFormat)
 
 
 async def admit_completion(request: CompletionRequest, served: ServedModel) -> AdmittedRequest:
@@ -58,22 +63,22 @@ async def admit_completion(request: CompletionRequest, served: ServedModel) -> A
     if len(request.prompts) * request.choices > places:
         msg = f"{len(request.prompts)} prompts of {request.choices} choices exceed {places} places."
         raise InvalidRequest(msg, param="prompt")
-    prompts: list[tuple[int, ...]] = []
+    prompts: list[tuple[tuple[int, ...], str]] = []
     for prompt in request.prompts:
         ids = (
             await served.prompts.encode_text(prompt)
             if isinstance(prompt, str)
-            else _checked_ids(prompt, served.vocab_size)
+            else _checked_ids(prompt, served)
         )
         _check_length(ids, served, "prompt")
-        prompts.append(ids)
+        prompts.append((ids, _text(prompt, served) if request.echo else ""))
     return _admit(request, served, prompts, request.stop_strings, CompletionFormat)
 
 
 def _admit(
     request: Request,
     served: ServedModel,
-    prompts: list[tuple[int, ...]],
+    prompts: list[tuple[tuple[int, ...], str]],
     stop_strings: tuple[str, ...],
     form: type[AnswerFormat],
 ) -> AdmittedRequest:
@@ -81,8 +86,9 @@ def _admit(
     seed = secrets.randbits(63) if request.seed is None else request.seed
     created = int(datetime.now(UTC).timestamp())
     sequences: list[Sequence] = []
-    for prompt in prompts:
-        params = _sampling(request, seed, _answer_tokens(request, served, len(prompt)))
+    for prompt, _ in prompts:
+        max_tokens = _answer_tokens(request, served, len(prompt))
+        params = _sampling(request, served, seed, max_tokens)
         # Each choice has its own id in the engine, so that it can be ended alone.
         sequences += [
             Sequence(f"{answer_id}/{choice}", choice, prompt, params)
@@ -92,8 +98,9 @@ def _admit(
         id=answer_id,
         created=created,
         seed=seed,
-        prompt_tokens=sum(map(len, prompts)),
+        prompt_tokens=sum(len(prompt) for prompt, _ in prompts),
         sequences=tuple(sequences),
+        echoes=tuple(echo for _, echo in prompts for _ in range(request.choices)),
         stop_strings=stop_strings,
         stream=bool(request.stream),
         form=form(
@@ -106,13 +113,40 @@ def _admit(
     )
 
 
-def _sampling(request: Request, seed: int, max_tokens: int) -> SamplingParams:
+def _sampling(request: Request, served: ServedModel, seed: int, max_tokens: int) -> SamplingParams:
+    """Return the parameters; what the request leaves out asks for nothing."""
+    bias = {int(token_id): value for token_id, value in (request.logit_bias or {}).items()}
+    _check_ids(bias, served, "logit_bias")
+    stops = frozenset(request.stop_token_ids or ())
+    _check_ids(stops, served, "stop_token_ids")
+    min_tokens = request.min_tokens or 0
+    if min_tokens > max_tokens:
+        msg = f"'min_tokens' is {min_tokens}; the answer may have {max_tokens} tokens at most."
+        raise InvalidRequest(msg, param="min_tokens")
+    repetition = request.repetition_penalty
     return SamplingParams(
         max_tokens=max_tokens,
         seed=seed,
         temperature=1.0 if request.temperature is None else request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
+        top_k=max(0, request.top_k or 0),
+        min_p=request.min_p or 0.0,
+        repetition_penalty=1.0 if repetition is None else repetition,
+        presence_penalty=request.presence_penalty or 0.0,
+        frequency_penalty=request.frequency_penalty or 0.0,
+        logit_bias=tuple(sorted(bias.items())),
+        logprobs=_logprobs(request),
+        min_tokens=min_tokens,
+        ignore_eos=bool(request.ignore_eos),
+        stop_token_ids=stops,
     )
+
+
+def _logprobs(request: Request) -> int | None:
+    """Return how many of the likeliest tokens are told beside each token; None: not even it."""
+    if isinstance(request, CompletionRequest):
+        return request.logprobs
+    return (request.top_logprobs or 0) if request.logprobs else None
 
 
 def _check_model_and_n(request: Request, served: ServedModel) -> None:
@@ -152,9 +186,17 @@ def _answer_tokens(request: Request, served: ServedModel, prompt_tokens: int) ->
     return asked
 
 
-def _checked_ids(ids: list[int], vocab_size: int) -> tuple[int, ...]:
-    for token_id in ids:
-        if token_id >= vocab_size:
-            msg = f"Token id {token_id} is outside the vocabulary of {vocab_size}."
-            raise InvalidRequest(msg, param="prompt")
+def _text(prompt: str | list[int], served: ServedModel) -> str:
+    return prompt if isinstance(prompt, str) else served.prompts.decode(prompt)
+
+
+def _checked_ids(ids: list[int], served: ServedModel) -> tuple[int, ...]:
+    _check_ids(ids, served, "prompt")
     return tuple(ids)
+
+
+def _check_ids(ids: Iterable[int], served: ServedModel, param: str) -> None:
+    for token_id in ids:
+        if token_id >= served.vocab_size:
+            msg = f"Token id {token_id} is outside the vocabulary of {served.vocab_size}."
+            raise InvalidRequest(msg, param=param)

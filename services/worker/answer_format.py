@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from services.worker.logprob_format import chat_logprobs, completion_logprobs
+from services.worker.logprobs import LogprobEntry
 from shared.protocol import sse
 
 
@@ -33,10 +35,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A choice as it ended."""
+    """A choice as it ended; `logprobs` None: they were not asked for."""
 
     text: str
     finish_reason: str
+    logprobs: tuple[LogprobEntry, ...] | None = None
+
+
+Logprobs = tuple[LogprobEntry, ...] | None
 
 
 class AnswerFormat(ABC):
@@ -58,7 +64,7 @@ class AnswerFormat(ABC):
     def _opening(self, choice: int) -> list[dict[str, Any]]: ...
 
     @abstractmethod
-    def _delta(self, choice: int, text: str) -> dict[str, Any]: ...
+    def _delta(self, choice: int, text: str, logprobs: Logprobs) -> dict[str, Any]: ...
 
     @abstractmethod
     def _closing(self, choice: int, reason: str) -> dict[str, Any]: ...
@@ -66,11 +72,11 @@ class AnswerFormat(ABC):
     @abstractmethod
     def _whole(self, choice: int, ended: Ended) -> dict[str, Any]: ...
 
-    def piece(self, choice: int, text: str, *, first: bool) -> bytes:
-        """Return the events that carry `text`; empty when there is nothing to say."""
+    def piece(self, choice: int, text: str, *, first: bool, logprobs: Logprobs = None) -> bytes:
+        """Return the events that carry text and logprobs; empty when there is nothing to say."""
         choices = self._opening(choice) if first else []
-        if text:
-            choices.append(self._delta(choice, text))
+        if text or logprobs:
+            choices.append(self._delta(choice, text, logprobs))
         return b"".join(self._chunk([entry]) for entry in choices)
 
     def end(self, ended: Sequence[Ended], usage: Usage) -> bytes:
@@ -116,8 +122,8 @@ class ChatFormat(AnswerFormat):
     def _opening(self, choice: int) -> list[dict[str, Any]]:
         return [self._entry(choice, {"role": "assistant", "content": ""})]
 
-    def _delta(self, choice: int, text: str) -> dict[str, Any]:
-        return self._entry(choice, {"content": text})
+    def _delta(self, choice: int, text: str, logprobs: Logprobs) -> dict[str, Any]:
+        return {**self._entry(choice, {"content": text}), "logprobs": chat_logprobs(logprobs)}
 
     def _closing(self, choice: int, reason: str) -> dict[str, Any]:
         return self._entry(choice, {}, reason)
@@ -126,7 +132,7 @@ class ChatFormat(AnswerFormat):
         return {
             "index": choice,
             "message": {"role": "assistant", "content": ended.text, "refusal": None},
-            "logprobs": None,
+            "logprobs": chat_logprobs(ended.logprobs),
             "finish_reason": ended.finish_reason,
         }
 
@@ -145,15 +151,18 @@ class CompletionFormat(AnswerFormat):
         del choice
         return []
 
-    def _delta(self, choice: int, text: str) -> dict[str, Any]:
-        return self._entry(choice, text, None)
+    def _delta(self, choice: int, text: str, logprobs: Logprobs) -> dict[str, Any]:
+        return self._entry(choice, text, None, logprobs)
 
     def _closing(self, choice: int, reason: str) -> dict[str, Any]:
         return self._entry(choice, "", reason)
 
     def _whole(self, choice: int, ended: Ended) -> dict[str, Any]:
-        return self._entry(choice, ended.text, ended.finish_reason)
+        return self._entry(choice, ended.text, ended.finish_reason, ended.logprobs)
 
     @staticmethod
-    def _entry(choice: int, text: str, reason: str | None) -> dict[str, Any]:
-        return {"index": choice, "text": text, "logprobs": None, "finish_reason": reason}
+    def _entry(
+        choice: int, text: str, reason: str | None, logprobs: Logprobs = None
+    ) -> dict[str, Any]:
+        told = completion_logprobs(logprobs)
+        return {"index": choice, "text": text, "logprobs": told, "finish_reason": reason}

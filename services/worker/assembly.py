@@ -21,6 +21,9 @@ from services.worker.served_model import ServedModel
 from shared.progress import ProgressCallback
 from shared.settings import WorkerSettings
 
+# About two decode steps on two cores; a graphics card takes such a step in milliseconds.
+_CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 256, 2048
+
 
 def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
     """Return the model of `settings`, its engine not started yet.
@@ -44,6 +47,9 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
         max_waiting=settings.max_waiting,
         max_model_len=runner.max_model_len,
         kv_cache_tokens=runner.kv_cache_tokens,
+        max_num_batched_tokens=settings.max_num_batched_tokens
+        or (_CPU_STEP_TOKENS if loaded.device.type == "cpu" else _GPU_STEP_TOKENS),
+        prefix_cache_tokens=int(runner.kv_cache_tokens * settings.prefix_cache_share),
     )
     return ServedModel(
         name=loaded.name,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from services.worker.generation import ABORTED, Delta, Generation
+from services.worker.choice import Delta
+from services.worker.generation import ABORTED, Generation
 from services.worker.metrics import WorkerMetrics
 from shared.errors import ServiceError
 from shared.protocol.frames import (
@@ -56,7 +57,7 @@ def _data(generation: Generation, delta: Delta) -> bytes:
     request = generation.request
     if not request.stream:
         return b""
-    return request.form.piece(delta.choice, delta.text, first=delta.first)
+    return request.form.piece(delta.choice, delta.text, first=delta.first, logprobs=delta.logprobs)
 
 
 def _end(generation: Generation) -> EndFrame:

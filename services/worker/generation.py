@@ -1,7 +1,7 @@
 """One request's generation: its sequences on the engine, and their text as it grows.
 
 Owns what happens between admission and the last token: submitting, merging the choices,
-detokenising, stop strings, cancelling, and that nothing is left in the engine whatever
+cancelling, and that nothing is left in the engine whatever
 happens. Knows neither JSON nor HTTP.
 """
 
@@ -10,19 +10,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from services.worker.admission import AdmittedRequest
 from services.worker.answer_format import Ended, Usage
-from services.worker.detokenizer import Detokenizer
+from services.worker.choice import Choice, Delta
 from services.worker.engine.engine import StepOutput
 from services.worker.engine.sequence import FinishReason
 from services.worker.engine.stream import TokenStream
 from services.worker.metrics import WorkerMetrics
 from services.worker.served_model import ServedModel
-from services.worker.stop_strings import StopStrings
 from shared.errors import EngineFault, LLMZooError, Unavailable
 
 ABORTED = "aborted"
@@ -30,17 +28,6 @@ ABORTED = "aborted"
 
 # Bounds a frame; its counts of tokens have 16 bits.
 _MOST_OUTPUTS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """New tokens of one choice and the text they make certain; `finish_reason` with the last."""
-
-    choice: int
-    token_ids: tuple[int, ...]
-    text: str
-    first: bool
-    finish_reason: str | None
 
 
 class Silence:
@@ -73,8 +60,10 @@ class Generation:
         self._started = started
         self._silence_seconds = silence_seconds
         self._choices = [
-            _Choice(index, served.detokenizers.new(), StopStrings(request.stop_strings))
-            for index in range(len(request.sequences))
+            Choice(i, sequence.params, served.detokenizers, request.stop_strings, echo)
+            for i, (sequence, echo) in enumerate(
+                zip(request.sequences, request.echoes, strict=True)
+            )
         ]
         self._running = set(range(len(request.sequences)))
         self._outputs: asyncio.Queue[StepOutput] = asyncio.Queue()
@@ -172,7 +161,7 @@ class Generation:
                 self._loop.abort(self.request.sequences[index].request_id)
         return delta
 
-    def _observe(self, choice: _Choice, delta: Delta) -> None:
+    def _observe(self, choice: Choice, delta: Delta) -> None:
         if not delta.token_ids:
             return
         now = time.monotonic()
@@ -185,48 +174,3 @@ class Generation:
             for _ in delta.token_ids:
                 self._metrics.inter_token_latency.observe(each)
         choice.last_token_at = now
-
-
-class _Choice:
-    """One choice's text as far as it is."""
-
-    def __init__(self, index: int, detokenizer: Detokenizer, stops: StopStrings) -> None:
-        self._index = index
-        self._detokenizer = detokenizer
-        self._stops = stops
-        self._text: list[str] = []
-        self._finish_reason: str | None = None
-        self.token_count = 0
-        self.last_token_at = 0.0
-
-    def ended(self) -> Ended:
-        """Return the whole text and the finish reason."""
-        return Ended("".join(self._text), self._finish_reason or "")
-
-    def take(self, outputs: list[StepOutput]) -> Delta:
-        """Take steps in, up to a stop string."""
-        first = self.token_count == 0
-        ids: list[int] = []
-        pieces: list[str] = []
-        for output in outputs:
-            if output.token_id is not None:
-                ids.append(output.token_id)
-            pieces.append(self._piece(output))
-            if self._finish_reason is not None:
-                break
-        self.token_count += len(ids)
-        text = "".join(pieces)
-        self._text.append(text)
-        return Delta(self._index, tuple(ids), text, first, self._finish_reason)
-
-    def _piece(self, output: StepOutput) -> str:
-        text = ""
-        # The token that ends a turn is no part of its text, special or not.
-        if output.token_id is not None and output.finish_reason is not FinishReason.STOP:
-            text = self._stops.feed(self._detokenizer.feed(output.token_id))
-        if output.finish_reason in {FinishReason.STOP, FinishReason.LENGTH}:
-            text += self._stops.feed(self._detokenizer.flush()) + self._stops.flush()
-            self._finish_reason = str(output.finish_reason)
-        if self._stops.matched:
-            self._finish_reason = str(FinishReason.STOP)
-        return text

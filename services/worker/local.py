@@ -15,8 +15,9 @@ from typing import Any, Self
 from prometheus_client import CollectorRegistry
 
 from services.worker.admission import admit_chat
+from services.worker.choice import Delta
 from services.worker.daemon_thread import in_daemon_thread
-from services.worker.generation import Delta, Generation
+from services.worker.generation import Generation
 from services.worker.metrics import WorkerMetrics
 from services.worker.opening import open_model
 from services.worker.served_model import ServedModel

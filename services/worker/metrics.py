@@ -94,6 +94,18 @@ class EngineCollector(Collector):
         }
         counters = {
             "llmzoo_engine_steps": ("Steps of the engine", now.steps if now else 0),
+            "llmzoo_num_preemptions": (
+                "Batch sequences that made room",
+                now.preemptions if now else 0,
+            ),
+            "llmzoo_prefix_cache_queries": (
+                "Tokens looked for among the prefixes kept",
+                now.prefix_queried_tokens if now else 0,
+            ),
+            "llmzoo_prefix_cache_hits": (
+                "Tokens reused and not computed again",
+                now.prefix_reused_tokens if now else 0,
+            ),
             "llmzoo_engine_faults": ("Steps that failed", now.faults if now else 0),
         }
         for name, (text, value) in gauges.items():

@@ -97,6 +97,10 @@ class PromptEncoder:
             raise InvalidRequest("The prompt is empty.", param="prompt")
         return tuple(ids)
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of a plain prompt that came as ids, special tokens included."""
+        return self._backend.decode(ids, skip_special_tokens=False)
+
     def _encode_turns(
         self, template: ChatTemplate, turns: tuple[Message, ...], options: dict[str, bool]
     ) -> tuple[int, ...]:

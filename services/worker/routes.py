@@ -32,6 +32,8 @@ from shared.http.faults import error_response, send_error
 from shared.protocol.body import parse_object
 from shared.protocol.frames import REQUEST_HEADER
 from shared.protocol.openai import parse_chat, parse_completion
+from shared.protocol.priority import HEADER as PRIORITY_HEADER
+from shared.protocol.priority import Priority
 
 Admit = Callable[[dict[str, Any], ServedModel], Awaitable[AdmittedRequest]]
 
@@ -90,9 +92,12 @@ class GenerationRoute:
         framed = headers.get(REQUEST_HEADER) == "1"
         if framed:
             self._guard.check(headers)
+        priority = Priority.parse(headers.get(PRIORITY_HEADER))
         raw = await read_body(scope, receive, self._max_body_bytes)
         served = self._lifecycle.require_served()
         request = await self._admit(parse_object(raw), served)
+        for sequence in request.sequences:
+            sequence.priority = priority
         generation = Generation(request, served, self._metrics, started)
         async with generation, DisconnectWatch(receive, generation):
             with self._lifecycle.active.track(generation, scope["state"]["request_id"]):

@@ -1,8 +1,8 @@
 """The requests of OpenAI's API that this server takes: every parameter, its type and range.
 
 Owns what is a valid request. What a valid value does is the worker's business; values that
-nobody here can honour yet are refused by name (`_UNSERVED`), never ignored. Limits are those
-of OpenAI's API reference.
+nobody here can honour yet are refused by name (`_UNSERVED`), never ignored. Names, types and
+limits are those of OpenAI's API reference; the parameters it lacks are named as in vLLM.
 """
 
 from __future__ import annotations
@@ -27,21 +27,16 @@ _UNSERVED: dict[str, tuple[Any, ...]] = {
     # parameter: the values that ask for nothing; any other is refused
     "audio": (),
     "best_of": (1,),
-    "echo": (False,),
-    "frequency_penalty": (0,),
     "function_call": ("none", "auto"),
     "functions": ([],),
-    "logit_bias": ({},),
     "modalities": (["text"],),
     "parallel_tool_calls": (True, False),
     "prediction": (),
-    "presence_penalty": (0,),
     "reasoning_effort": ("none",),
     "response_format": ({"type": "text"},),
     "suffix": ("",),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
-    "top_logprobs": (0,),
     "verbosity": ("medium",),
     "web_search_options": (),
 }
@@ -92,10 +87,14 @@ Metadata = Annotated[
     ],
     Field(max_length=16),
 ]
-TokenBias = dict[
-    Annotated[str, Field(pattern=r"^\d{1,10}$")],
-    Annotated[float, Field(ge=-100, le=100)],
+TokenBias = Annotated[
+    dict[
+        Annotated[str, Field(pattern=r"^\d{1,10}$")],
+        Annotated[float, Field(ge=-100, le=100)],
+    ],
+    Field(max_length=300),
 ]
+StopTokenIds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=300)]
 
 
 class _Sampled(_Strict):
@@ -103,20 +102,27 @@ class _Sampled(_Strict):
 
     model: Text
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    ignore_eos: bool | None = None  # vLLM's
     logit_bias: TokenBias | None = None
     max_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     metadata: Metadata | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None  # vLLM's
+    min_tokens: Annotated[int, Field(ge=0, lt=2**31)] | None = None  # vLLM's
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     prompt_cache_key: str | None = None
+    # vLLM's, which takes any positive number; beyond these, logits leave float32's range.
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     safety_identifier: str | None = None
     seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
     stop: Text | Annotated[list[Text], Field(max_length=4)] | None = None
+    stop_token_ids: StopTokenIds | None = None  # vLLM's
     store: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_k: Annotated[int, Field(ge=-1, lt=2**31)] | None = None  # vLLM's; 0 and -1: every token
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     user: str | None = None
 
@@ -181,9 +187,6 @@ class ChatCompletionRequest(_Sampled):
         if self.top_logprobs is not None and not self.logprobs:
             msg = "'top_logprobs' is only allowed when 'logprobs' is true."
             raise InvalidRequest(msg, param="top_logprobs")
-        if self.logprobs:
-            msg = "'logprobs' is not served yet."
-            raise UnsupportedParameter(msg, param="logprobs")
         return self
 
 
@@ -218,10 +221,10 @@ class CompletionRequest(_Sampled):
                 return self.prompt  # type: ignore[return-value]
 
     @model_validator(mode="after")
-    def _logprobs_are_unserved(self) -> Self:
-        if self.logprobs is not None:
-            msg = "'logprobs' is not served yet."
-            raise UnsupportedParameter(msg, param="logprobs")
+    def _prompts_have_no_logprobs(self) -> Self:
+        if self.echo and self.logprobs is not None:
+            msg = "'echo' together with 'logprobs' is not served yet; leave one of them out."
+            raise UnsupportedParameter(msg, param="echo")
         return self
 
 

@@ -76,7 +76,7 @@ def batched(loaded: Any, prompts: list[tuple[int, ...]]) -> list[list[int]]:
         max_waiting=16,
         max_model_len=runner.max_model_len,
         kv_cache_tokens=runner.kv_cache_tokens,
-        max_prefill_tokens=128,
+        max_num_batched_tokens=128,
     )
     engine = Engine(runner, Scheduler(limits))
     params = SamplingParams(max_tokens=NEW_TOKENS, seed=0, temperature=0)

@@ -68,9 +68,11 @@ def test_the_shell_blocks(zoo: Zoo) -> None:
         ran += 1
         if "/v1/evals" in block:
             variables.setdefault("EVAL_ID", str(orjson.loads(answer)["id"]))
+        elif "llmzoo bench" in block:
+            assert "TOKENS/S" in answer
         else:
             assert "Paris" in answer, (block, answer)
-    assert ran == 4
+    assert ran == 5
 
 
 @pytest.mark.e2e

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from services.worker.detokenizer import Detokenizers
 from services.worker.engine.engine import Engine
 from services.worker.engine.loop import EngineLoop
-from services.worker.engine.scheduler import Limits, Scheduler
-from services.worker.engine.sequence import Sequence
+from services.worker.engine.prefix_index import Keep
+from services.worker.engine.scheduler import Chunk, Limits, Scheduler
+from services.worker.engine.sequence import TokenLogprobs
 from services.worker.prompts import PromptEncoder
 from services.worker.served_model import ServedModel
 from tests.fakes.tiny_tokenizer import END, TinyTokenizer
@@ -32,6 +33,9 @@ class ScriptedRunner:
         self._script = script
         self._end = self._backend.token_to_id(END)
         self.rows: list[list[int]] = []
+        # How many logprobs each row asks for, and the token it got last.
+        self._asked: list[int | None] = []
+        self._drawn: dict[int, int] = {}
         self.prompts: list[str] = []
         self.fault: Exception | None = None
         # Tokens that may be computed: a test that wants to stop the engine counts them out.
@@ -54,30 +58,57 @@ class ScriptedRunner:
         self._free.set()
         self._permits.release()
 
-    def prefill(self, slot: int, sequence: Sequence) -> int:
+    def prefill(self, slot: int, chunk: Chunk) -> int | None:
         self._pass()
-        assert slot == len(self.rows)
+        if not chunk.start:
+            assert slot == len(self.rows)
+            self.rows.append([])
+            self._asked.append(chunk.sequence.params.logprobs)
+        if not chunk.is_last:
+            return None
+        sequence = chunk.sequence
         prompt = self._backend.decode(list(sequence.prompt_ids), skip_special_tokens=False)
         self.prompts.append(prompt)
         answer = self._script(prompt, sequence.choice)
-        self.rows.append([*self._backend.encode(answer, add_special_tokens=False).ids, self._end])
-        return self.rows[slot].pop(0)
+        ids = self._backend.encode(answer, add_special_tokens=False).ids
+        self.rows[slot] = [*ids, self._end][len(sequence.output_ids) :]
+        self._drawn[slot] = self.rows[slot].pop(0)
+        return self._drawn[slot]
 
     def decode(self, rows: int) -> list[int]:
         self._pass()
         if self.fault is not None:
             fault, self.fault = self.fault, None
             raise fault
-        assert rows == len(self.rows)
-        return [row.pop(0) if row else self._end for row in self.rows]
+        tokens = [row.pop(0) if row else self._end for row in self.rows[:rows]]
+        self._drawn.update(enumerate(tokens))
+        return tokens
 
-    def release(self, slot: int) -> None:
-        last = self.rows.pop()
-        if slot != len(self.rows):
-            self.rows[slot] = last
+    def logprobs(self, slot: int) -> TokenLogprobs | None:
+        """Say that the token and those after it in the vocabulary are ever less likely."""
+        asked, token = self._asked[slot], self._drawn[slot]
+        if asked is None:
+            return None
+        size = self._backend.get_vocab_size()
+        return TokenLogprobs(-0.5, tuple(((token + i) % size, -0.5 - i) for i in range(asked)))
+
+    def move(self, source: int, target: int) -> None:
+        self.rows[target] = list(self.rows[source])
+        self._asked[target] = self._asked[source]
+
+    def release(self) -> None:
+        self.rows.pop()
+        self._asked.pop()
+
+    def keep(self, _: Keep) -> None:
+        raise AssertionError("this zoo keeps no prefixes")
+
+    def forget(self, _: int) -> None:
+        raise AssertionError("this zoo keeps no prefixes")
 
     def reset(self) -> None:
         self.rows.clear()
+        self._asked.clear()
 
     def _pass(self) -> None:
         if not self._free.is_set():

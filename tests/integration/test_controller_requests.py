@@ -222,6 +222,24 @@ async def test_every_route_but_health_asks_for_a_key(start_controller, announce)
     assert not worker.asked
 
 
+@pytest.mark.parametrize(("asked", "told"), [(None, "interactive"), ("Batch", "batch")])
+async def test_the_priority_reaches_the_worker(controller, worker, asked, told):
+    headers = {} if asked is None else {"x-llmzoo-priority": asked}
+    response = await controller.client.post(CHAT, json=BODY, headers=headers)
+
+    assert response.status_code == 200
+    assert worker.asked[0].headers["x-llmzoo-priority"] == told
+
+
+async def test_an_unknown_priority_is_400_and_named(controller, worker):
+    headers = {"x-llmzoo-priority": "urgent"}
+    response = await controller.client.post(CHAT, json=BODY, headers=headers)
+
+    assert response.status_code == 400
+    assert "x-llmzoo-priority" in response.json()["error"]["message"]
+    assert not worker.asked
+
+
 async def test_a_clients_key_does_not_reach_the_worker(start_controller, announce):
     controller = await start_controller(api_keys="key-1")
     worker = FakeWorker(answer("fine"))

@@ -31,6 +31,7 @@ from services.worker.engine.model_runner import ModelRunner
 from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
 from shared.errors import ConfigurationError, ModelNotSupported
+from shared.protocol.priority import Priority
 
 pytestmark = pytest.mark.torch
 
@@ -105,7 +106,9 @@ def spread(model, std=0.2):
     return model.eval()
 
 
-def make_engine(model, *, max_num_seqs=6, max_model_len=CONTEXT, kv_cache_tokens=0):
+def make_engine(
+    model, *, max_num_seqs=6, max_model_len=CONTEXT, kv_cache_tokens=0, prefix_cache_tokens=0
+):
     runner = ModelRunner(
         model,
         max_num_seqs=max_num_seqs,
@@ -118,7 +121,8 @@ def make_engine(model, *, max_num_seqs=6, max_model_len=CONTEXT, kv_cache_tokens
         max_waiting=100,
         max_model_len=runner.max_model_len,
         kv_cache_tokens=runner.kv_cache_tokens,
-        max_prefill_tokens=400,
+        max_num_batched_tokens=80,
+        prefix_cache_tokens=prefix_cache_tokens,
     )
     return Engine(runner, Scheduler(limits))
 
@@ -163,9 +167,9 @@ def run(engine, arrivals, aborts=()):
     return tokens, ends
 
 
-def greedy(name, prompt, max_tokens):
+def greedy(name, prompt, max_tokens, priority=Priority.INTERACTIVE):
     params = SamplingParams(max_tokens=max_tokens, seed=0, temperature=0)
-    return Sequence(name, 0, prompt, params)
+    return Sequence(name, 0, prompt, params, priority)
 
 
 @pytest.mark.parametrize("name", [*MODELS, *OWN_ATTENTION])
@@ -217,6 +221,44 @@ def test_own_attention_that_takes_every_row_for_as_long_as_the_longest_is_refuse
     make_engine(model, max_num_seqs=1)
     with pytest.raises(ModelNotSupported, match="does not work with rows of different lengths"):
         make_engine(model)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "bloom"])
+def test_reused_prefixes_change_no_token(name):
+    model = make_model(name)
+    system, *questions = make_prompts(9, seed=6)
+    system = (*system, *range(10, 90))
+    prompts = [(*system, *question[:100]) for question in questions]
+    firsts = [generate(model, p, 12) for p in prompts]
+    turns = [(*p, *a, 7, 8, 9) for p, a in zip(prompts, firsts, strict=True)]
+    expected = firsts + [generate(model, p, 12) for p in turns]
+    # Too few tokens for all: some are forgotten while others are in use.
+    engine = make_engine(model, prefix_cache_tokens=600)
+    arrivals = [(i // 2, greedy(str(i), p, 12)) for i, p in enumerate(prompts)]
+    arrivals += [(40 + i // 3, greedy(str(8 + i), p, 12)) for i, p in enumerate(turns)]
+
+    tokens, _ = run(engine, arrivals)
+
+    assert engine.scheduler.prefixes.reused_tokens > 1000
+    assert [tokens[str(i)] for i in range(16)] == expected
+
+
+@pytest.mark.parametrize("name", ["llama", "bloom"])
+def test_preempted_sequences_give_what_they_would_have_given(name):
+    model = make_model(name)
+    prompts = make_prompts(14, seed=5)
+    expected = [generate(model, p, 24) for p in prompts]
+    engine = make_engine(model, prefix_cache_tokens=1000)
+    # Six batch sequences fill the slots; interactive ones come when they have run for a while.
+    arrivals = [
+        (0, greedy(str(i), p, 24, Priority.BATCH)) if i < 8 else (5 + i, greedy(str(i), p, 24))
+        for i, p in enumerate(prompts)
+    ]
+
+    tokens, _ = run(engine, arrivals)
+
+    assert engine.scheduler.preemptions >= 4
+    assert [tokens[str(i)] for i in range(14)] == expected
 
 
 def test_a_tight_kv_budget_changes_no_token():

@@ -174,6 +174,39 @@ async def test_all_full_is_429_with_retry_after(start):
     assert [(await task).status_code for task in busy] == [200, 200]
 
 
+async def test_batch_waits_and_makes_room_for_interactive_requests(start):
+    worker, runner = await start("x" * 8, max_num_seqs=1, max_waiting=1)
+    runner.hold()
+    batch = {"x-llmzoo-priority": "batch"}
+    slow = [
+        asyncio.create_task(worker.client.post(CHAT, json=body(), headers=batch)) for _ in range(2)
+    ]
+
+    async def full() -> bool:
+        running = await worker.metric("llmzoo_num_requests_running")
+        return running + await worker.metric("llmzoo_num_requests_waiting") == 2
+
+    await eventually(full)
+    # Full for batch requests only; the slot is free again at the next step.
+    assert (await worker.client.post(CHAT, json=body(), headers=batch)).status_code == 429
+    quick = asyncio.create_task(worker.client.post(CHAT, json=body()))
+
+    async def answered() -> bool:
+        runner.allow()
+        return quick.done()
+
+    await eventually(answered)
+    assert not any(task.done() for task in slow)
+    runner.go()
+    answers = [await quick, *[await task for task in slow]]
+    assert {a.json()["choices"][0]["message"]["content"] for a in answers} == {"x" * 8}
+    assert await worker.metric("llmzoo_num_preemptions_total") == 1
+
+    refused = await worker.client.post(CHAT, json=body(), headers={"x-llmzoo-priority": "urgent"})
+    assert refused.status_code == 400
+    assert "x-llmzoo-priority" in refused.json()["error"]["message"]
+
+
 async def test_a_client_that_leaves_a_stream_frees_its_place(start):
     worker, runner = await start("x" * 500)
     runner.hold()
@@ -408,7 +441,15 @@ BAD_CHATS: list[tuple[str, dict[str, Any] | bytes, int, str | None]] = [
     ("top_logprobs", body(logprobs=True, top_logprobs=21), 400, "top_logprobs"),
     ("stream of a wrong type", body(stream="yes"), 400, "stream"),
     ("stream_options without stream", body(stream_options={"include_usage": True}), 400, "stream_options"),
-    ("an unknown parameter", body(top_k=5), 400, "top_k"),
+    ("top_logprobs without logprobs", body(top_logprobs=2), 400, "top_logprobs"),
+    ("logit_bias beyond the vocabulary", body(logit_bias={"99999": 1}), 400, "logit_bias"),
+    ("stop_token_ids beyond the vocabulary", body(stop_token_ids=[99999]), 400, "stop_token_ids"),
+    ("min_tokens above max_tokens", body(min_tokens=6, max_tokens=5), 400, "min_tokens"),
+    ("top_k", body(top_k=-2), 400, "top_k"),
+    ("min_p", body(min_p=1.5), 400, "min_p"),
+    ("repetition_penalty", body(repetition_penalty=0), 400, "repetition_penalty"),
+    ("ignore_eos", body(ignore_eos="yes"), 400, "ignore_eos"),
+    ("an unknown parameter", body(typical_p=0.5), 400, "typical_p"),
     ("tools", body(tools=[{"type": "function"}]), 400, "tools"),
 ]  # fmt: skip
 BAD_COMPLETIONS: list[tuple[str, dict[str, Any], int, str | None]] = [
@@ -420,7 +461,8 @@ BAD_COMPLETIONS: list[tuple[str, dict[str, Any], int, str | None]] = [
     ("a prompt beyond the context", {"model": MODEL, "prompt": "x" * 5000}, 400, "prompt"),
     ("max_tokens beyond the context", {"model": MODEL, "prompt": "x", "max_tokens": 4096}, 400, "max_tokens"),
     ("more prompts than places", {"model": MODEL, "prompt": ["x"] * 60}, 400, "prompt"),
-    ("echo", {"model": MODEL, "prompt": "x", "echo": True}, 400, "echo"),
+    ("logprobs", {"model": MODEL, "prompt": "x", "logprobs": 6}, 400, "logprobs"),
+    ("echo with logprobs", {"model": MODEL, "prompt": "x", "echo": True, "logprobs": 1}, 400, "echo"),
 ]  # fmt: skip
 BAD = [(CHAT, *case) for case in BAD_CHATS] + [(COMPLETIONS, *case) for case in BAD_COMPLETIONS]
 

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from itertools import count
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from services.controller.client_watch import ClientWatch
@@ -23,6 +24,8 @@ from shared.errors import InvalidRequest, LLMZooError, MethodNotAllowed
 from shared.http.body import ClientGone, read_body
 from shared.http.faults import send_error
 from shared.protocol.body import parse_object
+from shared.protocol.priority import HEADER as PRIORITY_HEADER
+from shared.protocol.priority import Priority
 
 
 class ChatRoute:
@@ -46,8 +49,9 @@ class ChatRoute:
             return
         self._metrics.inflight.inc()
         try:
+            priority = Priority.parse(Headers(scope=scope).get(PRIORITY_HEADER))
             body = await read_body(scope, receive, self._max_body_bytes)
-            await self._answer(scope["state"]["request_id"], body, receive, send)
+            await self._answer(scope["state"]["request_id"], priority, body, receive, send)
         except ClientGone:
             pass
         except Refused as answer:
@@ -57,14 +61,16 @@ class ChatRoute:
         finally:
             self._metrics.inflight.dec()
 
-    async def _answer(self, request_id: str, body: bytes, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, request_id: str, priority: Priority, body: bytes, receive: Receive, send: Send
+    ) -> None:
         arrived = time.monotonic()
         model, stream = _peek(parse_object(body))
         phase = "waiting"
         with self._ids.claim(request_id) as call_id:
             try:
                 async with ClientWatch(receive):
-                    call = Call(call_id, self._path, model, stream, body, arrived)
+                    call = Call(call_id, self._path, model, stream, body, arrived, priority)
                     exchange, start = await self._dispatcher.open(call)
                     with contextlib.closing(exchange):
                         phase = "answering"

@@ -11,8 +11,9 @@ from typing import Protocol
 
 import structlog
 
-from services.worker.engine.scheduler import Scheduler
-from services.worker.engine.sequence import FinishReason, Sequence
+from services.worker.engine.prefix_index import Keep
+from services.worker.engine.scheduler import Chunk, Scheduler, Vacancy
+from services.worker.engine.sequence import NO_TOKEN, FinishReason, Sequence, TokenLogprobs
 
 log = structlog.get_logger(__name__)
 
@@ -28,20 +29,40 @@ class Runner(Protocol):
         """Token ids that end a sequence."""
         ...
 
-    def prefill(self, slot: int, sequence: Sequence) -> int:
-        """Fill the slot (the first free one) and return the next token's id."""
+    def prefill(self, slot: int, chunk: Chunk) -> int | None:
+        """Add a chunk to a slot, the first free one if it is the sequence's first.
+
+        Return the next token's id after the sequence's last chunk, None before; negative: it has
+        none.
+        """
         ...
 
     def decode(self, rows: int) -> list[int]:
         """Return the next token id of each of the slots 0..rows-1; negative: it has none."""
         ...
 
-    def release(self, slot: int) -> None:
-        """Free a slot; the row in the last slot moves into it."""
+    def logprobs(self, slot: int) -> TokenLogprobs | None:
+        """Return the logprobs of the token that the slot got last; None: it asked for none."""
+        ...
+
+    def move(self, source: int, target: int) -> None:
+        """Copy a slot into another one."""
+        ...
+
+    def release(self) -> None:
+        """Free the last slot."""
+        ...
+
+    def keep(self, keep: Keep) -> None:
+        """Keep the beginning of a slot for sequences that reuse it."""
+        ...
+
+    def forget(self, key: int) -> None:
+        """Let go of what was kept."""
         ...
 
     def reset(self) -> None:
-        """Free every slot."""
+        """Free every slot and let go of all that was kept."""
         ...
 
 
@@ -53,6 +74,7 @@ class StepOutput:
     choice: int
     token_id: int | None
     finish_reason: FinishReason | None
+    logprobs: TokenLogprobs | None = None
 
 
 class Engine:
@@ -91,14 +113,25 @@ class Engine:
             for sequence in self.scheduler.find(self._aborts.pop()):
                 self._finish(sequence, None, FinishReason.ABORT)
         plan = self.scheduler.schedule()
+        for vacancy in plan.vacancies:
+            self._vacate(vacancy)
         rows = len(plan.decode)
-        tokens: list[int | None] = []
-        if rows:
-            tokens += self._runner.decode(rows)
-        tokens += [self._prefill(rows + i, s) for i, s in enumerate(plan.prefill)]
+        tokens = self._runner.decode(rows) if rows else []
+        results = [self._prefill(rows + i, chunk) for i, chunk in enumerate(plan.prefill)]
+        sequences = (*plan.decode, *(chunk.sequence for chunk in plan.prefill))
+        logprobs = [
+            None if sequence.params.logprobs is None else self._runner.logprobs(slot)
+            for slot, sequence in enumerate(sequences)
+        ]
         # Finishes come last: they move rows, and the plan's slots must hold until here.
-        for sequence, token in zip((*plan.decode, *plan.prefill), tokens, strict=True):
-            self._accept(sequence, token)
+        for sequence, token, told in zip(plan.decode, tokens, logprobs[:rows], strict=True):
+            self._accept(sequence, token, told)
+        for chunk, token, told in zip(plan.prefill, results, logprobs[rows:], strict=True):
+            if chunk.is_last or token is not None:
+                self._accept(chunk.sequence, NO_TOKEN if token is None else token, told)
+        # Nor may what a chunk has reused go before here.
+        for key in self.scheduler.prefixes.take_forgotten():
+            self._runner.forget(key)
         return self._take_outputs()
 
     def fail_running(self) -> list[StepOutput]:
@@ -106,26 +139,30 @@ class Engine:
         for sequence in list(self.scheduler.running):
             self.scheduler.finish(sequence, FinishReason.ERROR)
             self._outputs.append(StepOutput(*sequence.key, None, FinishReason.ERROR))
+        self.scheduler.prefixes.clear()
         self._runner.reset()
         return self._take_outputs()
 
-    def _prefill(self, slot: int, sequence: Sequence) -> int | None:
+    def _prefill(self, slot: int, chunk: Chunk) -> int | None:
         try:
-            return self._runner.prefill(slot, sequence)
+            token = self._runner.prefill(slot, chunk)
         except _PREFILL_FAULTS:
-            log.exception("prefill_failed", request_id=sequence.request_id)
-            return None
+            log.exception("prefill_failed", request_id=chunk.sequence.request_id)
+            return NO_TOKEN
+        if token is not None and token >= 0 and (keep := self.scheduler.keep(chunk.sequence)):
+            self._runner.keep(keep)
+        return token
 
-    def _accept(self, sequence: Sequence, token: int | None) -> None:
-        if token is None or token < 0:
+    def _accept(self, sequence: Sequence, token: int, logprobs: TokenLogprobs | None) -> None:
+        if token < 0:
             self._finish(sequence, None, FinishReason.ERROR)
             return
         sequence.output_ids.append(token)
         reason = self._reason(sequence, token)
         if reason is None:
-            self._outputs.append(StepOutput(*sequence.key, token, None))
+            self._outputs.append(StepOutput(*sequence.key, token, None, logprobs))
         else:
-            self._finish(sequence, token, reason)
+            self._finish(sequence, token, reason, logprobs)
 
     def _reason(self, sequence: Sequence, token: int) -> FinishReason | None:
         params = sequence.params
@@ -136,11 +173,24 @@ class Engine:
         full = sequence.length >= self.scheduler.limits.max_model_len
         return FinishReason.LENGTH if full or sequence.remaining <= 0 else None
 
-    def _finish(self, sequence: Sequence, token: int | None, reason: FinishReason) -> None:
-        slot = self.scheduler.finish(sequence, reason)
-        self._outputs.append(StepOutput(*sequence.key, token, reason))
-        if slot is not None:
-            self._runner.release(slot)
+    def _finish(
+        self,
+        sequence: Sequence,
+        token: int | None,
+        reason: FinishReason,
+        logprobs: TokenLogprobs | None = None,
+    ) -> None:
+        vacancy = self.scheduler.finish(sequence, reason)
+        self._outputs.append(StepOutput(*sequence.key, token, reason, logprobs))
+        if vacancy is not None:
+            self._vacate(vacancy)
+
+    def _vacate(self, vacancy: Vacancy) -> None:
+        if vacancy.keep is not None:
+            self._runner.keep(vacancy.keep)
+        for source, target in vacancy.moves:
+            self._runner.move(source, target)
+        self._runner.release()
 
     def _take_outputs(self) -> list[StepOutput]:
         outputs, self._outputs = self._outputs, []

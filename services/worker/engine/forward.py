@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from services.worker.engine import attention
-from services.worker.engine.kv_cache import KVCache, TokenWrite
+from services.worker.engine.kv_cache import ChunkWrite, KVCache, TokenWrite
 from shared.errors import ModelNotSupported
 
 
@@ -37,11 +37,14 @@ class Forward:
         else:
             _replace_attention(model)
 
-    def prompt(self, input_ids: torch.Tensor, cache: KVCache) -> torch.Tensor:
-        """Run one whole prompt, int64 [1, length]; return [1, vocabulary]."""
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
-        mask = torch.ones_like(input_ids) if self._own_attention else None
-        return self._run(input_ids, positions, mask, cache)
+    def chunk(self, input_ids: torch.Tensor, write: ChunkWrite, cache: KVCache) -> torch.Tensor:
+        """Run tokens of one row, int64 [1, tokens]; return [1, vocabulary]."""
+        device = input_ids.device
+        if self._own_attention:
+            mask = write.token_mask(device)
+        else:
+            mask = write.added_mask(self._model.dtype, device)
+        return self._run(input_ids, write.positions(device), mask, cache)
 
     def tokens(self, input_ids: torch.Tensor, write: TokenWrite, cache: KVCache) -> torch.Tensor:
         """Run one token a row, int64 [rows, 1]; return [rows, vocabulary]."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import Cache
 
+from services.worker.engine.prefix_index import Keep, Prefix
 from shared.errors import EngineFault
 
 _MIN_CAPACITY = 256
@@ -19,17 +20,40 @@ _MIN_CAPACITY = 256
 
 @dataclass(slots=True)
 class Layer:
-    """One layer's tensors, [slots, kv_heads, capacity, head_dim], in the model's dtype."""
+    """One layer's tensors, [slots, kv_heads, capacity, head_dim], in the model's dtype.
+
+    What is kept has no dimension of slots, and the length for its capacity.
+    """
 
     keys: torch.Tensor
     values: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class PromptWrite:
-    """The present forward pass writes one whole prompt into a slot."""
+class ChunkWrite:
+    """The present forward pass writes tokens `start` to `end` of one row."""
 
     slot: int
+    start: int
+    end: int
+
+    def positions(self, device: torch.device) -> torch.Tensor:
+        """Return the tokens' positions, int64 [1, tokens]."""
+        return torch.arange(self.start, self.end, device=device)[None]
+
+    def added_mask(self, dtype: torch.dtype, device: torch.device) -> torch.Tensor | None:
+        """Return what to add to the attention scores, `dtype` [1, 1, tokens, end].
+
+        None where nothing stands before the chunk: plain causal attention.
+        """
+        if not self.start:
+            return None
+        mask = torch.full((self.end - self.start, self.end), float("-inf"), dtype=dtype)
+        return mask.triu_(self.start + 1)[None, None].to(device)
+
+    def token_mask(self, device: torch.device) -> torch.Tensor:
+        """Return ones for all tokens up to the chunk's last, int64 [1, end]."""
+        return torch.ones(1, self.end, dtype=torch.int64, device=device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +98,12 @@ class KVCache(Cache):
         self._max_num_seqs = max_num_seqs
         self._max_model_len = max_model_len
         self._layers: list[Layer] = []
+        self._kept: dict[int, list[Layer]] = {}
         self._shape = (0, 0)
         self._lengths: list[int] = []
         self._positions = torch.zeros(max_num_seqs, dtype=torch.int64, device=device)
         self._slots = torch.arange(max_num_seqs, device=device)
-        self._write: PromptWrite | TokenWrite = PromptWrite(0)
+        self._write: ChunkWrite | TokenWrite = ChunkWrite(0, 0, 0)
 
     @property
     def allocated_tokens(self) -> int:
@@ -96,22 +121,27 @@ class KVCache(Cache):
         tensors = [t for layer in self._layers for t in (layer.keys, layer.values)]
         return sum(t.shape[1] * t.shape[3] * t.element_size() for t in tensors)
 
-    def begin_prefill(self, slot: int, length: int) -> None:
-        """Make room for a prompt in the first free slot; the row is empty until `commit`."""
-        self._fit(slot + 1, max([length, *self._lengths]))
-        self._lengths.append(0)
-        self._write = PromptWrite(slot)
+    def begin_prefill(self, slot: int, start: int, end: int) -> ChunkWrite:
+        """Make room for a chunk in the last slot, or in the first free one.
 
-    def commit(self, slot: int, length: int) -> None:
-        """Say that the prompt's forward pass went through, so that the row counts."""
-        self._lengths[slot] = length
-        self._positions[slot] = length
+        The row grows when `commit` says so.
+        """
+        self._fit(slot + 1, max([end, *self._lengths]))
+        if slot == len(self._lengths):
+            self._lengths.append(0)
+        self._write = ChunkWrite(slot, start, end)
+        return self._write
+
+    def commit(self, write: ChunkWrite) -> None:
+        """Say that the chunk's forward pass went through, so that it counts."""
+        self._lengths[write.slot] = write.end
+        self._positions[write.slot] = write.end
 
     def begin_decode(self, rows: int) -> TokenWrite:
         """Make room for one token in each of the first `rows` slots."""
         lengths = [length + 1 for length in self._lengths[:rows]]
         longest = max(lengths)
-        self._fit(rows, longest)
+        self._fit(len(self._lengths), max(longest, *self._lengths))
         self._lengths[:rows] = lengths
         positions = self._positions[:rows].clone()
         self._positions[:rows] += 1
@@ -133,11 +163,13 @@ class KVCache(Cache):
         """
         layer = self._fitted_layer(layer_idx, key_states, value_states)
         write = self._write
-        if isinstance(write, PromptWrite):
-            length = key_states.shape[2]
-            layer.keys[write.slot, :, :length] = key_states[0]
-            layer.values[write.slot, :, :length] = value_states[0]
-            return key_states, value_states
+        if isinstance(write, ChunkWrite):
+            layer.keys[write.slot, :, write.start : write.end] = key_states[0]
+            layer.values[write.slot, :, write.start : write.end] = value_states[0]
+            if not write.start:
+                return key_states, value_states
+            row = slice(write.slot, write.slot + 1)
+            return layer.keys[row, :, : write.end], layer.values[row, :, : write.end]
         layer.keys[write.slots, :, write.positions] = key_states[:, :, 0]
         layer.values[write.slots, :, write.positions] = value_states[:, :, 0]
         rows = len(write.slots)
@@ -146,7 +178,8 @@ class KVCache(Cache):
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return the longest row before the present call; every layer has the same."""
         del layer_idx
-        return self._write.longest - 1 if isinstance(self._write, TokenWrite) else 0
+        write = self._write
+        return write.longest - 1 if isinstance(write, TokenWrite) else write.start
 
     def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
         """Return how many keys `update` will return, and the first one's position.
@@ -155,15 +188,43 @@ class KVCache(Cache):
         """
         return self.get_seq_length(layer_idx) + query_length, 0
 
-    def release(self, slot: int) -> int:
-        """Free a slot; the row in the last one moves into it. Return the last one."""
-        last = len(self._lengths) - 1
-        length = self._lengths.pop()
+    def move(self, source: int, target: int) -> None:
+        """Copy a row over another one."""
+        length = self._lengths[source]
+        self._lengths[target] = length
+        if length:
+            self._positions[target] = self._positions[source]
+            for layer in self._layers:
+                layer.keys[target, :, :length] = layer.keys[source, :, :length]
+                layer.values[target, :, :length] = layer.values[source, :, :length]
+
+    def keep(self, keep: Keep) -> None:
+        """Copy the beginning of a row, to be reused; it outlives the row."""
+        part = keep.slot, slice(None), slice(keep.length)
+        self._kept[keep.key] = [
+            Layer(layer.keys[part].clone(), layer.values[part].clone()) for layer in self._layers
+        ]
+
+    def reuse(self, slot: int, prefix: Prefix) -> None:
+        """Begin the first free slot with what was kept."""
+        self._fit(slot + 1, max([prefix.length, *self._lengths]))
+        self._lengths.append(0)
+        part = slot, slice(None), slice(prefix.length)
+        for index, kept in enumerate(self._kept[prefix.key]):
+            layer = self._fitted_layer(index, kept.keys[None], kept.values[None])
+            layer.keys[part] = kept.keys[:, : prefix.length]
+            layer.values[part] = kept.values[:, : prefix.length]
+        self.commit(ChunkWrite(slot, 0, prefix.length))
+
+    def forget(self, key: int) -> None:
+        """Let go of what was kept; unknown is no fault."""
+        self._kept.pop(key, None)
+
+    def release(self) -> None:
+        """Free the last slot; with the last row the slots' memory is given back."""
+        self._lengths.pop()
         if not self._lengths:
-            self.reset()
-        elif slot != last:
-            self._move(last, slot, length)
-        return last
+            self._empty()
 
     def wipe(self, slot: int) -> None:
         """Zero a row that holds NaN, which no mask would hide from the slot's next user."""
@@ -172,18 +233,14 @@ class KVCache(Cache):
             layer.values[slot].zero_()
 
     def reset(self) -> None:
-        """Free every slot and give the memory back."""
+        """Free every slot, let go of all that was kept and give the memory back."""
+        self._kept.clear()
+        self._empty()
+
+    def _empty(self) -> None:
         self._lengths.clear()
         self._layers.clear()
         self._shape = (0, 0)
-
-    def _move(self, last: int, slot: int, length: int) -> None:
-        self._lengths[slot] = length
-        if length:
-            self._positions[slot] = self._positions[last]
-            for layer in self._layers:
-                layer.keys[slot, :, :length] = layer.keys[last, :, :length]
-                layer.values[slot, :, :length] = layer.values[last, :, :length]
 
     def _fit(self, rows: int, length: int) -> None:
         """Choose a shape that holds `rows` rows of `length` tokens, within the budget."""

@@ -20,6 +20,7 @@ from services.worker.engine.engine import Engine, StepOutput
 from services.worker.engine.sequence import FinishReason, Sequence
 from services.worker.engine.stream import TokenStream
 from shared.errors import InvalidRequest, Overloaded, Unavailable
+from shared.protocol.priority import Priority
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,9 @@ class EngineStats:
     kv_tokens_total: int
     steps: int
     faults: int
+    preemptions: int
+    prefix_queried_tokens: int
+    prefix_reused_tokens: int
     tokens_generated: int
     tokens_per_second: float
     last_step_age: float
@@ -97,11 +101,11 @@ class EngineLoop:
             msg = f"request {sequence.request_id} runs already"
             raise InvalidRequest(msg)
         try:
-            self._scheduler.check(sequence, len(self._streams))
+            self._scheduler.check(sequence, self._outstanding(sequence.priority))
         except Overloaded as refusal:
             refusal.retry_after = self._retry_after()
             raise
-        stream = self._streams[sequence.key] = TokenStream()
+        stream = self._streams[sequence.key] = TokenStream(sequence.priority)
         self._no_streams.clear()
         self._send(sequence)
         return stream
@@ -142,10 +146,17 @@ class EngineLoop:
             kv_tokens_total=limits.kv_cache_tokens,
             steps=self._steps,
             faults=self._faults,
+            preemptions=self._scheduler.preemptions,
+            prefix_queried_tokens=self._scheduler.prefixes.queried_tokens,
+            prefix_reused_tokens=self._scheduler.prefixes.reused_tokens,
             tokens_generated=self._tokens_generated,
             tokens_per_second=self._tokens_per_second,
             last_step_age=self.last_step_age(),
         )
+
+    def _outstanding(self, priority: Priority) -> int:
+        """Return how many unfinished sequences a new one of that priority comes after."""
+        return sum(stream.priority <= priority for stream in self._streams.values())
 
     def _retry_after(self) -> float:
         """Return the seconds after which a running sequence has ended at the latest."""

@@ -17,8 +17,10 @@ from transformers import PreTrainedModel
 from services.worker.engine.forward import Forward
 from services.worker.engine.kv_cache import KVCache
 from services.worker.engine.memory import usable_bytes
-from services.worker.engine.sampler import NO_TOKEN, Sampler
-from services.worker.engine.sequence import SamplingParams, Sequence
+from services.worker.engine.prefix_index import Keep
+from services.worker.engine.sampler import Sampler
+from services.worker.engine.scheduler import Chunk
+from services.worker.engine.sequence import NO_TOKEN, SamplingParams, Sequence, TokenLogprobs
 from services.worker.engine.support import check_supported, has_own_attention
 from shared.errors import ConfigurationError, ModelNotSupported
 
@@ -78,7 +80,7 @@ class ModelRunner:
         self._cache = KVCache(
             max_num_seqs=max_num_seqs, max_model_len=max_model_len, device=self._device
         )
-        self._sampler = Sampler(max_num_seqs, self._sampling_device)
+        self._sampler = Sampler(max_num_seqs, self._sampling_device, eos_token_ids)
         self._last_tokens = torch.zeros(max_num_seqs, dtype=torch.int64, device=self._device)
         bytes_per_token = self._probe()
         if own_attention:
@@ -107,24 +109,23 @@ class ModelRunner:
         return self._cache.max_tokens
 
     @torch.inference_mode()
-    def prefill(self, slot: int, sequence: Sequence) -> int:
-        """Fill the slot (the first free one) with prompt and output; return the next token's id.
-
-        Raises:
-            ArithmeticError: the model gave no finite numbers.
-        """
-        token_ids = (*sequence.prompt_ids, *sequence.output_ids)
-        length = len(token_ids)
-        self._cache.begin_prefill(slot, length)
-        self._sampler.assign(slot, sequence.params, sequence.choice, len(sequence.output_ids))
+    def prefill(self, slot: int, chunk: Chunk) -> int | None:
+        """Add a chunk to a slot; return the next token's id after the last chunk, else None."""
+        sequence = chunk.sequence
+        token_ids = sequence.token_ids[chunk.start : chunk.end]
+        if chunk.reuse is not None:
+            self._cache.reuse(slot, chunk.reuse)
+        write = self._cache.begin_prefill(slot, chunk.start, chunk.end)
         input_ids = torch.tensor([token_ids], device=self._device)
-        logits = self._forward.prompt(input_ids, self._cache)
+        logits = self._forward.chunk(input_ids, write, self._cache)
+        if not chunk.is_last:
+            self._cache.commit(write)
+            return None
+        self._sampler.assign(slot, sequence)
         (token,) = self._sample(logits, slice(slot, slot + 1))
         if token == NO_TOKEN:
             self._cache.wipe(slot)
-            msg = "the model's logits are not finite"
-            raise ArithmeticError(msg)
-        self._cache.commit(slot, length)
+        self._cache.commit(write)
         return token
 
     @torch.inference_mode()
@@ -137,14 +138,32 @@ class ModelRunner:
         return tokens
 
     @torch.inference_mode()
-    def release(self, slot: int) -> None:
-        """Free a slot; the row in the last slot moves into it."""
-        last = self._cache.release(slot)
-        self._sampler.move(last, slot)
-        self._last_tokens[slot] = self._last_tokens[last]
+    def move(self, source: int, target: int) -> None:
+        """Copy a slot into another one."""
+        self._cache.move(source, target)
+        self._sampler.move(source, target)
+        self._last_tokens[target] = self._last_tokens[source]
+
+    @torch.inference_mode()
+    def release(self) -> None:
+        """Free the last slot."""
+        self._cache.release()
+
+    def logprobs(self, slot: int) -> TokenLogprobs | None:
+        """Return the logprobs of the token that the slot got last; None: it asked for none."""
+        return self._sampler.logprobs(slot)
+
+    @torch.inference_mode()
+    def keep(self, keep: Keep) -> None:
+        """Keep the beginning of a slot for sequences that reuse it."""
+        self._cache.keep(keep)
+
+    def forget(self, key: int) -> None:
+        """Let go of what was kept."""
+        self._cache.forget(key)
 
     def reset(self) -> None:
-        """Free every slot and the cache's memory."""
+        """Free every slot, what was kept and the cache's memory."""
         self._cache.reset()
 
     def _decode(self, rows: int) -> torch.Tensor:
@@ -159,7 +178,7 @@ class ModelRunner:
     def _probe(self) -> int:
         """Run two tokens through every layer; return the bytes that a token takes."""
         with self._running():
-            self.prefill(0, _greedy(range(1)))
+            self.prefill(0, _whole(range(1)))
             self.decode(1)
         layers, bytes_per_token = self._cache.layer_count, self._cache.bytes_per_token
         self.reset()
@@ -176,11 +195,11 @@ class ModelRunner:
         prompts = [token_ids[:longest], token_ids[-_SHORT:][:longest]][:rows]
         with self._running():
             for slot in range(rows):
-                self.prefill(slot, _greedy(prompts[0]))
+                self.prefill(slot, _whole(prompts[0]))
             # The short row's slot keeps what the long one wrote, which must stay out of sight.
             for slot in range(1, rows):
-                self.release(slot)
-                self.prefill(slot, _greedy(prompts[slot]))
+                self.release()
+                self.prefill(slot, _whole(prompts[slot]))
             last_tokens = self._last_tokens[:rows, None].clone()
             together = self._decode(rows)
             whole = [
@@ -204,9 +223,10 @@ class ModelRunner:
             raise ModelNotSupported(msg) from fault
 
 
-def _greedy(token_ids: Iterable[int]) -> Sequence:
+def _whole(token_ids: Iterable[int]) -> Chunk:
     params = SamplingParams(max_tokens=2, seed=0, temperature=0)
-    return Sequence("probe", 0, tuple(token_ids), params)
+    sequence = Sequence("probe", 0, tuple(token_ids), params)
+    return Chunk(sequence, 0, sequence.length)
 
 
 def _centred(logits: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
+from shared.protocol.priority import Priority
+
+NO_TOKEN = -1
+"""Stands for a token id where the model gave no finite numbers."""
+
 
 class FinishReason(StrEnum):
     """Why a sequence ended."""
@@ -28,27 +33,54 @@ class SequenceState(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How tokens are drawn and when to stop; `temperature` 0 is greedy, `max_tokens` >= 1."""
+    """How tokens are drawn and when to stop, each named as in vLLM.
+
+    `max_tokens` is 1 or more and `temperature` 0 is greedy. The other defaults ask for nothing:
+    `top_k` 0 keeps every token, `logit_bias` is pairs of token id and bias, `logprobs` is the
+    number of the likeliest tokens told beside each token, None for no logprobs at all.
+    """
 
     max_tokens: int
     seed: int
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    logprobs: int | None = None
+    min_tokens: int = 0
     ignore_eos: bool = False
     stop_token_ids: frozenset[int] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """A token's natural logarithm of its probability; `top`: ids and logprobs, likeliest first."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """One choice of one request; `choice` counts from 0 within the request."""
+    """One choice of one request; `choice` counts from 0 within the request.
+
+    `computed` counts the tokens, from the first, whose keys and values the slot holds, or will
+    hold after the step that is planned; a sequence that waits holds none.
+    """
 
     request_id: str
     choice: int
     prompt_ids: tuple[int, ...]
     params: SamplingParams
+    priority: Priority = Priority.INTERACTIVE
     output_ids: list[int] = field(default_factory=list[int])
     state: SequenceState = SequenceState.WAITING
     finish_reason: FinishReason | None = None
+    computed: int = 0
 
     @property
     def key(self) -> tuple[str, int]:
@@ -59,6 +91,11 @@ class Sequence:
     def length(self) -> int:
         """Tokens of prompt and output together."""
         return len(self.prompt_ids) + len(self.output_ids)
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """Prompt and output."""
+        return (*self.prompt_ids, *self.output_ids)
 
     @property
     def remaining(self) -> int:

@@ -9,16 +9,21 @@ import asyncio
 from collections import deque
 
 from services.worker.engine.engine import StepOutput
+from shared.protocol.priority import Priority
 
 
 class TokenStream:
     """Yields a sequence's outputs; the last one carries the finish reason.
 
     It holds at most `max_tokens` outputs, however slowly it is read.
+
+    Attributes:
+        priority: of its sequence.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, priority: Priority) -> None:
         """Start empty."""
+        self.priority = priority
         self._outputs: deque[StepOutput] = deque()
         self._arrived = asyncio.Event()
         self._finished = False

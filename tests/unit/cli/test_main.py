@@ -47,6 +47,11 @@ def llmzoo(monkeypatch, capsys, tmp_path):
         (["chat", "--style", "baroque", "Hi"], "--style"),
         (["models", "--base-url", "x"], "no http URL"),
         (["up", "--workers", "0"], "--workers"),
+        (["bench", "serve", "--concurrency", "0"], "no list of numbers"),
+        (["bench", "engine", "--concurrency", "1,,2"], "no list of numbers"),
+        (["bench", "serve", "--rate", "nan"], "--rate"),
+        (["bench", "serve", "--base-url", "ftp://x"], "no http URL"),
+        (["bench", "engine", "--load-8bit", "--load-4bit"], "--load-4bit"),
         (["nope"], "No such command"),
     ],
 )
@@ -79,7 +84,7 @@ def test_without_arguments_there_is_help(llmzoo):
     "command",
     [
         *("", "up", "down", "chat", "models", "models add", "compress", "delta", "delta make"),
-        *("delta apply", "workers", "doctor", "version"),
+        *("delta apply", "bench", "bench serve", "bench engine", "workers", "doctor", "version"),
     ],
 )
 def test_every_command_has_help(llmzoo, command):

@@ -45,6 +45,27 @@ BAD_SAMPLING = [
     ("logit_bias", [1]),
     ("logit_bias", {"1": 101}),
     ("logit_bias", {"1": "x"}),
+    ("logit_bias", {"-1": 1}),
+    ("logit_bias", {str(i): 1 for i in range(301)}),
+    ("top_k", -2),
+    ("top_k", 1.5),
+    ("top_k", True),
+    ("min_p", -0.1),
+    ("min_p", 1.1),
+    ("min_p", "0"),
+    ("repetition_penalty", 0),
+    ("repetition_penalty", -1),
+    ("repetition_penalty", 101),
+    ("repetition_penalty", "1"),
+    ("min_tokens", -1),
+    ("min_tokens", 1.5),
+    ("stop_token_ids", 5),
+    ("stop_token_ids", [-1]),
+    ("stop_token_ids", ["1"]),
+    ("stop_token_ids", [1] * 301),
+    ("ignore_eos", 1),
+    ("logprobs", "5"),
+    ("logprobs", -1),
     ("stream", "true"),
     ("stream", 1),
     ("user", 1),
@@ -114,10 +135,6 @@ def test_a_missing_parameter_is_named(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("presence_penalty", 0.5),
-        ("frequency_penalty", -1),
-        ("logit_bias", {"5": 1}),
-        ("logprobs", True),
         ("tools", [{"type": "function"}]),
         ("response_format", {"type": "json_object"}),
         ("tool_choice", "required"),
@@ -132,9 +149,23 @@ def test_what_nobody_can_honour_yet_is_refused_and_not_ignored(name: str, value:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("presence_penalty", 0),
+        ("presence_penalty", -2),
+        ("frequency_penalty", 2),
         ("logit_bias", {}),
+        ("logit_bias", {str(i): -100 for i in range(300)}),
         ("logprobs", False),
+        ("logprobs", True),
+        ("top_k", -1),
+        ("top_k", 0),
+        ("top_k", 10**6),
+        ("min_p", 0),
+        ("min_p", 1),
+        ("repetition_penalty", 1),
+        ("repetition_penalty", 0.5),
+        ("min_tokens", 0),
+        ("stop_token_ids", []),
+        ("stop_token_ids", [5, 6]),
+        ("ignore_eos", True),
         ("tools", []),
         ("response_format", {"type": "text"}),
         ("temperature", 1),
@@ -160,6 +191,8 @@ def test_neutral_and_ineffective_values_are_taken(name: str, value: object) -> N
     [
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"top_logprobs": 5}, "top_logprobs"),
+        ({"top_logprobs": 5, "logprobs": False}, "top_logprobs"),
+        ({"top_logprobs": 21, "logprobs": True}, "top_logprobs"),
         ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
         ({"stream": True, "stream_options": {"x": 1}}, "stream_options.x"),
     ],
@@ -168,6 +201,24 @@ def test_parameters_that_contradict_each_other(extra: dict[str, Any], param: str
     with pytest.raises(InvalidRequest) as refused:
         parse_chat({**CHAT, **extra})
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("extra", "param"),
+    [({"logprobs": 6}, "logprobs"), ({"logprobs": True}, "logprobs"), ({"echo": "x"}, "echo")],
+)
+def test_what_completions_have_for_themselves(extra: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_completion({**COMPLETION, **extra})
+    assert refused.value.param == param
+    assert parse_completion({**COMPLETION, "logprobs": 0}).logprobs == 0
+    assert parse_completion({**COMPLETION, "logprobs": 5, "echo": False}).logprobs == 5
+
+
+def test_an_echo_has_no_logprobs_yet() -> None:
+    with pytest.raises(UnsupportedParameter) as refused:
+        parse_completion({**COMPLETION, "echo": True, "logprobs": 0})
+    assert refused.value.param == "echo"
 
 
 @pytest.mark.parametrize(

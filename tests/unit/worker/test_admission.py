@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from services.worker.admission import AdmittedRequest, admit_chat, admit_completion
+from services.worker.engine.sequence import SamplingParams
 from shared.errors import ContextTooLong, InvalidRequest, ModelNotFound, RequestError
 from shared.protocol.openai import parse_chat, parse_completion
 from tests.fakes.scripted_model import MODEL, scripted_model
@@ -62,6 +63,60 @@ async def test_without_a_seed_one_is_made_each_time():
 async def test_token_ids_are_taken_as_they_are():
     request = await completion(prompt=[5, 6, 7])
     assert request.sequences[0].prompt_ids == (5, 6, 7)
+
+
+async def test_what_is_left_out_asks_for_nothing():
+    params = (await chat(max_tokens=5, seed=1)).sequences[0].params
+    assert params == SamplingParams(max_tokens=5, seed=1)
+    assert (await completion(top_k=-1)).sequences[0].params.top_k == 0
+
+
+async def test_every_parameter_reaches_the_engine():
+    named = {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 7,
+        "min_p": 0.1,
+        "repetition_penalty": 1.2,
+        "presence_penalty": 0.3,
+        "frequency_penalty": -0.4,
+        "min_tokens": 2,
+        "ignore_eos": True,
+        "max_tokens": 5,
+        "seed": 3,
+    }
+    request = await chat(
+        **named, logit_bias={"9": 1, "2": -5.5}, stop_token_ids=[4, 4, 5], logprobs=True
+    )
+    assert request.sequences[0].params == SamplingParams(
+        **named,
+        logit_bias=((2, -5.5), (9, 1.0)),
+        stop_token_ids=frozenset({4, 5}),
+        logprobs=0,
+    )
+    assert (await chat(logprobs=True, top_logprobs=20)).sequences[0].params.logprobs == 20
+    assert (await completion(logprobs=5)).sequences[0].params.logprobs == 5
+
+
+async def test_an_echo_is_the_prompt_as_it_came():
+    request = await completion(prompt=["a", "b<|im_end|>"], n=2, echo=True)
+    assert request.echoes == ("a", "a", "b<|im_end|>", "b<|im_end|>")
+    ids = list(request.sequences[-1].prompt_ids)
+    assert (await completion(prompt=ids, echo=True)).echoes == ("b<|im_end|>",)
+    assert (await completion()).echoes == ("",)
+    assert (await chat(n=2)).echoes == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("logit_bias", {str(SERVED.vocab_size): 1}),
+        ("stop_token_ids", [SERVED.vocab_size]),
+        ("min_tokens", 17),
+    ],
+)
+async def test_sampling_that_does_not_fit_the_model_or_the_request(name, value):
+    await refused(completion(**{name: value}), InvalidRequest, name)
 
 
 async def test_another_model():

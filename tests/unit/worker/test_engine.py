@@ -3,6 +3,7 @@ import pytest
 from services.worker.engine.engine import Engine, StepOutput
 from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
+from shared.protocol.priority import Priority
 from tests.fakes.runner import EOS, FakeRunner, expected_output
 
 
@@ -189,3 +190,156 @@ def test_a_fault_while_finishing_loses_no_output(engine, runner):
 
     ends = {o.request_id: o.finish_reason for o in engine.fail_running()}
     assert ends == {"short": FinishReason.LENGTH, "long": FinishReason.ERROR}
+
+
+def test_a_long_prompt_stalls_no_running_sequence(runner):
+    limits = Limits(
+        max_num_seqs=4,
+        max_waiting=20,
+        max_model_len=500,
+        kv_cache_tokens=2000,
+        max_num_batched_tokens=20,
+    )
+    engine = Engine(runner, Scheduler(limits))
+    engine.add(sequence("a", max_tokens=30))
+    engine.step()
+    long = tuple(range(1, 151))
+    engine.add(sequence("long", prompt=long))
+
+    steps = [engine.step() for _ in range(8)]
+
+    assert all(output[0].request_id == "a" for output in steps)
+    assert [len(output) for output in steps] == [1] * 7 + [2]
+    assert runner.prefill_calls == [3, *[19] * 7, 17]
+    assert tokens(run(engine, {"long": [steps[-1][1]]})["long"]) == expected_output(long, 5)
+
+
+def test_a_fault_in_a_later_chunk_ends_that_sequence_alone(runner):
+    limits = Limits(
+        max_num_seqs=4,
+        max_waiting=20,
+        max_model_len=500,
+        kv_cache_tokens=2000,
+        max_num_batched_tokens=8,
+    )
+    engine = Engine(runner, Scheduler(limits))
+    engine.add(sequence("a"))
+    engine.add(sequence("bad", prompt=tuple(range(40))))
+    first = engine.step()
+    runner.prefill_faults[tuple(range(40))] = RuntimeError("x")
+
+    outputs = run(engine, {"a": first})
+
+    assert outputs["bad"] == [StepOutput("bad", 0, None, FinishReason.ERROR)]
+    assert tokens(outputs["a"]) == expected_output((1, 2, 3), 5)
+
+
+def test_a_preempted_sequence_goes_on_where_it_was(engine):
+    prompts = {f"b{n}": (n + 1,) for n in range(4)}
+    for name, prompt in prompts.items():
+        one = sequence(name, prompt=prompt, max_tokens=20)
+        one.priority = Priority.BATCH
+        engine.add(one)
+    outputs = {}
+    for _ in range(5):
+        for output in engine.step():
+            outputs.setdefault(output.request_id, []).append(output)
+    engine.add(sequence("i", prompt=(9,)))
+
+    run(engine, outputs)
+
+    assert engine.scheduler.preemptions == 1
+    assert tokens(outputs["i"]) == expected_output((9,), 5)
+    for name, prompt in prompts.items():
+        assert tokens(outputs[name]) == expected_output(prompt, 20)
+
+
+def test_logprobs_come_with_their_tokens_for_the_sequences_that_ask(engine):
+    for name in "abc":
+        asked = None if name == "b" else 0
+        count = 2 if name == "a" else 4
+        engine.add(sequence(name, prompt=(ord(name),), logprobs=asked, max_tokens=count))
+
+    outputs = run(engine)
+
+    assert [o.logprobs for o in outputs["b"]] == [None] * 4
+    for name in "ac":
+        # "a" ends first and other rows move: each still gets its own.
+        assert [o.logprobs.logprob for o in outputs[name]] == [-t for t in tokens(outputs[name])]
+
+
+def with_prefixes(runner, tokens=1000):
+    limits = Limits(
+        max_num_seqs=4,
+        max_waiting=20,
+        max_model_len=500,
+        kv_cache_tokens=2000,
+        prefix_cache_tokens=tokens,
+    )
+    return Engine(runner, Scheduler(limits))
+
+
+def test_the_next_turn_computes_only_what_is_new(runner):
+    engine = with_prefixes(runner)
+    prompt = tuple(range(1, 101))
+    engine.add(sequence("first", prompt=prompt, max_tokens=20))
+    answer = tokens(run(engine)["first"])
+    turn = (*prompt, *answer, 5, 6, 7)
+    engine.add(sequence("second", prompt=turn))
+
+    outputs = run(engine)["second"]
+
+    # The first answer's last token was drawn and never computed.
+    assert runner.prefill_calls == [100, 4]
+    assert tokens(outputs) == expected_output(turn, 5)
+    assert engine.scheduler.prefixes.reused_tokens == 119
+
+
+def test_choices_of_one_prompt_compute_it_once(runner):
+    engine = with_prefixes(runner)
+    prompt = tuple(range(1, 101))
+    for choice in range(3):
+        engine.add(Sequence("r", choice, prompt, SamplingParams(max_tokens=5, seed=0)))
+
+    outputs = run(engine)["r"]
+
+    assert runner.prefill_calls == [100, 1, 1]
+    for choice in range(3):
+        own = [o for o in outputs if o.choice == choice]
+        assert tokens(own) == expected_output(prompt, 5)
+
+
+def test_a_preempted_sequence_keeps_what_it_has_computed(runner):
+    engine = with_prefixes(runner)
+    prompts = {f"b{n}": tuple(range(n * 100, n * 100 + 50)) for n in range(4)}
+    for name, prompt in prompts.items():
+        one = sequence(name, prompt=prompt, max_tokens=40)
+        one.priority = Priority.BATCH
+        engine.add(one)
+    outputs = {}
+    for _ in range(20):
+        for output in engine.step():
+            outputs.setdefault(output.request_id, []).append(output)
+    engine.add(sequence("i", prompt=(9,)))
+
+    run(engine, outputs)
+
+    assert engine.scheduler.preemptions == 1
+    assert runner.prefill_calls == [50] * 4 + [1, 1]
+    for name, prompt in prompts.items():
+        assert tokens(outputs[name]) == expected_output(prompt, 40)
+
+
+def test_after_a_fault_nothing_of_before_is_reused(runner):
+    engine = with_prefixes(runner)
+    prompt = tuple(range(1, 101))
+    engine.add(sequence("a", prompt=prompt))
+    engine.step()
+    runner.decode_faults.append(KeyError("no such kernel"))
+    with pytest.raises(KeyError):
+        engine.step()
+    engine.fail_running()
+    engine.add(sequence("b", prompt=prompt))
+
+    assert tokens(run(engine)["b"]) == expected_output(prompt, 5)
+    assert runner.prefill_calls == [100, 100]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from services.worker.engine.kv_cache import KVCache
+from services.worker.engine.prefix_index import Keep, Prefix
 from shared.errors import EngineFault
 
 pytestmark = pytest.mark.torch
@@ -18,14 +19,31 @@ class Reference:
         self.cache = cache
         self.rows = []
 
-    def prefill(self, length):
+    def prefill(self, length, chunk=0):
         slot = len(self.rows)
         states = torch.randn(LAYERS, 2, 1, HEADS, length, DIM)
-        self.cache.begin_prefill(slot, length)
-        for layer, (keys, values) in enumerate(states):
-            self.cache.update(keys, values, layer)
-        self.cache.commit(slot, length)
+        for start in range(0, length, chunk or length):
+            end = min(length, start + (chunk or length))
+            write = self.cache.begin_prefill(slot, start, end)
+            for layer, parts in enumerate(states):
+                seen = self.cache.update(*parts[..., start:end, :], layer)
+                for part, got in zip(parts, seen, strict=True):
+                    assert torch.equal(got, part[..., :end, :])
+            self.cache.commit(write)
+            self.check_chunk_masks(write)
         self.rows.append(states[:, :, 0])
+
+    def check_chunk_masks(self, write):
+        device = torch.device("cpu")
+        assert write.positions(device).tolist() == [list(range(write.start, write.end))]
+        assert write.token_mask(device).tolist() == [[1] * write.end]
+        mask = write.added_mask(torch.float32, device)
+        if not write.start:
+            assert mask is None
+            return
+        for row, position in zip(mask[0, 0], range(write.start, write.end), strict=True):
+            assert (row[: position + 1] == 0).all()
+            assert (row[position + 1 :] == float("-inf")).all()
 
     def decode(self):
         new = torch.randn(LAYERS, 2, len(self.rows), HEADS, 1, DIM)
@@ -57,10 +75,11 @@ class Reference:
             assert (mask[i, ..., length:] == float("-inf")).all()
 
     def release(self, slot):
-        assert self.cache.release(slot) == len(self.rows) - 1
         last = self.rows.pop()
         if slot < len(self.rows):
+            self.cache.move(len(self.rows), slot)
             self.rows[slot] = last
+        self.cache.release()
 
 
 @pytest.fixture
@@ -82,7 +101,7 @@ def test_rows_keep_what_was_written_through_growth_moves_and_leaves(cache, seed)
             longest = max([row.shape[3] for row in reference.rows], default=0)
             length = order.choice([1, 5, 200, 300, 600])
             if (rows + 1) * (max(longest, length) + 60) <= 3000:
-                reference.prefill(length)
+                reference.prefill(length, chunk=order.choice([0, 0, 64]))
         elif move < 0.4:
             reference.release(order.randrange(rows))
         else:
@@ -137,7 +156,7 @@ def test_a_tight_budget_is_used_to_the_last_token(cache):
 
     assert cache.allocated_tokens == 99
     with pytest.raises(EngineFault):
-        cache.begin_prefill(3, 34)
+        cache.begin_prefill(3, 0, 34)
 
 
 def test_a_prompt_that_failed_half_way_leaves_and_harms_nobody(cache):
@@ -145,15 +164,17 @@ def test_a_prompt_that_failed_half_way_leaves_and_harms_nobody(cache):
     reference.prefill(5)
     reference.prefill(6)
     # Only the first layer has grown when the forward pass breaks off.
-    cache.begin_prefill(2, 700)
+    cache.begin_prefill(2, 0, 700)
     cache.update(*torch.randn(2, 1, HEADS, 700, DIM), 0)
 
     # Another row leaves first, so that the broken one is moved before it leaves itself.
-    cache.release(0)
-    cache.release(0)
+    cache.move(1, 0)
+    cache.move(2, 1)
+    cache.release()
+    cache.release()
     reference.rows = [reference.rows[1]]
-    cache.begin_prefill(1, 3)
-    cache.release(1)
+    cache.begin_prefill(1, 0, 3)
+    cache.release()
 
     reference.decode()
     reference.prefill(4)
@@ -163,13 +184,13 @@ def test_a_prompt_that_failed_half_way_leaves_and_harms_nobody(cache):
 def test_a_wiped_row_hides_no_nan_from_its_successor(cache):
     reference = Reference(cache)
     reference.prefill(3)
-    cache.begin_prefill(1, 9)
+    write = cache.begin_prefill(1, 0, 9)
     for layer in range(LAYERS):
         cache.update(*torch.full((2, 1, HEADS, 9, DIM), float("nan")), layer)
-    cache.commit(1, 9)
+    cache.commit(write)
 
     cache.wipe(1)
-    cache.release(1)
+    cache.release()
 
     reference.prefill(2)
     reference.decode()
@@ -191,3 +212,34 @@ def test_tells_transformers_the_length_before_the_call(cache):
     assert cache.get_seq_length() == 0
     reference.decode()
     assert cache.get_seq_length() == 5
+
+
+def test_what_is_kept_outlives_its_row_and_begins_another(cache):
+    reference = Reference(cache)
+    reference.prefill(300)
+    kept = reference.rows[0]
+    cache.keep(Keep(slot=0, key=7, length=290))
+    reference.decode()
+    reference.release(0)
+    assert cache.allocated_tokens == 0
+    reference.prefill(5)
+
+    cache.reuse(1, Prefix(key=7, length=280))
+    reference.rows.append(kept[:, :, :, :280])
+
+    reference.decode()
+    reference.decode()
+    cache.reset()
+    with pytest.raises(KeyError):
+        cache.reuse(0, Prefix(key=7, length=280))
+
+
+def test_what_is_forgotten_is_gone(cache):
+    reference = Reference(cache)
+    reference.prefill(30)
+    cache.keep(Keep(slot=0, key=7, length=20))
+    cache.forget(7)
+    cache.forget(8)
+
+    with pytest.raises(KeyError):
+        cache.reuse(1, Prefix(key=7, length=20))

@@ -1,15 +1,10 @@
 import pytest
 import torch
 
-from services.worker.engine.sampler import (
-    NO_TOKEN,
-    Sampler,
-    invert_cdf,
-    keep_nucleus,
-    stream_key,
-    uniforms,
-)
-from services.worker.engine.sequence import SamplingParams
+from services.worker.engine.sampler import Sampler
+from services.worker.engine.sequence import NO_TOKEN, SamplingParams, Sequence
+from services.worker.engine.truncation import invert_cdf, keep_nucleus
+from services.worker.engine.uniforms import stream_key, uniforms
 
 pytestmark = pytest.mark.torch
 
@@ -19,13 +14,17 @@ PROBS = torch.tensor([0.30, 0.22, 0.15, 0.12, 0.08, 0.05, 0.04, 0.03, 0.01])
 CRITICAL = {2: 18.42, 3: 21.11, 8: 31.83}
 
 
-def params(temperature=1.0, top_p=1.0, seed=0):
-    return SamplingParams(max_tokens=1, seed=seed, temperature=temperature, top_p=top_p)
+def params(temperature=1.0, top_p=1.0, seed=0, **others):
+    return SamplingParams(max_tokens=99, seed=seed, temperature=temperature, top_p=top_p, **others)
+
+
+def sequence(sampling, *, choice=0, prompt=(0,), output=()):
+    return Sequence("r", choice, prompt, sampling, output_ids=list(output))
 
 
 def one_row(sampling, *, choice=0, index=0):
     sampler = Sampler(1, CPU)
-    sampler.assign(0, sampling, choice, index)
+    sampler.assign(0, sequence(sampling, choice=choice, output=[0] * index))
     return sampler
 
 
@@ -158,7 +157,7 @@ def test_a_draw_does_not_depend_on_the_other_rows_or_the_slot():
 
     batch = Sampler(4, CPU)
     for slot, other in enumerate([params(0), params(1.3, seed=9), sampling, params(0.7, 0.5)]):
-        batch.assign(slot, other, 0, 0)
+        batch.assign(slot, sequence(other))
     beside = [
         int(
             batch.sample(torch.stack([logits[step], logits[3], logits[0], logits[1]]), slice(0, 4))[
@@ -187,8 +186,8 @@ def test_a_moved_row_goes_on_with_its_stream():
     whole = draws(sampling, logits, 13)
     sampler = Sampler(3, CPU)
     for slot in range(3):
-        sampler.assign(slot, params(0), 0, 0)
-    sampler.assign(2, sampling, 0, 3)
+        sampler.assign(slot, sequence(params(0)))
+    sampler.assign(2, sequence(sampling, output=[0] * 3))
 
     rows = logits.expand(3, -1)
     before = [int(sampler.sample(rows, slice(0, 3))[2]) for _ in range(4)]
@@ -202,8 +201,8 @@ def test_a_moved_row_goes_on_with_its_stream():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_row_without_finite_logits_gets_no_token_and_harms_no_other(sampling, bad):
     sampler = Sampler(2, CPU)
-    sampler.assign(0, params(0), 0, 0)
-    sampler.assign(1, sampling, 0, 0)
+    sampler.assign(0, sequence(params(0)))
+    sampler.assign(1, sequence(sampling))
     logits = PROBS.log().repeat(2, 1)
     logits[1, 4] = bad
 

@@ -8,6 +8,7 @@ from services.worker.engine.engine import Engine
 from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
 from shared.errors import ContextTooLong, Overloaded
+from shared.protocol.priority import Priority
 from tests.fakes.runner import FakeRunner, expected_output
 
 CONTEXT = 30
@@ -17,7 +18,8 @@ LIMITS = st.builds(
     max_waiting=st.integers(0, 6),
     max_model_len=st.just(CONTEXT),
     kv_cache_tokens=st.integers(CONTEXT, 4 * CONTEXT),
-    max_prefill_tokens=st.integers(1, 2 * CONTEXT),
+    max_num_batched_tokens=st.integers(1, 2 * CONTEXT),
+    prefix_cache_tokens=st.sampled_from([0, CONTEXT, 4 * CONTEXT]),
 )
 
 
@@ -33,18 +35,24 @@ class AnyTraffic(RuleBasedStateMachine):
         self.outputs = {}
         self.started = []
 
-    @rule(prompt=st.integers(1, CONTEXT + 2), max_tokens=st.integers(1, CONTEXT + 10))
-    def arrive(self, prompt, max_tokens):
+    @rule(
+        prompt=st.integers(1, CONTEXT + 2),
+        max_tokens=st.integers(1, CONTEXT + 10),
+        priority=st.sampled_from(Priority),
+    )
+    def arrive(self, prompt, max_tokens, priority):
         number = len(self.accepted)
-        ids = tuple(number + i for i in range(prompt))
-        new = Sequence(str(number), 0, ids, SamplingParams(max_tokens=max_tokens, seed=0))
-        unfinished = sum(s.finish_reason is None for s in self.accepted)
+        # Some begin alike, so that there is something to reuse.
+        ids = tuple(number % 3 + i for i in range(prompt))
+        params = SamplingParams(max_tokens=max_tokens, seed=0)
+        new = Sequence(str(number), 0, ids, params, priority)
+        unfinished = sum(s.finish_reason is None and s.priority <= priority for s in self.accepted)
         try:
             self.engine.add(new)
         except ContextTooLong:
             assert prompt >= CONTEXT
         except Overloaded:
-            assert unfinished == self.limits.max_num_seqs + self.limits.max_waiting
+            assert unfinished >= self.limits.max_num_seqs + self.limits.max_waiting
         else:
             self.accepted.append(new)
 
@@ -70,8 +78,16 @@ class AnyTraffic(RuleBasedStateMachine):
         if hasattr(self, "engine"):
             running = self.engine.scheduler.running
             rows = [[*s.prompt_ids, *s.output_ids] for s in running]
+            # Only the last row may be there in part, and then as far as its sequence says.
+            if running and len(self.runner.rows[-1]) == running[-1].computed:
+                rows[-1] = rows[-1][: running[-1].computed]
             assert self.runner.rows == rows
             assert len(rows) <= self.limits.max_num_seqs
+            prefixes = self.engine.scheduler.prefixes
+            kept = sum(map(len, self.runner.kept.values()))
+            assert kept == prefixes.tokens <= self.limits.prefix_cache_tokens
+            used = self.engine.scheduler.kv_tokens_used
+            assert used + kept <= self.limits.kv_cache_tokens
             assert self.engine.scheduler.kv_tokens_used <= self.limits.kv_cache_tokens
 
     def collect(self, outputs):
@@ -86,7 +102,10 @@ class AnyTraffic(RuleBasedStateMachine):
         while self.engine.has_work:
             self.step()
         assert self.runner.rows == []
-        assert self.started == sorted(self.started, key=int), "first come, first served"
+        for priority in Priority:
+            ids = [s.request_id for s in self.accepted if s.priority is priority]
+            started = [name for name in self.started if name in ids]
+            assert started == sorted(started, key=int), "first come, first served"
         assert set(self.outputs) == {s.request_id for s in self.accepted}
         for sequence in self.accepted:
             self.check_outputs(sequence, self.outputs[sequence.request_id])

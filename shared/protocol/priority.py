@@ -1,0 +1,29 @@
+"""The priority of a request: which class it is served in. Owns the header and its two values."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from shared.errors import InvalidRequest
+
+HEADER = "x-llmzoo-priority"
+
+
+class Priority(IntEnum):
+    """Who is served first; within a class it is who came first."""
+
+    INTERACTIVE = 0
+    BATCH = 1
+
+    @classmethod
+    def parse(cls, value: str | None) -> Priority:
+        """Return the class that a header's value names; without the header it is interactive.
+
+        Raises:
+            InvalidRequest: there is no such class.
+        """
+        name = (value or cls.INTERACTIVE.name).strip().upper()
+        if name not in cls.__members__:
+            names = " or ".join(each.name.lower() for each in cls)
+            raise InvalidRequest(f"{HEADER} is {names}, not '{value}'.")
+        return cls[name]
