@@ -22,7 +22,7 @@ from shared.progress import ProgressCallback
 from shared.settings import WorkerSettings
 
 # About two decode steps on two cores; a graphics card takes such a step in milliseconds.
-_CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 256, 2048
+_CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 128, 2048
 
 
 def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:

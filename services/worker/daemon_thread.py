@@ -1,6 +1,10 @@
 """One blocking call in a thread that does not keep the process alive.
 
 asyncio's own threads are waited for at exit, and loading a model may take minutes.
+
+The thread ends with its call, and OpenMP's threads that worked for it end too. Were they there
+still, the engine's thread would get more of them than there are cores; OpenMP then puts each to
+sleep where it waits, and a step takes three times as long.
 """
 
 from __future__ import annotations

@@ -64,10 +64,12 @@ def run_engine(options: EngineOptions) -> ExitCode:
     settings = settings.model_copy(update={"max_num_seqs": slots})
     logs.configure("bench", settings)  # on stderr: what is printed may be JSON
     with long_work("llmzoo bench engine") as show:
-        from services.worker.opening import open_model  # noqa: PLC0415 - see above
+        from services.worker.daemon_thread import in_daemon_thread  # noqa: PLC0415 - see above
+        from services.worker.opening import open_model  # noqa: PLC0415
 
         started = time.perf_counter()
-        served = open_model(settings, show)
+        # In a thread that ends, as in the worker: see there.
+        served = asyncio.run(in_daemon_thread(lambda: open_model(settings, show)))
         load_seconds = time.perf_counter() - started
     return asyncio.run(_run(served, options, load_seconds))
 
