@@ -30,8 +30,13 @@ down: ## Stop what `make up` started
 	@if [ -x $(BIN)/llmzoo ]; then $(BIN)/llmzoo down; else echo "Nothing is installed, so nothing runs."; fi
 
 .PHONY: test
-test: $(VENV)/.ready-dev ## Run all tests
+test: $(VENV)/.ready-dev ## Run all tests, or those that ARGS names
+ifeq ($(strip $(ARGS)),)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/unit
+	@$(BIN)/python -m pytest tests/integration tests/e2e
+else
 	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 .PHONY: check
 check: $(VENV)/.ready-dev ## Lint, types, import rules, configuration files

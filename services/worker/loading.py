@@ -81,15 +81,11 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     transformers_logging.disable_progress_bar()
     with as_not_supported(f"The model in {path}"):
         config, tokenizer = _config_and_tokenizer(path, settings)
-        numerics = f"{dtype} {packing}"
         if packing.is_packed:
             model = _packed(path, packing, device, dtype, settings=settings, report=report)
-        elif _has_bfloat16_weights(config, settings.dtype, device):
-            model = _whole(path, config, device, torch.bfloat16, settings)
-            pack_linears(model, dtype)
-            numerics = f"{dtype} bfloat16 linears"
         else:
             model = _whole(path, config, device, dtype, settings)
+            pack_linears(model)
     template, why_none = _template(reference, path, config, tokenizer, settings.chat_template)
     stop_ids, stop_strings = _stops(tokenizer, template)
     return LoadedModel(
@@ -102,7 +98,9 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
         dtype=dtype,
         eos_token_ids=_eos_token_ids(path, config, tokenizer) | stop_ids,
         max_model_len=_max_model_len(config, settings.max_model_len),
-        fingerprint=fingerprint(weight_files, _identity(path, tokenizer, template, numerics)),
+        fingerprint=fingerprint(
+            weight_files, _identity(path, tokenizer, template, f"{dtype} {packing}")
+        ),
         template=template,
         why_no_template=why_none,
         stop_strings=stop_strings,
@@ -122,12 +120,6 @@ def _config_and_tokenizer(
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelNotSupported(f"{path} has no tokenizer.json; slow tokenizers are not served")
     return config, tokenizer
-
-
-def _has_bfloat16_weights(config: PretrainedConfig, asked: str, device: torch.device) -> bool:
-    """Whether the Linears can be packed without losing a bit, and nobody has asked for another."""
-    stored = getattr(config, "dtype", None) == torch.bfloat16
-    return device.type == "cpu" and (asked == "bfloat16" or (asked == "auto" and stored))
 
 
 def _packed(

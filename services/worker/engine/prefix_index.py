@@ -51,11 +51,15 @@ class PrefixIndex:
     def find(self, token_ids: TokenIds) -> Prefix | None:
         """Return the longest kept prefix of `token_ids` that leaves one token to compute."""
         self.queried_tokens += len(token_ids)
-        prefix = self._longest(token_ids, len(token_ids) - 1)
+        prefix = self.peek(token_ids)
         if prefix is not None:
             self._kept.move_to_end(prefix.key)
             self.reused_tokens += prefix.length
         return prefix
+
+    def peek(self, token_ids: TokenIds) -> Prefix | None:
+        """Return what `find` would, without counting it as used."""
+        return self._longest(token_ids, len(token_ids) - 1)
 
     def add(self, token_ids: TokenIds) -> int | None:
         """Return the key under which these are kept from now on; None: they are not worth it."""

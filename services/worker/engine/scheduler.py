@@ -208,7 +208,7 @@ class Scheduler:
         queue = next((queue for queue in self._queues.values() if queue), None)
         if queue is None or not self._fits(queue[0], self.running):
             return None
-        if self.prefixes.max_tokens and any(_begin_alike(queue[0], other) for other in begun):
+        if any(self._would_reuse(queue[0], other) for other in begun):
             return None
         sequence = queue.popleft()
         self.running.append(sequence)
@@ -255,6 +255,16 @@ class Scheduler:
         self.running.pop()
         return Vacancy(tuple(moves), keep)
 
+    def _would_reuse(self, sequence: Sequence, other: Sequence) -> bool:
+        """Whether the other's tokens, once kept, would spare more than what is kept already."""
+        if not self.prefixes.max_tokens:
+            return False
+        pairs = enumerate(zip(sequence.token_ids, other.token_ids, strict=False))
+        shorter = min(sequence.length, other.length)
+        alike = next((at for at, (one, two) in pairs if one != two), shorter)
+        kept = self.prefixes.peek(sequence.token_ids)
+        return alike - (kept.length if kept else 0) >= BLOCK
+
     def _fits(self, sequence: Sequence, running: list[Sequence]) -> bool:
         rows = [*running, sequence]
         tokens = self.limits.kv_cache_tokens
@@ -268,7 +278,3 @@ class Scheduler:
     def _reserve(self, sequence: Sequence) -> int:
         wanted = len(sequence.prompt_ids) + sequence.params.max_tokens
         return min(wanted, self.limits.max_model_len)
-
-
-def _begin_alike(one: Sequence, other: Sequence) -> bool:
-    return one.token_ids[:BLOCK] == other.token_ids[:BLOCK] and one.length > BLOCK

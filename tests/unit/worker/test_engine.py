@@ -309,6 +309,18 @@ def test_choices_of_one_prompt_compute_it_once(runner):
         assert tokens(own) == expected_output(prompt, 5)
 
 
+def test_prompts_that_share_what_is_kept_already_start_together(runner):
+    engine = with_prefixes(runner)
+    system = tuple(range(1, 41))
+    engine.add(sequence("first", prompt=(*system, 500)))
+    run(engine)
+    for name in "abc":
+        engine.add(sequence(name, prompt=(*system, ord(name), 7)))
+
+    assert {output.request_id for output in engine.step()} == set("abc")
+    assert runner.prefill_calls == [41, 2, 2, 2]
+
+
 def test_a_preempted_sequence_keeps_what_it_has_computed(runner):
     engine = with_prefixes(runner)
     prompts = {f"b{n}": tuple(range(n * 100, n * 100 + 50)) for n in range(4)}
