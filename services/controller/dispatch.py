@@ -17,7 +17,7 @@ from services.controller.upstream import Unreachable, UpstreamPool
 from shared.errors import LLMZooError, Overloaded, Unavailable
 from shared.http.request_id import HEADER
 from shared.protocol.frames import REQUEST_HEADER, StartFrame
-from shared.protocol.priority import HEADER as PRIORITY_HEADER
+from shared.protocol.priority import PRIORITY_HEADER
 
 MAX_TRIES = 3
 RETRY_AFTER_UNREACHABLE = 2.0

@@ -18,8 +18,7 @@ import orjson
 
 from shared.client import Answer
 from shared.errors import LLMZooError
-from shared.protocol.priority import HEADER as PRIORITY_HEADER
-from shared.protocol.priority import Priority
+from shared.protocol.priority import PRIORITY_HEADER, Priority
 
 
 class ChatClient(Protocol):

@@ -17,6 +17,7 @@ from services.worker.engine.sequence import SamplingParams, Sequence
 from services.worker.served_model import ServedModel
 from shared.errors import ContextTooLong, InvalidRequest, ModelNotFound
 from shared.protocol.openai import ChatCompletionRequest, CompletionRequest
+from shared.protocol.priority import Priority
 
 Request = ChatCompletionRequest | CompletionRequest
 
@@ -39,7 +40,11 @@ class AdmittedRequest:
     form: AnswerFormat
 
 
-async def admit_chat(request: ChatCompletionRequest, served: ServedModel) -> AdmittedRequest:
+async def admit_chat(
+    request: ChatCompletionRequest,
+    served: ServedModel,
+    priority: Priority = Priority.INTERACTIVE,
+) -> AdmittedRequest:
     """Render, encode and check a chat request.
 
     Raises:
@@ -53,10 +58,12 @@ async def admit_chat(request: ChatCompletionRequest, served: ServedModel) -> Adm
     )
     _check_length(prompt, served, "messages")
     stop_strings = (*request.stop_strings, *served.stop_strings)
-    return _admit(request, served, [(prompt, "")], stop_strings, ChatFormat)
+    return _admit(request, served, [(prompt, "")], stop_strings, ChatFormat, priority=priority)
 
 
-async def admit_completion(request: CompletionRequest, served: ServedModel) -> AdmittedRequest:
+async def admit_completion(
+    request: CompletionRequest, served: ServedModel, priority: Priority = Priority.INTERACTIVE
+) -> AdmittedRequest:
     """Encode and check a completion request; raises as `admit_chat`."""
     _check_model_and_n(request, served)
     places = served.max_num_seqs + served.max_waiting
@@ -72,7 +79,9 @@ async def admit_completion(request: CompletionRequest, served: ServedModel) -> A
         )
         _check_length(ids, served, "prompt")
         prompts.append((ids, _text(prompt, served) if request.echo else ""))
-    return _admit(request, served, prompts, request.stop_strings, CompletionFormat)
+    return _admit(
+        request, served, prompts, request.stop_strings, CompletionFormat, priority=priority
+    )
 
 
 def _admit(
@@ -81,6 +90,8 @@ def _admit(
     prompts: list[tuple[tuple[int, ...], str]],
     stop_strings: tuple[str, ...],
     form: type[AnswerFormat],
+    *,
+    priority: Priority,
 ) -> AdmittedRequest:
     answer_id = form.id_prefix + uuid.uuid4().hex
     seed = secrets.randbits(63) if request.seed is None else request.seed
@@ -91,7 +102,7 @@ def _admit(
         params = _sampling(request, served, seed, max_tokens)
         # Each choice has its own id in the engine, so that it can be ended alone.
         sequences += [
-            Sequence(f"{answer_id}/{choice}", choice, prompt, params)
+            Sequence(f"{answer_id}/{choice}", choice, prompt, params, priority)
             for choice in range(len(sequences), len(sequences) + request.choices)
         ]
     return AdmittedRequest(

@@ -1,8 +1,8 @@
 """A model reference -> a model in memory, ready for inference.
 
-Owns the call into transformers and what its failures mean. Fetching and converting is
-`services.worker.models`, packing Linears for speed is the engine's. Importing this module brings
-torch and transformers and takes seconds: the worker does it in its loading thread.
+Owns the call into transformers and what its failures mean. Fetching and converting is the work of
+`services.worker.models`, packing for speed that of the engine. Importing this module brings torch
+and transformers and takes seconds: the worker does it in its loading thread.
 """
 # pyright: basic
 # Torch and transformers are partly untyped.

@@ -32,10 +32,9 @@ from shared.http.faults import error_response, send_error
 from shared.protocol.body import parse_object
 from shared.protocol.frames import REQUEST_HEADER
 from shared.protocol.openai import parse_chat, parse_completion
-from shared.protocol.priority import HEADER as PRIORITY_HEADER
-from shared.protocol.priority import Priority
+from shared.protocol.priority import PRIORITY_HEADER, Priority
 
-Admit = Callable[[dict[str, Any], ServedModel], Awaitable[AdmittedRequest]]
+Admit = Callable[[dict[str, Any], ServedModel, Priority], Awaitable[AdmittedRequest]]
 
 
 class InternalGuard:
@@ -95,9 +94,7 @@ class GenerationRoute:
         priority = Priority.parse(headers.get(PRIORITY_HEADER))
         raw = await read_body(scope, receive, self._max_body_bytes)
         served = self._lifecycle.require_served()
-        request = await self._admit(parse_object(raw), served)
-        for sequence in request.sequences:
-            sequence.priority = priority
+        request = await self._admit(parse_object(raw), served, priority)
         generation = Generation(request, served, self._metrics, started)
         async with generation, DisconnectWatch(receive, generation):
             with self._lifecycle.active.track(generation, scope["state"]["request_id"]):
@@ -146,12 +143,16 @@ def worker_routes(
     ]
 
 
-async def _admit_chat(body: dict[str, Any], served: ServedModel) -> AdmittedRequest:
-    return await admit_chat(parse_chat(body), served)
+async def _admit_chat(
+    body: dict[str, Any], served: ServedModel, priority: Priority
+) -> AdmittedRequest:
+    return await admit_chat(parse_chat(body), served, priority)
 
 
-async def _admit_completion(body: dict[str, Any], served: ServedModel) -> AdmittedRequest:
-    return await admit_completion(parse_completion(body), served)
+async def _admit_completion(
+    body: dict[str, Any], served: ServedModel, priority: Priority
+) -> AdmittedRequest:
+    return await admit_completion(parse_completion(body), served, priority)
 
 
 def _model(served: ServedModel) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from shared.errors import InvalidRequest
 
-HEADER = "x-llmzoo-priority"
+PRIORITY_HEADER = "x-llmzoo-priority"
 
 
 class Priority(IntEnum):
@@ -25,5 +25,5 @@ class Priority(IntEnum):
         name = (value or cls.INTERACTIVE.name).strip().upper()
         if name not in cls.__members__:
             names = " or ".join(each.name.lower() for each in cls)
-            raise InvalidRequest(f"{HEADER} is {names}, not '{value}'.")
+            raise InvalidRequest(f"{PRIORITY_HEADER} is {names}, not '{value}'.")
         return cls[name]

@@ -24,8 +24,7 @@ from shared.errors import InvalidRequest, LLMZooError, MethodNotAllowed
 from shared.http.body import ClientGone, read_body
 from shared.http.faults import send_error
 from shared.protocol.body import parse_object
-from shared.protocol.priority import HEADER as PRIORITY_HEADER
-from shared.protocol.priority import Priority
+from shared.protocol.priority import PRIORITY_HEADER, Priority
 
 
 class ChatRoute:

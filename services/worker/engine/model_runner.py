@@ -177,8 +177,8 @@ class ModelRunner:
 
     def _probe(self) -> int:
         """Run two tokens through every layer; return the bytes that a token takes."""
-        with self._running():
-            self.prefill(0, _whole(range(1)))
+        with self._refusing_faults():
+            self.prefill(0, _whole_prompt(range(1)))
             self.decode(1)
         layers, bytes_per_token = self._cache.layer_count, self._cache.bytes_per_token
         self.reset()
@@ -193,13 +193,13 @@ class ModelRunner:
         vocabulary = cast("Any", self._model.get_input_embeddings()).num_embeddings
         token_ids = [i * vocabulary // (_LONG + 1) for i in range(1, _LONG + 1)]
         prompts = [token_ids[:longest], token_ids[-_SHORT:][:longest]][:rows]
-        with self._running():
+        with self._refusing_faults():
             for slot in range(rows):
-                self.prefill(slot, _whole(prompts[0]))
+                self.prefill(slot, _whole_prompt(prompts[0]))
             # The short row's slot keeps what the long one wrote, which must stay out of sight.
             for slot in range(1, rows):
                 self.release()
-                self.prefill(slot, _whole(prompts[slot]))
+                self.prefill(slot, _whole_prompt(prompts[slot]))
             last_tokens = self._last_tokens[:rows, None].clone()
             together = self._decode(rows)
             whole = [
@@ -214,7 +214,7 @@ class ModelRunner:
         return bool((difference <= _TOLERANCE**2 * spread).all())
 
     @contextmanager
-    def _running(self) -> Generator[None]:
+    def _refusing_faults(self) -> Generator[None]:
         """Turn what a model class raises on this engine into a refusal."""
         try:
             yield
@@ -223,7 +223,7 @@ class ModelRunner:
             raise ModelNotSupported(msg) from fault
 
 
-def _whole(token_ids: Iterable[int]) -> Chunk:
+def _whole_prompt(token_ids: Iterable[int]) -> Chunk:
     params = SamplingParams(max_tokens=2, seed=0, temperature=0)
     sequence = Sequence("probe", 0, tuple(token_ids), params)
     return Chunk(sequence, 0, sequence.length)
