@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from services.worker.logprob_format import chat_logprobs, completion_logprobs
-from services.worker.logprobs import LogprobEntry
+from services.worker.logprobs import Logprobs
 from shared.protocol import sse
 
 
@@ -35,14 +35,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A choice as it ended; `logprobs` None: they were not asked for."""
+    """A choice as it ended."""
 
     text: str
     finish_reason: str
-    logprobs: tuple[LogprobEntry, ...] | None = None
-
-
-Logprobs = tuple[LogprobEntry, ...] | None
+    logprobs: Logprobs = None
 
 
 class AnswerFormat(ABC):

@@ -12,7 +12,7 @@ from services.worker.answer_format import Ended
 from services.worker.detokenizer import Detokenizers
 from services.worker.engine.engine import StepOutput
 from services.worker.engine.sequence import FinishReason, SamplingParams
-from services.worker.logprobs import LogprobEntry, LogprobQueue
+from services.worker.logprobs import LogprobEntry, LogprobQueue, Logprobs
 from services.worker.stop_strings import StopStrings
 
 
@@ -20,7 +20,7 @@ from services.worker.stop_strings import StopStrings
 class Delta:
     """New tokens of one choice and the text they make certain; `finish_reason` with the last.
 
-    `logprobs` are those of the tokens whose text this is; None: they were not asked for.
+    `logprobs` are those of the tokens whose text this is.
     """
 
     choice: int
@@ -28,7 +28,7 @@ class Delta:
     text: str
     first: bool
     finish_reason: str | None
-    logprobs: tuple[LogprobEntry, ...] | None = None
+    logprobs: Logprobs = None
 
 
 class Choice:

@@ -5,13 +5,12 @@ Owns their JSON. Knows no text but the tokens' own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from services.worker.logprobs import LogprobEntry, RatedToken
+from services.worker.logprobs import LogprobEntry, Logprobs, RatedToken
 
 
-def chat_logprobs(entries: Sequence[LogprobEntry] | None) -> dict[str, Any] | None:
+def chat_logprobs(entries: Logprobs) -> dict[str, Any] | None:
     """Return a chat choice's `logprobs`; None: they were not asked for."""
     if entries is None:
         return None
@@ -22,7 +21,7 @@ def chat_logprobs(entries: Sequence[LogprobEntry] | None) -> dict[str, Any] | No
     return {"content": content, "refusal": None}
 
 
-def completion_logprobs(entries: Sequence[LogprobEntry] | None) -> dict[str, Any] | None:
+def completion_logprobs(entries: Logprobs) -> dict[str, Any] | None:
     """Return a completion choice's `logprobs`; None: they were not asked for.
 
     As in OpenAI's API the token itself is among the likeliest, whether it is one of them or not.

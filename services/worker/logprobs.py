@@ -38,6 +38,10 @@ class LogprobEntry:
     offset: int
 
 
+Logprobs = tuple[LogprobEntry, ...] | None
+"""Of some tokens; None: they were not asked for."""
+
+
 class LogprobQueue:
     """The entries of one choice that wait for their text."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 
 from services.worker.engine.engine import Engine
 from services.worker.engine.model_runner import ModelRunner
@@ -13,6 +12,7 @@ from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.engine.sequence import SamplingParams, Sequence
 from services.worker.loading import load_model
 from shared.settings import WorkerSettings
+from tests.fakes.generate import generate
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model, pytest.mark.torch]
 
@@ -43,24 +43,9 @@ def test_sixteen_mixed_prompts_token_for_token(demo_model: str) -> None:
         for index, question in enumerate(QUESTIONS)
     ]
     # References first: the runner replaces the model's attention.
-    expected = [alone(loaded.model, prompt) for prompt in prompts]
+    expected = [generate(loaded.model, prompt, NEW_TOKENS) for prompt in prompts]
     assert batched(loaded, prompts) == expected
     assert len({tuple(tokens) for tokens in expected}) > 8
-
-
-def alone(model: Any, prompt: tuple[int, ...]) -> list[int]:
-    """Return transformers' own greedy answer."""
-    ids = torch.tensor([prompt])
-    with torch.inference_mode():
-        out = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            pad_token_id=0,
-        )
-    tokens: list[int] = out[0, len(prompt) :].tolist()
-    return tokens
 
 
 def batched(loaded: Any, prompts: list[tuple[int, ...]]) -> list[list[int]]:

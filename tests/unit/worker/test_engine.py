@@ -14,8 +14,12 @@ def runner():
 
 @pytest.fixture
 def engine(runner):
-    limits = Limits(max_num_seqs=4, max_waiting=20, max_model_len=50, kv_cache_tokens=200)
-    return Engine(runner, Scheduler(limits))
+    return make_engine(runner, max_model_len=50, kv_cache_tokens=200)
+
+
+def make_engine(runner, **changes):
+    limits = {"max_num_seqs": 4, "max_waiting": 20, "max_model_len": 500, "kv_cache_tokens": 2000}
+    return Engine(runner, Scheduler(Limits(**(limits | changes))))
 
 
 def sequence(name, prompt=(1, 2, 3), **params):
@@ -193,14 +197,7 @@ def test_a_fault_while_finishing_loses_no_output(engine, runner):
 
 
 def test_a_long_prompt_stalls_no_running_sequence(runner):
-    limits = Limits(
-        max_num_seqs=4,
-        max_waiting=20,
-        max_model_len=500,
-        kv_cache_tokens=2000,
-        max_num_batched_tokens=20,
-    )
-    engine = Engine(runner, Scheduler(limits))
+    engine = make_engine(runner, max_num_batched_tokens=20)
     engine.add(sequence("a", max_tokens=30))
     engine.step()
     long = tuple(range(1, 151))
@@ -215,14 +212,7 @@ def test_a_long_prompt_stalls_no_running_sequence(runner):
 
 
 def test_a_fault_in_a_later_chunk_ends_that_sequence_alone(runner):
-    limits = Limits(
-        max_num_seqs=4,
-        max_waiting=20,
-        max_model_len=500,
-        kv_cache_tokens=2000,
-        max_num_batched_tokens=8,
-    )
-    engine = Engine(runner, Scheduler(limits))
+    engine = make_engine(runner, max_num_batched_tokens=8)
     engine.add(sequence("a"))
     engine.add(sequence("bad", prompt=tuple(range(40))))
     first = engine.step()
@@ -234,19 +224,24 @@ def test_a_fault_in_a_later_chunk_ends_that_sequence_alone(runner):
     assert tokens(outputs["a"]) == expected_output((1, 2, 3), 5)
 
 
-def test_a_preempted_sequence_goes_on_where_it_was(engine):
-    prompts = {f"b{n}": (n + 1,) for n in range(4)}
+def run_preempted(engine, prompts, max_tokens, after):
+    """Let an interactive sequence come after some steps of four batch ones; return all outputs."""
     for name, prompt in prompts.items():
-        one = sequence(name, prompt=prompt, max_tokens=20)
+        one = sequence(name, prompt=prompt, max_tokens=max_tokens)
         one.priority = Priority.BATCH
         engine.add(one)
     outputs = {}
-    for _ in range(5):
+    for _ in range(after):
         for output in engine.step():
             outputs.setdefault(output.request_id, []).append(output)
     engine.add(sequence("i", prompt=(9,)))
+    return run(engine, outputs)
 
-    run(engine, outputs)
+
+def test_a_preempted_sequence_goes_on_where_it_was(engine):
+    prompts = {f"b{n}": (n + 1,) for n in range(4)}
+
+    outputs = run_preempted(engine, prompts, max_tokens=20, after=5)
 
     assert engine.scheduler.preemptions == 1
     assert tokens(outputs["i"]) == expected_output((9,), 5)
@@ -268,15 +263,8 @@ def test_logprobs_come_with_their_tokens_for_the_sequences_that_ask(engine):
         assert [o.logprobs.logprob for o in outputs[name]] == [-t for t in tokens(outputs[name])]
 
 
-def with_prefixes(runner, tokens=1000):
-    limits = Limits(
-        max_num_seqs=4,
-        max_waiting=20,
-        max_model_len=500,
-        kv_cache_tokens=2000,
-        prefix_cache_tokens=tokens,
-    )
-    return Engine(runner, Scheduler(limits))
+def with_prefixes(runner):
+    return make_engine(runner, prefix_cache_tokens=1000)
 
 
 def test_the_next_turn_computes_only_what_is_new(runner):
@@ -324,17 +312,8 @@ def test_prompts_that_share_what_is_kept_already_start_together(runner):
 def test_a_preempted_sequence_keeps_what_it_has_computed(runner):
     engine = with_prefixes(runner)
     prompts = {f"b{n}": tuple(range(n * 100, n * 100 + 50)) for n in range(4)}
-    for name, prompt in prompts.items():
-        one = sequence(name, prompt=prompt, max_tokens=40)
-        one.priority = Priority.BATCH
-        engine.add(one)
-    outputs = {}
-    for _ in range(20):
-        for output in engine.step():
-            outputs.setdefault(output.request_id, []).append(output)
-    engine.add(sequence("i", prompt=(9,)))
 
-    run(engine, outputs)
+    outputs = run_preempted(engine, prompts, max_tokens=40, after=20)
 
     assert engine.scheduler.preemptions == 1
     assert runner.prefill_calls == [50] * 4 + [1, 1]

@@ -32,6 +32,7 @@ from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
 from shared.errors import ConfigurationError, ModelNotSupported
 from shared.protocol.priority import Priority
+from tests.fakes.generate import generate
 
 pytestmark = pytest.mark.torch
 
@@ -131,20 +132,6 @@ def make_prompts(count, seed=0):
     chance = random.Random(seed)
     lengths = [chance.choice([1, 2, 7, 30, 120, 300]) for _ in range(count)]
     return [tuple(chance.randrange(6, VOCABULARY) for _ in range(n)) for n in lengths]
-
-
-def generate(model, prompt, count):
-    """Return what transformers generates alone, greedily."""
-    ids = torch.tensor([prompt])
-    with torch.inference_mode():
-        out = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=count,
-            do_sample=False,
-            pad_token_id=0,
-        )
-    return out[0, len(prompt) :].tolist()
 
 
 def run(engine, arrivals, aborts=()):
