@@ -133,6 +133,9 @@ class WorkerSettings(FleetSettings):
         le=1,
         description="part of those tokens that prompts and answers may keep for reuse; 0: none",
     )
+    deterministic: bool = Field(
+        False, description="answers do not depend on what else is served, to the last bit; slower"
+    )
     load_8bit: bool = Field(False, description="compress the weights to 8 bits while loading")
     load_4bit: bool = Field(False, description="compress the weights to 4 bits while loading")
     chat_template: str = Field(

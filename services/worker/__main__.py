@@ -49,6 +49,12 @@ def _options() -> dict[str, object]:
         description="Serve one model. README lists the settings, LLMZOO_* in the environment.",
     )
     parser.add_argument("--model", help="a folder, a hub id, demo or pypi:<distribution>")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        default=None,
+        help="answers do not depend on what else is served, to the last bit",
+    )
     bits = parser.add_mutually_exclusive_group()
     bits.add_argument("--load-8bit", action="store_true", default=None, help="compress to 8 bits")
     bits.add_argument("--load-4bit", action="store_true", default=None, help="compress to 4 bits")

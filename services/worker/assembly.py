@@ -41,15 +41,19 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
         max_model_len=loaded.max_model_len,
         eos_token_ids=loaded.eos_token_ids,
         kv_cache_tokens=settings.kv_cache_tokens,
+        deterministic=settings.deterministic,
+    )
+    step_tokens = settings.max_num_batched_tokens or (
+        _CPU_STEP_TOKENS if loaded.device.type == "cpu" else _GPU_STEP_TOKENS
     )
     limits = Limits(
         max_num_seqs=settings.max_num_seqs,
         max_waiting=settings.max_waiting,
         max_model_len=runner.max_model_len,
         kv_cache_tokens=runner.kv_cache_tokens,
-        max_num_batched_tokens=settings.max_num_batched_tokens
-        or (_CPU_STEP_TOKENS if loaded.device.type == "cpu" else _GPU_STEP_TOKENS),
+        max_num_batched_tokens=step_tokens,
         prefix_cache_tokens=int(runner.kv_cache_tokens * settings.prefix_cache_share),
+        chunk_tokens=step_tokens if settings.deterministic else 0,
     )
     return ServedModel(
         name=loaded.name,

@@ -1,7 +1,7 @@
 """A model reference -> a model in memory, ready for inference.
 
 Owns the call into transformers and what its failures mean. Fetching and converting is the work of
-`services.worker.models`, packing for speed that of the engine. Importing this module brings torch
+`services.worker.models`, laying the weights out for speed that of the engine. Importing this module brings torch
 and transformers and takes seconds: the worker does it in its loading thread.
 """
 # pyright: basic
@@ -26,7 +26,6 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from services.worker.engine.linears import pack_linears
 from services.worker.models.acquire import acquire
 from services.worker.models.faults import as_not_supported
 from services.worker.models.fingerprint import fingerprint
@@ -85,7 +84,6 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
             model = _packed(path, packing, device, dtype, settings=settings, report=report)
         else:
             model = _whole(path, config, device, dtype, settings)
-            pack_linears(model)
     template, why_none = _template(reference, path, config, tokenizer, settings.chat_template)
     stop_ids, stop_strings = _stops(tokenizer, template)
     return LoadedModel(

@@ -15,7 +15,7 @@ want the scale in the activations' dtype, compute with the very same values in f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -116,6 +116,14 @@ def stored_from(
             )
             raise ModelNotSupported(msg)
     return _build(scheme, shape, tensors)
+
+
+def concatenated(parts: Sequence[StoredWeight]) -> StoredWeight:
+    """Return weights of one scheme and one number of inputs as one, outputs after outputs."""
+    first = parts[0]
+    tensors = {name: torch.cat([p.tensors()[name] for p in parts]) for name in first.tensors()}
+    shape = sum(part.shape[0] for part in parts), first.shape[1]
+    return _build(first.scheme, shape, tensors)
 
 
 def quantise(weight: Tensor, scheme: Scheme, *, name: str = "weight") -> StoredWeight:

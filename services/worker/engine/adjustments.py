@@ -1,8 +1,7 @@
 """What changes a row's logits before its temperature: mask, bias, least length, penalties.
 
-Owns their state in slots, for those slots alone that ask for any of it; the others pay
-nothing. A slot's state stays until the slot is taken again, so there is never more than the slots
-need. The order and the formulas are vLLM's: mask and bias, then repetition penalty, then frequency
+Owns what sequences with penalties have had, until it is released; sequences that ask for nothing
+pay nothing. The order and the formulas are vLLM's: mask and bias, then repetition penalty, then frequency
 and presence penalties. Knows no randomness.
 """
 
@@ -10,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence as ReadOnlySequence
-from dataclasses import dataclass
 
 import torch
 
@@ -22,67 +20,61 @@ class Adjustments:
     """Adjusts all rows' logits at once."""
 
     def __init__(self, device: torch.device, eos_token_ids: frozenset[int]) -> None:
-        """Start with no slot that asks for anything."""
+        """Start with no sequence that asks for anything."""
         self._device = device
         self._eos_token_ids = eos_token_ids
-        self._slots: dict[int, _Asked] = {}
+        self._places: dict[Sequence, int] = {}  # of sequences with penalties, in the history
         self._history = TokenHistory(device)
 
-    def assign(self, slot: int, sequence: Sequence) -> None:
-        """Give a slot to a sequence; what it has emitted counts as if it had been drawn here."""
-        self._forget(slot)
-        asked = _Asked(sequence.params, sequence.prompt_ids, tuple(sequence.output_ids))
-        if asked.penalised or asked.params.logit_bias or asked.too_short:
-            self._slots[slot] = asked
-
-    def move(self, source: int, target: int) -> None:
-        """Hand a slot's state to another; the source has none then."""
-        moved = self._slots.pop(source, None)
-        self._forget(target)
-        if moved is not None:
-            self._slots[target] = moved
+    def release(self, sequence: Sequence) -> None:
+        """Forget what a sequence has had."""
+        place = self._places.pop(sequence, None)
+        if place is not None:
+            self._history.give_back(place)
 
     def apply(
-        self, logits: torch.Tensor, slots: ReadOnlySequence[int], allowed: torch.Tensor | None
+        self,
+        logits: torch.Tensor,
+        sequences: ReadOnlySequence[Sequence],
+        allowed: torch.Tensor | None,
     ) -> torch.Tensor:
         """Return the adjusted logits: a new float32 tensor, or `logits` if nobody asks.
 
         Args:
-            logits: [slots, vocabulary].
-            slots: what the rows belong to.
-            allowed: [slots, vocabulary], bool: no other token may come; None: all may.
+            logits: [sequences, vocabulary].
+            sequences: what the rows belong to.
+            allowed: [sequences, vocabulary], bool: no other token may come; None: all may.
         """
-        asking = self._asking(slots)
+        asking = [(row, each) for row, each in enumerate(sequences) if _asks(each)]
         if not asking and allowed is None:
             return logits
         logits = logits.to(torch.float32, copy=True)
         if allowed is not None:
             logits.masked_fill_(~allowed, -math.inf)
         self._bias(logits, asking)
-        self._penalise(logits, asking)
+        self._penalise(logits, [(row, each) for row, each in asking if _penalised(each.params)])
         return logits
 
-    def count(self, tokens: torch.Tensor, slots: ReadOnlySequence[int]) -> None:
-        """Take note of the tokens that came, int64 [slots]; negative: none came."""
-        asking = self._asking(slots)
-        for _, asked in asking:
-            asked.generated += 1
-        rows, places = self._penalised(asking)
-        if len(rows):
-            self._history.add(places, tokens[rows])
+    def count(self, tokens: torch.Tensor, sequences: ReadOnlySequence[Sequence]) -> None:
+        """Take note of the tokens that came, int64 [sequences]; negative: none came."""
+        if not self._places:
+            return
+        found = [
+            (row, place)
+            for row, each in enumerate(sequences)
+            if (place := self._places.get(each)) is not None
+        ]
+        if found:
+            rows, places = zip(*found, strict=True)
+            self._history.add(self._int64(places), tokens[self._int64(rows)])
 
-    def _asking(self, slots: ReadOnlySequence[int]) -> list[tuple[int, _Asked]]:
-        if not self._slots:
-            return []
-        return [(row, self._slots[slot]) for row, slot in enumerate(slots) if slot in self._slots]
-
-    def _bias(self, logits: torch.Tensor, asking: list[tuple[int, _Asked]]) -> None:
+    def _bias(self, logits: torch.Tensor, asking: list[tuple[int, Sequence]]) -> None:
         """Add every row's biases in one call; min_tokens is a bias of -inf on what would end."""
         vocabulary = logits.shape[-1]
         entries = [
             (row, token_id, bias)
-            for row, asked in asking
-            for token_id, bias in asked.biases(self._eos_token_ids)
+            for row, sequence in asking
+            for token_id, bias in self._biases(sequence)
             if token_id < vocabulary
         ]
         if entries:
@@ -90,21 +82,28 @@ class Adjustments:
             where = (self._int64(rows), self._int64(ids))
             logits.index_put_(where, self._column(values), accumulate=True)
 
-    def _penalise(self, logits: torch.Tensor, asking: list[tuple[int, _Asked]]) -> None:
+    def _biases(self, sequence: Sequence) -> list[tuple[int, float]]:
+        params = sequence.params
+        biases = list(params.logit_bias)
+        if _too_short(sequence):
+            ends = set(params.stop_token_ids)
+            if not params.ignore_eos:
+                ends |= self._eos_token_ids
+            biases += [(token_id, -math.inf) for token_id in sorted(ends)]
+        return biases
+
+    def _penalise(self, logits: torch.Tensor, asking: list[tuple[int, Sequence]]) -> None:
         """Lower what the rows have had.
 
         Repetition: positive logits of prompt's and output's tokens are divided, the others
         multiplied (Keskar et al., "CTRL", 2019). Frequency and presence: subtracted for each
         time, and once, that the output has the token (OpenAI's API reference).
         """
-        for _, asked in asking:
-            if asked.penalised and asked.place is None:
-                ids = asked.prompt_ids, asked.output_ids
-                asked.place = self._history.take(*ids, logits.shape[-1])
-        rows, places = self._penalised(asking)
-        if not len(rows):
+        if not asking:
             return
-        params = [asked.params for _, asked in asking if asked.penalised]
+        rows = self._int64([row for row, _ in asking])
+        places = self._int64([self._place(each, logits.shape[-1]) for _, each in asking])
+        params = [sequence.params for _, sequence in asking]
         repetition = self._column([p.repetition_penalty for p in params])[:, None]
         frequency = self._column([p.frequency_penalty for p in params])[:, None]
         presence = self._column([p.presence_penalty for p in params])[:, None]
@@ -117,15 +116,13 @@ class Adjustments:
         chosen -= presence * had
         logits[rows] = chosen
 
-    def _penalised(self, asking: list[tuple[int, _Asked]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return rows and places in the history of those with penalties, int64 both."""
-        found = [(row, asked.place) for row, asked in asking if asked.place is not None]
-        return self._int64([row for row, _ in found]), self._int64([place for _, place in found])
-
-    def _forget(self, slot: int) -> None:
-        asked = self._slots.pop(slot, None)
-        if asked is not None and asked.place is not None:
-            self._history.give_back(asked.place)
+    def _place(self, sequence: Sequence, vocabulary: int) -> int:
+        """Return the sequence's row of the history; what it has emitted so far counts."""
+        place = self._places.get(sequence)
+        if place is None:
+            ids = sequence.prompt_ids, sequence.output_ids
+            place = self._places[sequence] = self._history.take(*ids, vocabulary)
+        return place
 
     def _int64(self, values: ReadOnlySequence[int]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self._device)
@@ -134,34 +131,15 @@ class Adjustments:
         return torch.tensor(values, dtype=torch.float32, device=self._device)
 
 
-@dataclass(slots=True, eq=False)
-class _Asked:
-    """What one slot asks for; `place` is its row of the history, taken at its first step."""
+def _asks(sequence: Sequence) -> bool:
+    params = sequence.params
+    return bool(params.logit_bias) or _too_short(sequence) or _penalised(params)
 
-    params: SamplingParams
-    prompt_ids: tuple[int, ...]
-    output_ids: tuple[int, ...]
-    generated: int = 0
-    place: int | None = None
 
-    def __post_init__(self) -> None:
-        self.generated = len(self.output_ids)
+def _too_short(sequence: Sequence) -> bool:
+    return len(sequence.output_ids) < sequence.params.min_tokens
 
-    @property
-    def penalised(self) -> bool:
-        params = self.params
-        penalties = params.frequency_penalty, params.presence_penalty
-        return params.repetition_penalty != 1 or any(penalties)
 
-    @property
-    def too_short(self) -> bool:
-        return self.generated < self.params.min_tokens
-
-    def biases(self, eos_token_ids: frozenset[int]) -> list[tuple[int, float]]:
-        biases = list(self.params.logit_bias)
-        if self.too_short:
-            ends = set(self.params.stop_token_ids)
-            if not self.params.ignore_eos:
-                ends |= eos_token_ids
-            biases += [(token_id, -math.inf) for token_id in sorted(ends)]
-        return biases
+def _penalised(params: SamplingParams) -> bool:
+    penalties = params.frequency_penalty, params.presence_penalty
+    return params.repetition_penalty != 1 or any(penalties)

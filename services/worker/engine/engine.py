@@ -1,68 +1,46 @@
 """The engine: one step at a time, from the scheduler's plan to tokens and finishes.
 
-Owns when a sequence ends and that slots of scheduler and runner stay the same. Knows no
+Owns when a sequence ends and that rows of scheduler and runner stay the same. Knows no
 tensor: it receives the runner as a Protocol. Knows no thread and no asyncio.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-import structlog
-
-from services.worker.engine.prefix_index import Keep
-from services.worker.engine.scheduler import Chunk, Scheduler, Vacancy
-from services.worker.engine.sequence import NO_TOKEN, FinishReason, Sequence, TokenLogprobs
-
-log = structlog.get_logger(__name__)
-
-# What torch and transformers raise for one bad input; anything else is a fault of the engine.
-_PREFILL_FAULTS = (RuntimeError, ValueError, IndexError, ArithmeticError)
+from services.worker.engine.scheduler import Chunk, Scheduler
+from services.worker.engine.sequence import NO_TOKEN, Drawn, FinishReason, Sequence, TokenLogprobs
+from services.worker.engine.slots import Group, RowOp
 
 
 class Runner(Protocol):
-    """The data plane: rows of KV cache in slots 0..n-1, one model, one sampler."""
+    """The data plane: rows of KV cache, one model, one sampler."""
 
     @property
     def eos_token_ids(self) -> frozenset[int]:
         """Token ids that end a sequence."""
         ...
 
-    def prefill(self, slot: int, chunk: Chunk) -> int | None:
-        """Add a chunk to a slot, the first free one if it is the sequence's first.
+    def apply(self, ops: Iterable[RowOp]) -> None:
+        """Do to the rows what the operations say, in their order."""
+        ...
 
-        Return the next token's id after the sequence's last chunk, None before; negative: it has
-        none.
+    def run(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> dict[Sequence, Drawn]:
+        """Compute one token of every row of the groups, and the chunks.
+
+        Return the next token of each sequence whose known tokens are all computed now. A chunk
+        that alone cannot be computed gives its sequence `NO_TOKEN`.
         """
         ...
 
-    def decode(self, rows: int) -> list[int]:
-        """Return the next token id of each of the slots 0..rows-1; negative: it has none."""
-        ...
-
-    def logprobs(self, slot: int) -> TokenLogprobs | None:
-        """Return the logprobs of the token that the slot got last; None: it asked for none."""
-        ...
-
-    def move(self, source: int, target: int) -> None:
-        """Copy a slot into another one."""
-        ...
-
-    def release(self) -> None:
-        """Free the last slot."""
-        ...
-
-    def keep(self, keep: Keep) -> None:
-        """Keep the beginning of a slot for sequences that reuse it."""
-        ...
-
-    def forget(self, key: int) -> None:
-        """Let go of what was kept."""
+    def release(self, sequence: Sequence) -> None:
+        """Forget what is known about a sequence besides its row."""
         ...
 
     def reset(self) -> None:
-        """Free every slot and let go of all that was kept."""
+        """Free every row and let go of all that was kept."""
         ...
 
 
@@ -102,9 +80,9 @@ class Engine:
         self._aborts.append(request_id)
 
     def step(self) -> list[StepOutput]:
-        """Decode one token for every running sequence, then prefill the newly admitted.
+        """Compute one token of every running sequence, and chunks of prompts beside.
 
-        A fault while one prompt is prefilled ends that sequence alone (finish reason error).
+        A fault that one prompt brings ends that sequence alone (finish reason error).
 
         Raises:
             Exception: whatever the runner raises otherwise; call `fail_running` then.
@@ -113,48 +91,29 @@ class Engine:
             for sequence in self.scheduler.find(self._aborts.pop()):
                 self._finish(sequence, None, FinishReason.ABORT)
         plan = self.scheduler.schedule()
-        for vacancy in plan.vacancies:
-            self._vacate(vacancy)
-        rows = len(plan.decode)
-        tokens = self._runner.decode(rows) if rows else []
-        results = [self._prefill(rows + i, chunk) for i, chunk in enumerate(plan.prefill)]
-        sequences = (*plan.decode, *(chunk.sequence for chunk in plan.prefill))
-        logprobs = [
-            None if sequence.params.logprobs is None else self._runner.logprobs(slot)
-            for slot, sequence in enumerate(sequences)
-        ]
-        # Finishes come last: they move rows, and the plan's slots must hold until here.
-        for sequence, token, told in zip(plan.decode, tokens, logprobs[:rows], strict=True):
-            self._accept(sequence, token, told)
-        for chunk, token, told in zip(plan.prefill, results, logprobs[rows:], strict=True):
-            if chunk.is_last or token is not None:
-                self._accept(chunk.sequence, NO_TOKEN if token is None else token, told)
-        # Nor may what a chunk has reused go before here.
-        for key in self.scheduler.prefixes.take_forgotten():
-            self._runner.forget(key)
+        self._runner.apply(plan.ops)
+        if plan.groups or plan.chunks:
+            drawn = self._runner.run(plan.groups, plan.chunks)
+            for sequence, result in drawn.items():
+                self._accept(sequence, result)
+        whole = [chunk.sequence for chunk in plan.chunks if self.scheduler.is_whole(chunk.sequence)]
+        self._runner.apply([op for sequence in whole for op in self.scheduler.join(sequence)])
+        # What a chunk has reused may not go before here.
+        self._runner.apply(self.scheduler.forgotten())
         return self._take_outputs()
 
     def fail_running(self) -> list[StepOutput]:
         """End all running sequences with an error and empty the runner; the queue stays."""
-        for sequence in list(self.scheduler.running):
+        for sequence in self.scheduler.running:
             self.scheduler.finish(sequence, FinishReason.ERROR)
             self._outputs.append(StepOutput(*sequence.key, None, FinishReason.ERROR))
         self.scheduler.prefixes.clear()
         self._runner.reset()
         return self._take_outputs()
 
-    def _prefill(self, slot: int, chunk: Chunk) -> int | None:
-        try:
-            token = self._runner.prefill(slot, chunk)
-        except _PREFILL_FAULTS:
-            log.exception("prefill_failed", request_id=chunk.sequence.request_id)
-            return NO_TOKEN
-        if token is not None and token >= 0 and (keep := self.scheduler.keep(chunk.sequence)):
-            self._runner.keep(keep)
-        return token
-
-    def _accept(self, sequence: Sequence, token: int, logprobs: TokenLogprobs | None) -> None:
-        if token < 0:
+    def _accept(self, sequence: Sequence, drawn: Drawn) -> None:
+        token, logprobs = drawn.token_id, drawn.logprobs
+        if token == NO_TOKEN:
             self._finish(sequence, None, FinishReason.ERROR)
             return
         sequence.output_ids.append(token)
@@ -180,17 +139,9 @@ class Engine:
         reason: FinishReason,
         logprobs: TokenLogprobs | None = None,
     ) -> None:
-        vacancy = self.scheduler.finish(sequence, reason)
+        self._runner.apply(self.scheduler.finish(sequence, reason))
+        self._runner.release(sequence)
         self._outputs.append(StepOutput(*sequence.key, token, reason, logprobs))
-        if vacancy is not None:
-            self._vacate(vacancy)
-
-    def _vacate(self, vacancy: Vacancy) -> None:
-        if vacancy.keep is not None:
-            self._runner.keep(vacancy.keep)
-        for source, target in vacancy.moves:
-            self._runner.move(source, target)
-        self._runner.release()
 
     def _take_outputs(self) -> list[StepOutput]:
         outputs, self._outputs = self._outputs, []

@@ -37,6 +37,7 @@ class EngineStats:
     running: int
     waiting: int
     max_num_seqs: int
+    kv_tokens_held: int
     kv_tokens_used: int
     kv_tokens_total: int
     steps: int
@@ -142,6 +143,7 @@ class EngineLoop:
             # Counted from the streams, so that what the thread has yet to take is in it.
             waiting=max(0, len(self._streams) - running),
             max_num_seqs=limits.max_num_seqs,
+            kv_tokens_held=self._scheduler.kv_tokens_held,
             kv_tokens_used=self._scheduler.kv_tokens_used,
             kv_tokens_total=limits.kv_cache_tokens,
             steps=self._steps,

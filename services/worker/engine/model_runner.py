@@ -1,47 +1,36 @@
-"""The model runner: one forward pass of a transformers model over rows of the KV cache.
+"""The model runner: one step of a transformers model, from the scheduler's plan to tokens.
 
-Owns model, cache and sampler, and what moves between them and the host. Knows no policy:
-which rows there are and when they leave is decided by the scheduler.
+Owns model, cache and sampler, and what moves between them and the host. Knows no policy: which
+rows there are and when they leave is decided by the scheduler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import Iterable
 
 import structlog
 import torch
 from transformers import PreTrainedModel
 
-from services.worker.engine.forward import Forward
+from services.worker.engine.forward import Forward, make_forward
 from services.worker.engine.kv_cache import KVCache
 from services.worker.engine.memory import usable_bytes
-from services.worker.engine.prefix_index import Keep
 from services.worker.engine.sampler import Sampler
 from services.worker.engine.scheduler import Chunk
-from services.worker.engine.sequence import NO_TOKEN, SamplingParams, Sequence, TokenLogprobs
+from services.worker.engine.rows import IDLE_ROWS
+from services.worker.engine.sequence import NO_TOKEN, Drawn, Sequence
+from services.worker.engine.slots import Group, RowOp
+from services.worker.engine.step import make_step
 from services.worker.engine.support import check_supported, has_own_attention
-from shared.errors import ConfigurationError, ModelNotSupported
+from services.worker.engine.trial import bytes_per_token, check_rows_agree
+from shared.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
 
-# What a model class raises that does not take our cache, mask or arguments.
-_PROBE_FAULTS = (
-    TypeError,
-    ValueError,
-    RuntimeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-)
+# What torch and transformers raise for one bad input; anything else is a fault of the engine.
+_CHUNK_FAULTS = (RuntimeError, ValueError, IndexError, ArithmeticError)
 
-# Lengths of the prompts that a model with its own attention is tried with, in tokens.
-_LONG, _SHORT = 16, 4
-# How far their logits may be off, in parts of the logits' spread. Measured with SmolLM2-135M:
-# rounding comes to 0.02 in bfloat16, in which packed layers compute whatever the model's dtype is;
-# wrong positions or a mask not heeded come to 0.4 and more.
-_TOLERANCE = 0.1
+_Part = tuple[tuple[Sequence, ...], torch.Tensor]
 
 
 class ModelRunner:
@@ -55,45 +44,38 @@ class ModelRunner:
         max_model_len: int,
         eos_token_ids: frozenset[int],
         kv_cache_tokens: int = 0,
+        deterministic: bool = False,
     ) -> None:
         """Take a model that is loaded, on its device, in its dtype; try it.
 
         Args:
-            model: its attention implementation is replaced where transformers permits it.
-            max_num_seqs: the number of slots.
+            model: it is changed and belongs to the runner from now on.
+            max_num_seqs: how many sequences may decode together.
             max_model_len: prompt and answer together, in tokens.
             eos_token_ids: what ends a sequence.
-            kv_cache_tokens: what all slots may hold; 0: from the memory found.
+            kv_cache_tokens: what all sequences may hold; 0: from the memory found.
+            deterministic: every step decodes `max_num_seqs` rows, and nothing beside them.
 
         Raises:
             ModelNotSupported: the engine cannot run this architecture.
             ConfigurationError: the memory found holds no KV cache.
         """
-        self._model = model.eval()
+        model = model.eval()
+        check_supported(model, max_model_len)
         self._device = model.device
         # Sampling needs float64, which Apple's devices do not have.
         self._sampling_device = torch.device("cpu") if model.device.type == "mps" else model.device
         self._eos_token_ids = eos_token_ids
-        check_supported(model, max_model_len)
-        own_attention = has_own_attention(model)
-        self._forward = Forward(model, own_attention=own_attention)
-        self._cache = KVCache(
-            max_num_seqs=max_num_seqs, max_model_len=max_model_len, device=self._device
-        )
-        self._sampler = Sampler(max_num_seqs, self._sampling_device, eos_token_ids)
-        self._last_tokens = torch.zeros(max_num_seqs, dtype=torch.int64, device=self._device)
-        bytes_per_token = self._probe()
-        if own_attention:
-            if not self._rows_agree(min(2, max_num_seqs), max_model_len - 1):
-                msg = (
-                    f"{type(model).__name__} cannot be served: "
-                    "its own attention does not work with rows of different lengths"
-                )
-                raise ModelNotSupported(msg)
-            log.info("own_attention", model=type(model).__name__)
-        tokens = kv_cache_tokens or usable_bytes(self._device) // bytes_per_token
-        self._cache.max_tokens = min(tokens, self._cache.max_tokens)
-        self.max_model_len = min(max_model_len, self._cache.max_tokens)
+        self._fixed_rows = max_num_seqs if deterministic else 0
+        self._forward: Forward = make_forward(model)
+        self._cache = KVCache()
+        self._sampler = Sampler(self._sampling_device, eos_token_ids)
+        token_bytes = bytes_per_token(model, self._forward)
+        if has_own_attention(model):
+            check_rows_agree(model, self._forward, max_model_len)
+        tokens = kv_cache_tokens or int(usable_bytes(self._device) / token_bytes / IDLE_ROWS)
+        self.kv_cache_tokens = min(tokens, max_num_seqs * max_model_len)
+        self.max_model_len = min(max_model_len, self.kv_cache_tokens)
         if self.max_model_len <= 1:
             msg = f"{tokens} tokens of KV cache are too few for any request"
             raise ConfigurationError(msg, param="LLMZOO_KV_CACHE_TOKENS")
@@ -104,132 +86,82 @@ class ModelRunner:
         return self._eos_token_ids
 
     @property
-    def kv_cache_tokens(self) -> int:
-        """Tokens that all slots together may hold."""
-        return self._cache.max_tokens
+    def cache(self) -> KVCache:
+        """The rows, to be looked at."""
+        return self._cache
 
     @torch.inference_mode()
-    def prefill(self, slot: int, chunk: Chunk) -> int | None:
-        """Add a chunk to a slot; return the next token's id after the last chunk, else None."""
-        sequence = chunk.sequence
-        token_ids = sequence.token_ids[chunk.start : chunk.end]
-        if chunk.reuse is not None:
-            self._cache.reuse(slot, chunk.reuse)
-        write = self._cache.begin_prefill(slot, chunk.start, chunk.end)
-        input_ids = torch.tensor([token_ids], device=self._device)
-        logits = self._forward.chunk(input_ids, write, self._cache)
-        if not chunk.is_last:
-            self._cache.commit(write)
-            return None
-        self._sampler.assign(slot, sequence)
-        (token,) = self._sample(logits, slice(slot, slot + 1))
-        if token == NO_TOKEN:
-            self._cache.wipe(slot)
-        self._cache.commit(write)
-        return token
+    def apply(self, ops: Iterable[RowOp]) -> None:
+        """Do to the rows what the operations say, in their order."""
+        self._cache.apply(ops)
 
     @torch.inference_mode()
-    def decode(self, rows: int) -> list[int]:
-        """Return the next token id of each of the slots 0..rows-1; negative: it has none."""
-        tokens = self._sample(self._decode(rows), slice(0, rows))
-        for slot, token in enumerate(tokens):
-            if token == NO_TOKEN:
-                self._cache.wipe(slot)
-        return tokens
+    def run(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> dict[Sequence, Drawn]:
+        """Compute one token of every row of the groups, and the chunks; see `engine.Runner`."""
+        failed: list[Sequence] = []
+        try:
+            parts = self._together(groups, chunks)
+        except _CHUNK_FAULTS:
+            if not chunks:
+                raise
+            log.warning("step_failed", chunks=len(chunks), exc_info=True)
+            parts, failed = self._apart(groups, chunks)
+        sequences = tuple(sequence for part, _ in parts for sequence in part)
+        drawn = dict.fromkeys(failed, Drawn(NO_TOKEN))
+        if sequences:
+            logits = parts[0][1] if len(parts) == 1 else torch.cat([logits for _, logits in parts])
+            results = self._sampler.sample(logits.to(self._sampling_device), sequences)
+            drawn |= zip(sequences, results, strict=True)
+            self._wipe(groups, drawn)
+        return drawn
 
-    @torch.inference_mode()
-    def move(self, source: int, target: int) -> None:
-        """Copy a slot into another one."""
-        self._cache.move(source, target)
-        self._sampler.move(source, target)
-        self._last_tokens[target] = self._last_tokens[source]
-
-    @torch.inference_mode()
-    def release(self) -> None:
-        """Free the last slot."""
-        self._cache.release()
-
-    def logprobs(self, slot: int) -> TokenLogprobs | None:
-        """Return the logprobs of the token that the slot got last; None: it asked for none."""
-        return self._sampler.logprobs(slot)
-
-    @torch.inference_mode()
-    def keep(self, keep: Keep) -> None:
-        """Keep the beginning of a slot for sequences that reuse it."""
-        self._cache.keep(keep)
-
-    def forget(self, key: int) -> None:
-        """Let go of what was kept."""
-        self._cache.forget(key)
+    def release(self, sequence: Sequence) -> None:
+        """Forget what the sampler knows of a sequence."""
+        self._sampler.release(sequence)
 
     def reset(self) -> None:
-        """Free every slot, what was kept and the cache's memory."""
+        """Free every row, what was kept and the cache's memory."""
         self._cache.reset()
+        self._sampler.reset()
 
-    def _decode(self, rows: int) -> torch.Tensor:
-        write = self._cache.begin_decode(rows)
-        return self._forward.tokens(self._last_tokens[:rows, None], write, self._cache)
+    def _together(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> list[_Part]:
+        """Return who draws from which logits: of one pass, or in deterministic mode of each."""
+        if not self._fixed_rows:
+            return [self._pass(groups, chunks)]
+        parts = [self._pass(groups, ())] if groups else []
+        return parts + [self._pass((), (chunk,)) for chunk in chunks]
 
-    def _sample(self, logits: torch.Tensor, rows: slice) -> list[int]:
-        tokens = self._sampler.sample(logits.to(self._sampling_device), rows)
-        self._last_tokens[rows] = tokens.to(self._device)
-        return cast("list[int]", tokens.tolist())  # pyright: ignore[reportUnknownMemberType]
+    def _apart(
+        self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]
+    ) -> tuple[list[_Part], list[Sequence]]:
+        """Find the chunk that a pass failed for: it alone fails. What was written is again."""
+        parts = [self._pass(groups, ())] if groups else []
+        failed: list[Sequence] = []
+        for chunk in chunks:
+            try:
+                parts.append(self._pass((), (chunk,)))
+            except _CHUNK_FAULTS:
+                log.exception("prefill_failed", request_id=chunk.sequence.request_id)
+                failed.append(chunk.sequence)
+        return parts, failed
 
-    def _probe(self) -> int:
-        """Run two tokens through every layer; return the bytes that a token takes."""
-        with self._refusing_faults():
-            self.prefill(0, _whole_prompt(range(1)))
-            self.decode(1)
-        layers, bytes_per_token = self._cache.layer_count, self._cache.bytes_per_token
-        self.reset()
-        if layers != self._model.config.num_hidden_layers:
-            msg = f"{type(self._model).__name__} keeps keys and values for {layers} layers only"
-            raise ModelNotSupported(msg)
-        return bytes_per_token
+    def _pass(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> _Part:
+        fixed = self._fixed_rows if groups else 0
+        step = make_step(groups, chunks, self._cache, self._device, fixed_rows=fixed)
+        drawing = [(sequence, at) for sequence, at in step.sequences if sequence.draws]
+        sequences, wanted = (
+            tuple(sequence for sequence, _ in drawing),
+            [at for _, at in drawing],
+        )
+        if fixed:
+            # The head's product has its fixed number of rows too.
+            return sequences, self._forward.logits(step, None)[wanted]
+        every = len(wanted) == len(step.input_ids)
+        return sequences, self._forward.logits(step, None if every else wanted)
 
-    @torch.inference_mode()
-    def _rows_agree(self, rows: int, longest: int) -> bool:
-        """Whether a long and a short row, decoded together, are what each is without a cache."""
-        vocabulary = cast("Any", self._model.get_input_embeddings()).num_embeddings
-        token_ids = [i * vocabulary // (_LONG + 1) for i in range(1, _LONG + 1)]
-        prompts = [token_ids[:longest], token_ids[-_SHORT:][:longest]][:rows]
-        with self._refusing_faults():
-            for slot in range(rows):
-                self.prefill(slot, _whole_prompt(prompts[0]))
-            # The short row's slot keeps what the long one wrote, which must stay out of sight.
-            for slot in range(1, rows):
-                self.release()
-                self.prefill(slot, _whole_prompt(prompts[slot]))
-            last_tokens = self._last_tokens[:rows, None].clone()
-            together = self._decode(rows)
-            whole = [
-                torch.cat([torch.tensor(prompt, device=self._device), token])[None]
-                for prompt, token in zip(prompts, last_tokens, strict=True)
-            ]
-            alone = torch.cat([self._forward.uncached(input_ids) for input_ids in whole])
-        self.reset()
-        alone = _centred(alone)
-        difference = (_centred(together) - alone).square().sum(dim=-1)
-        spread = alone.square().sum(dim=-1)
-        return bool((difference <= _TOLERANCE**2 * spread).all())
-
-    @contextmanager
-    def _refusing_faults(self) -> Generator[None]:
-        """Turn what a model class raises on this engine into a refusal."""
-        try:
-            yield
-        except _PROBE_FAULTS as fault:
-            msg = f"{type(self._model).__name__} does not run on this engine: {fault}"
-            raise ModelNotSupported(msg) from fault
-
-
-def _whole_prompt(token_ids: Iterable[int]) -> Chunk:
-    params = SamplingParams(max_tokens=2, seed=0, temperature=0)
-    sequence = Sequence("probe", 0, tuple(token_ids), params)
-    return Chunk(sequence, 0, sequence.length)
-
-
-def _centred(logits: torch.Tensor) -> torch.Tensor:
-    """Return logits without what softmax takes out again, in float32."""
-    logits = logits.float()
-    return logits - logits.mean(dim=-1, keepdim=True)
+    def _wipe(self, groups: tuple[Group, ...], drawn: dict[Sequence, Drawn]) -> None:
+        for group in groups:
+            for row, sequence in enumerate(group.sequences):
+                result = drawn.get(sequence)
+                if result is not None and result.token_id == NO_TOKEN:
+                    self._cache.size_class(group.capacity).wipe(row)

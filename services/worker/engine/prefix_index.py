@@ -25,15 +25,6 @@ class Prefix:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """The first `length` tokens of slot `slot` are to be kept under `key`."""
-
-    slot: int
-    key: int
-    length: int
-
-
 class PrefixIndex:
     """Holds token ids only; `forgotten` collects the keys whose tensors can go."""
 

@@ -1,9 +1,9 @@
 """The sampler: from logits to token ids, for all rows at once.
 
-Owns each slot's sampling parameters and its place in its stream of random numbers. A draw
-depends on (seed, choice, index of the generated token) and the row's own tokens alone: neither
-on the other rows nor on how often the sampler ran, so another worker can continue a sequence
-exactly.
+A draw depends on (seed, choice, index of the generated token) and the sequence's own tokens alone:
+neither on the other rows nor on how often the sampler ran, so another worker can continue a
+sequence exactly. Owns the parameters of the present rows as tensors, laid out anew when the rows
+are others.
 
 The order is vLLM's: mask, bias and penalties; temperature; min_p, top_k, top_p, each on what
 the one before has left; the draw.
@@ -12,13 +12,18 @@ the one before has left; the draw.
 from __future__ import annotations
 
 from collections.abc import Sequence as ReadOnlySequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 
 from services.worker.engine.adjustments import Adjustments
-from services.worker.engine.sequence import NO_TOKEN, SamplingParams, Sequence, TokenLogprobs
+from services.worker.engine.sequence import (
+    NO_TOKEN,
+    Drawn,
+    SamplingParams,
+    Sequence,
+    TokenLogprobs,
+)
 from services.worker.engine.truncation import invert_cdf, keep_likely, keep_nucleus, keep_top
 from services.worker.engine.uniforms import stream_key, uniforms
 
@@ -27,123 +32,85 @@ _GREEDY_BELOW = 1e-5
 
 
 class Sampler:
-    """Parameters in slots, and one vectorised draw."""
+    """One vectorised draw for all rows."""
 
     def __init__(
-        self, slots: int, device: torch.device, eos_token_ids: frozenset[int] = frozenset()
+        self, device: torch.device, eos_token_ids: frozenset[int] = frozenset()
     ) -> None:
-        """Hold `slots` greedy rows; `eos_token_ids` do not come before `min_tokens` have."""
-        self._temperature = torch.ones(slots, 1, device=device)
-        self._top_p = torch.ones(slots, 1, dtype=torch.float64, device=device)
-        self._top_k = torch.zeros(slots, 1, dtype=torch.int64, device=device)
-        self._min_p = torch.zeros(slots, 1, device=device)
-        self._key = torch.zeros(slots, dtype=torch.int64, device=device)
-        self._index = torch.zeros(slots, dtype=torch.int64, device=device)
-        self._random = torch.zeros(slots, dtype=torch.bool, device=device)
-        # The same on the host, so that choosing the path waits for no device.
-        self._host = [_HostState() for _ in range(slots)]
-        self._adjustments = Adjustments(device, eos_token_ids)
-        self._logprobs: dict[int, TokenLogprobs] = {}
+        """Sample on `device`; `eos_token_ids` do not come before `min_tokens` have."""
         self._device = device
+        self._adjustments = Adjustments(device, eos_token_ids)
+        self._sequences: tuple[Sequence, ...] = ()
+        self._params = _RowParams((), device)
 
-    def assign(self, slot: int, sequence: Sequence) -> None:
-        """Give a slot to a sequence; it goes on from the tokens that the sequence has."""
-        params = sequence.params
-        host = self._host[slot] = _host_state(params)
-        self._temperature[slot] = params.temperature if host.draws else 1.0
-        self._top_p[slot] = host.top_p
-        self._top_k[slot] = host.top_k
-        self._min_p[slot] = host.min_p
-        self._key[slot] = stream_key(params.seed, sequence.choice)
-        self._index[slot] = len(sequence.output_ids)
-        self._random[slot] = host.draws
-        self._adjustments.assign(slot, sequence)
+    def release(self, sequence: Sequence) -> None:
+        """Forget a sequence."""
+        self._adjustments.release(sequence)
+        if sequence in self._sequences:
+            self.reset()
 
-    def move(self, source: int, target: int) -> None:
-        """Hand a slot's state to another; the source is free then."""
-        for state in (
-            self._temperature,
-            self._top_p,
-            self._top_k,
-            self._min_p,
-            self._key,
-            self._index,
-            self._random,
-        ):
-            state[target] = state[source]
-        self._host[target] = self._host[source]
-        self._adjustments.move(source, target)
+    def reset(self) -> None:
+        """Forget the present rows."""
+        self._sequences, self._params = (), _RowParams((), self._device)
 
     def sample(
-        self, logits: torch.Tensor, rows: slice, allowed: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Return the next token ids, int64 [rows], of the slots `rows`.
-
-        A row whose logits are not finite, or which may have no token, gets `NO_TOKEN`.
+        self,
+        logits: torch.Tensor,
+        sequences: tuple[Sequence, ...],
+        allowed: torch.Tensor | None = None,
+    ) -> list[Drawn]:
+        """Return the next token of each sequence; `NO_TOKEN` where no finite logit allows one.
 
         Args:
-            logits: [rows, vocabulary], any floating dtype.
-            rows: the slots that the logits belong to, in order.
-            allowed: [rows, vocabulary], bool: no other token is drawn; None: all are allowed.
+            logits: [sequences, vocabulary], any floating dtype.
+            sequences: what the rows belong to.
+            allowed: [sequences, vocabulary], bool: no other token is drawn; None: all are allowed.
         """
-        slots = range(len(self._host))[rows]
-        adjusted = self._adjustments.apply(logits, slots, allowed)
+        if sequences != self._sequences:
+            self._sequences, self._params = sequences, _RowParams(sequences, self._device)
+        adjusted = self._adjustments.apply(logits, sequences, allowed)
         best, tokens = adjusted.max(dim=-1)
         finite = best.isfinite()
         if adjusted is not logits:
             # What is masked must not hide that the model is broken.
             finite &= logits.amax(dim=-1).isfinite()
-        if any(host.draws for host in self._host[rows]):
-            tokens = torch.where(self._random[rows], self._draw(adjusted, rows), tokens)
+        if self._params.any_draws:
+            tokens = torch.where(self._params.draws, self._draw(adjusted), tokens)
         tokens = torch.where(finite, tokens, NO_TOKEN)
-        self._adjustments.count(tokens, slots)
-        self._note_logprobs(logits, tokens, slots)
-        return tokens
+        self._adjustments.count(tokens, sequences)
+        told = self._logprobs(logits, tokens)
+        ids = cast("list[int]", tokens.tolist())  # pyright: ignore[reportUnknownMemberType]
+        return [Drawn(token, told.get(row)) for row, token in enumerate(ids)]
 
-    def logprobs(self, slot: int) -> TokenLogprobs | None:
-        """Return the logprobs of the token that the slot got last; None: it asked for none.
+    def _draw(self, logits: torch.Tensor) -> torch.Tensor:
+        params = self._params
+        probs = torch.softmax(logits.float() / params.temperature, dim=-1)
+        indices = [len(sequence.output_ids) for sequence in self._sequences]
+        uniform = uniforms(params.key, torch.tensor(indices, device=self._device))
+        return invert_cdf(self._truncate(probs), uniform)
 
-        To be asked before any slot moves.
-        """
-        return None if self._host[slot].logprobs is None else self._logprobs.get(slot)
-
-    def _draw(self, logits: torch.Tensor, rows: slice) -> torch.Tensor:
-        probs = torch.softmax(logits.float() / self._temperature[rows], dim=-1)
-        probs = self._truncate(probs, rows)
-        uniform = uniforms(self._key[rows], self._index[rows])
-        self._index[rows] += 1
-        return invert_cdf(probs, uniform)
-
-    def _truncate(self, probs: torch.Tensor, rows: slice) -> torch.Tensor:
-        hosts = self._host[rows]
-        has_min_p = any(host.min_p > 0 for host in hosts)
-        largest = max(host.top_k for host in hosts)
-        if has_min_p:
-            probs = keep_likely(probs, self._min_p[rows])
-        if largest:
-            probs = keep_top(probs, self._top_k[rows], largest)
-        if any(host.top_p < 1 for host in hosts):
-            if has_min_p or largest:
+    def _truncate(self, probs: torch.Tensor) -> torch.Tensor:
+        params = self._params
+        if params.any_min_p:
+            probs = keep_likely(probs, params.min_p)
+        if params.largest_top_k:
+            probs = keep_top(probs, params.top_k, params.largest_top_k)
+        if params.any_top_p:
+            if params.any_min_p or params.largest_top_k:
                 # Only rows that have lost something: no row's sum is 1 to the last bit.
-                cut = (self._min_p[rows] > 0) | (self._top_k[rows] > 0)
+                cut = (params.min_p > 0) | (params.top_k > 0)
                 probs = torch.where(cut, probs / probs.sum(dim=-1, keepdim=True), probs)
-            probs = keep_nucleus(probs, self._top_p[rows])
+            probs = keep_nucleus(probs, params.top_p)
         return probs
 
-    def _note_logprobs(
-        self, logits: torch.Tensor, tokens: torch.Tensor, slots: ReadOnlySequence[int]
-    ) -> None:
-        """Keep the logprobs of the rows that ask: of the model's own logits, as in vLLM.
+    def _logprobs(self, logits: torch.Tensor, tokens: torch.Tensor) -> dict[int, TokenLogprobs]:
+        """Return the logprobs of the rows that ask: of the model's own logits, as in vLLM.
 
         Neither bias, penalties nor temperature are in them.
         """
-        asking = {
-            row: asked
-            for row, slot in enumerate(slots)
-            if (asked := self._host[slot].logprobs) is not None
-        }
+        asking = self._params.logprobs
         if not asking:
-            return
+            return {}
         rows = torch.tensor(list(asking), device=self._device)
         logprobs = torch.log_softmax(logits[rows].float(), dim=-1)
         chosen = logprobs.gather(1, tokens[rows].clamp(min=0)[:, None]).squeeze(1)
@@ -151,23 +118,40 @@ class Sampler:
         values = cast("list[list[float]]", top.values.tolist())  # pyright: ignore[reportUnknownMemberType]
         ids = cast("list[list[int]]", top.indices.tolist())  # pyright: ignore[reportUnknownMemberType]
         own = cast("list[float]", chosen.tolist())  # pyright: ignore[reportUnknownMemberType]
-        for at, (row, asked) in enumerate(asking.items()):
-            best = tuple(zip(ids[at], values[at], strict=True))[:asked]
-            self._logprobs[slots[row]] = TokenLogprobs(own[at], best)
+        return {
+            row: TokenLogprobs(own[at], tuple(zip(ids[at], values[at], strict=True))[:asked])
+            for at, (row, asked) in enumerate(asking.items())
+        }
 
 
-@dataclass(frozen=True, slots=True)
-class _HostState:
-    """What decides, on the host, which work a slot needs; a greedy one is not truncated."""
+class _RowParams:
+    """The parameters of some rows, as columns; a greedy row is not truncated."""
 
-    logprobs: int | None = None
-    draws: bool = False
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
+    def __init__(self, sequences: ReadOnlySequence[Sequence], device: torch.device) -> None:
+        params = [sequence.params for sequence in sequences]
+        drawing = [p.temperature >= _GREEDY_BELOW for p in params]
+        self.any_draws = any(drawing)
+        self.logprobs = {row: p.logprobs for row, p in enumerate(params) if p.logprobs is not None}
+        if not self.any_draws:
+            return
+        truncated = [p if drawn else _GREEDY for p, drawn in zip(params, drawing, strict=True)]
+        self.draws = torch.tensor(drawing, device=device)
+        self.temperature = _column([p.temperature for p in truncated], device)
+        self.top_p = _column([p.top_p for p in truncated], device, torch.float64)
+        self.top_k = _column([p.top_k for p in truncated], device, torch.int64)
+        self.min_p = _column([p.min_p for p in truncated], device)
+        self.any_min_p = any(p.min_p > 0 for p in truncated)
+        self.any_top_p = any(p.top_p < 1 for p in truncated)
+        self.largest_top_k = max(p.top_k for p in truncated)
+        keys = [stream_key(s.params.seed, s.choice) for s in sequences]
+        self.key = torch.stack(keys).to(device)
 
 
-def _host_state(params: SamplingParams) -> _HostState:
-    if params.temperature < _GREEDY_BELOW:
-        return _HostState(params.logprobs)
-    return _HostState(params.logprobs, True, params.top_k, params.top_p, params.min_p)
+# What stands for a greedy row among the parameters of draws.
+_GREEDY = SamplingParams(max_tokens=1, seed=0)
+
+
+def _column(
+    values: list[float] | list[int], device: torch.device, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)[:, None]

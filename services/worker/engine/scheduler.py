@@ -1,7 +1,7 @@
 """The scheduler: which sequences prefill and which decode in the next step.
 
-Owns the queues, the order of the running rows, the budget of tokens of a step and that of the KV
-cache. Knows no tensor: a slot is a number here, and `slot == index in running` always holds.
+Owns the queues, admission, preemption, and the budgets of tokens of a step and of the KV cache.
+Knows no tensor: what is to happen to rows of the cache it says in operations (`slots`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from services.worker.engine.prefix_index import BLOCK, Keep, Prefix, PrefixIndex
+from services.worker.engine.prefix_index import BLOCK, Prefix, PrefixIndex
 from services.worker.engine.sequence import FinishReason, Sequence, SequenceState
+from services.worker.engine.slots import Drop, Forget, Group, Join, Keep, RowOp, Slots
 from shared.errors import ContextTooLong, InvalidRequest, Overloaded
 from shared.protocol.priority import Priority
+
+# Part of the KV cache that admission leaves free, so that what runs can grow for a while.
+_WATERMARK = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,9 @@ class Limits:
 
     `max_num_batched_tokens` bounds a step, so that a long prompt stalls nobody for longer.
     `prefix_cache_tokens` is the part of the KV cache that prefixes may take while it is free.
+    `chunk_tokens`, if not 0, ends chunks of prompts at its multiples alone, lets prefixes be reused
+    up to those alone, and has known outputs decoded again one by one: what a sequence computes
+    then never depends on the others (deterministic mode).
     """
 
     max_num_seqs: int
@@ -30,85 +37,82 @@ class Limits:
     kv_cache_tokens: int
     max_num_batched_tokens: int = 2048
     prefix_cache_tokens: int = 0
+    chunk_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Tokens `start` to `end` of a sequence, to be prefilled in one step.
 
-    `reuse` is what the first chunk's slot begins with; else that begins empty, at 0.
+    `room` is what its row must hold, `reuse` what that begins with; else it begins empty, at 0.
     """
 
     sequence: Sequence
     start: int
     end: int
+    room: int
     reuse: Prefix | None = None
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the sequence's next token can be drawn afterwards."""
-        return self.end == self.sequence.length
-
-
-@dataclass(frozen=True, slots=True)
-class Vacancy:
-    """A slot is left.
-
-    First its row is kept where `keep` says so; then rows move as `moves` says, (from, to), and the
-    last slot is free.
-    """
-
-    moves: tuple[tuple[int, int], ...]
-    keep: Keep | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """One step, in this order.
+    """One step: first what happens to rows, then one forward pass.
 
     Attributes:
-        vacancies: slots that preempted sequences leave.
-        decode: slots 0..n-1, one token each.
-        prefill: chunks for the slots right after them.
+        ops: in this order.
+        groups: the rows that take one token each.
+        chunks: of prompts; each sequence has a row of its own until its prompt is whole.
     """
 
-    vacancies: tuple[Vacancy, ...]
-    decode: tuple[Sequence, ...]
-    prefill: tuple[Chunk, ...]
+    ops: tuple[RowOp, ...]
+    groups: tuple[Group, ...]
+    chunks: tuple[Chunk, ...]
 
 
 class Scheduler:
     """Interactive before batch, and within each first come, first served: nobody overtakes.
 
-    Batch sequences make room when an interactive one waits: the one admitted last goes back to the
-    head of its queue and is prefilled again later, with what it has generated.
+    Memory is handed out as tokens come. Where it does not suffice, the sequence admitted last, a
+    batch one first, goes back to the head of its queue and is computed again later, as batch
+    sequences do when an interactive one waits that needs their place.
     """
 
     def __init__(self, limits: Limits) -> None:
         """Start empty."""
         self.limits = limits
-        # In the order of their slots. Only the last one may be prefilled in part.
-        self.running: list[Sequence] = []
         self.preemptions = 0
         self.prefixes = PrefixIndex(limits.prefix_cache_tokens)
+        self.slots = Slots(limits.max_model_len)
         self._queues: dict[Priority, deque[Sequence]] = {each: deque() for each in Priority}
-        self._partial: Sequence | None = None
-        self._admitted: list[Sequence] = []  # those that run, the latest last
+        # In the order of admission. Staged: those not in a class yet, with the tokens that are to
+        # be prefilled: all that were known when they were admitted, or their prompt's alone.
+        self._decoding: list[Sequence] = []
+        self._staged: dict[Sequence, int] = {}
+
+    @property
+    def running(self) -> list[Sequence]:
+        """The sequences that hold rows, in the order in which they were admitted."""
+        return [*self._decoding, *self._staged]
 
     @property
     def waiting(self) -> list[Sequence]:
-        """The sequences without a slot, in the order in which they will get one."""
+        """The sequences without a row, in the order in which they will get one."""
         return [sequence for queue in self._queues.values() for sequence in queue]
 
     @property
     def has_work(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self.running) or any(self._queues.values())
+        return bool(self._decoding or self._staged) or any(self._queues.values())
 
     @property
     def kv_tokens_used(self) -> int:
-        """Tokens of KV cache that the running sequences reserve."""
-        return self._footprint(self.running)
+        """Tokens of KV cache that are allocated to running sequences."""
+        return self.slots.allocated_tokens + sum(map(self._room, self._staged))
+
+    @property
+    def kv_tokens_held(self) -> int:
+        """Tokens whose keys and values the running sequences hold."""
+        return sum(sequence.computed for sequence in self.running)
 
     @property
     def tokens_to_next_finish(self) -> int:
@@ -146,40 +150,107 @@ class Scheduler:
     def schedule(self) -> StepPlan:
         """Plan a step: every running row decodes, and prompts fill up the budget of tokens.
 
-        A step that decodes takes one token of a prompt at least, so that prompts move on.
+        A step that decodes takes some of a prompt too, so that prompts move on.
         """
-        vacancies = tuple(self._preempted())
-        decode = tuple(s for s in self.running if s is not self._partial)
-        for sequence in decode:
+        ops = [*self._make_way(), *self._grow()]
+        budget = max(1, self.limits.max_num_batched_tokens - len(self._decoding))
+        chunks = tuple(self._chunks(budget))
+        for sequence in self._decoding:
             sequence.computed += 1
-        chunks = tuple(self._chunks(max(1, self.limits.max_num_batched_tokens - len(decode))))
-        return StepPlan(vacancies, decode, chunks)
+        return StepPlan(tuple(ops), self.slots.groups(), chunks)
 
-    def keep(self, sequence: Sequence) -> Keep | None:
-        """Return how the row of a running sequence is to be kept for others, if it is worth it."""
-        token_ids = sequence.token_ids[: sequence.computed]
-        room = self.limits.kv_cache_tokens - self.kv_tokens_used
-        if len(token_ids) > room:
-            return None
-        key = self.prefixes.add(token_ids)
-        self.prefixes.shrink(room)
-        return None if key is None else Keep(self.running.index(sequence), key, len(token_ids))
+    def join(self, sequence: Sequence) -> list[RowOp]:
+        """Let a sequence decode whose prompt is whole."""
+        del self._staged[sequence]
+        place = self.slots.take(sequence, sequence.computed + 1)
+        self._decoding.append(sequence)
+        return [Join(sequence.key, place, sequence.computed, self._keep(sequence))]
 
-    def finish(self, sequence: Sequence, reason: FinishReason) -> Vacancy | None:
-        """End a sequence and return the slot it leaves, None if it had none."""
-        vacancy = None
+    def is_whole(self, sequence: Sequence) -> bool:
+        """Whether a sequence's prompt is whole and its row not in its class yet."""
+        return sequence in self._staged and sequence.computed >= self._staged[sequence]
+
+    def finish(self, sequence: Sequence, reason: FinishReason) -> list[RowOp]:
+        """End a sequence and return what happens to its row."""
+        ops: list[RowOp] = []
         if sequence.state is SequenceState.RUNNING:
-            keep = None if reason is FinishReason.ERROR else self.keep(sequence)
-            vacancy = self._leave(sequence, keep)
+            ops = self._leave(sequence, keep=reason is not FinishReason.ERROR)
         elif sequence.state is SequenceState.WAITING:
             self._queues[sequence.priority].remove(sequence)
         sequence.state = SequenceState.FINISHED
         sequence.finish_reason = reason
-        return vacancy
+        return ops
+
+    def forgotten(self) -> list[RowOp]:
+        """Return what frees the prefixes that are not kept any more, once."""
+        return [Forget(key) for key in self.prefixes.take_forgotten()]
 
     def find(self, request_id: str) -> list[Sequence]:
         """Return the unfinished sequences of a request."""
         return [s for s in (*self.running, *self.waiting) if s.request_id == request_id]
+
+    def _make_way(self) -> Iterator[RowOp]:
+        """Take rows from batch sequences while an interactive one waits that needs them."""
+        queue = self._queues[Priority.INTERACTIVE]
+        while queue and (victim := self._victim_of(queue[0])):
+            yield from self._preempt(victim)
+
+    def _victim_of(self, waiting: Sequence) -> Sequence | None:
+        """Return the batch sequence that stands in the way, None if none does or none would do."""
+        batch = [s for s in self.running if s.priority is Priority.BATCH]
+        if not batch or not self._fits(waiting, without=batch):
+            return None
+        partial = self._partial
+        if partial is not None and partial.priority is Priority.BATCH:
+            return partial
+        return None if self._fits(waiting) else batch[-1]
+
+    def _grow(self) -> Iterator[RowOp]:
+        """Give every row that is full a larger one, the first admitted first."""
+        for sequence in tuple(self._decoding):
+            needed = sequence.computed + 1
+            if sequence.state is not SequenceState.RUNNING:
+                continue
+            growth = self.slots.growth(sequence, needed)
+            while growth > self._free() and sequence.state is SequenceState.RUNNING:
+                yield from self._preempt(self._last_admitted())
+            if growth and sequence.state is SequenceState.RUNNING:
+                self.prefixes.shrink(self._free() - growth)
+                yield from self.slots.grow(sequence, needed, sequence.computed)
+
+    def _last_admitted(self) -> Sequence:
+        """Return who gives way when memory is short: the latest, a batch sequence if there is."""
+        return max(reversed(self.running), key=lambda sequence: sequence.priority)
+
+    def _preempt(self, victim: Sequence) -> list[RowOp]:
+        ops = self._leave(victim, keep=True)
+        victim.state = SequenceState.WAITING
+        victim.computed = 0
+        self._queues[victim.priority].appendleft(victim)
+        self.preemptions += 1
+        return ops
+
+    def _leave(self, sequence: Sequence, *, keep: bool) -> list[RowOp]:
+        """Take a sequence's row; what it holds is kept for others if it is worth it."""
+        if sequence in self._staged:
+            del self._staged[sequence]
+            key = self._keep(sequence) if keep else None
+            return [Drop(sequence.key, sequence.computed, key)]
+        self._decoding.remove(sequence)
+        place = self.slots.place(sequence)
+        ops = self.slots.leave(sequence)
+        # Decoded rows are no prefix in deterministic mode, which computes prompts in chunks.
+        key = self._keep(sequence) if keep and not self.limits.chunk_tokens else None
+        return ops if key is None else [Keep(place, key, sequence.computed), *ops]
+
+    def _keep(self, sequence: Sequence) -> int | None:
+        """Return the key under which what a sequence holds is kept, None if it is not."""
+        room = self._free()
+        if sequence.computed > room:
+            return None
+        key = self.prefixes.add(sequence.token_ids[: sequence.computed])
+        self.prefixes.shrink(room)
+        return key
 
     def _chunks(self, budget: int) -> Iterator[Chunk]:
         """Yield chunks of prompts, `budget` tokens together, and count them as computed."""
@@ -191,69 +262,54 @@ class Scheduler:
                 if sequence is None:
                     return
                 begun.append(sequence)
-                reuse = self.prefixes.find(sequence.token_ids)
+                reuse = self._reuse(sequence)
                 sequence.computed = reuse.length if reuse else 0
             start = sequence.computed
-            sequence.computed = min(sequence.length, start + budget)
-            chunk = Chunk(sequence, start, sequence.computed, reuse)
-            self._partial = None if chunk.is_last else sequence
-            budget -= chunk.end - chunk.start
-            yield chunk
+            sequence.computed = self._chunk_end(sequence, budget)
+            yield Chunk(sequence, start, sequence.computed, self._room(sequence), reuse)
+            budget -= sequence.computed - start
+
+    @property
+    def _partial(self) -> Sequence | None:
+        """The sequence whose prompt is not whole, if there is one: the one admitted last."""
+        last = next(reversed(self._staged), None)
+        return last if last is not None and not self.is_whole(last) else None
+
+    def _chunk_end(self, sequence: Sequence, budget: int) -> int:
+        prompt = self._staged[sequence]
+        if not (size := self.limits.chunk_tokens):
+            return min(prompt, sequence.computed + budget)
+        return min(prompt, (sequence.computed // size + 1) * size)
+
+    def _reuse(self, sequence: Sequence) -> Prefix | None:
+        prefix = self.prefixes.find(sequence.token_ids[: self._staged[sequence]])
+        size = self.limits.chunk_tokens
+        if prefix is None or not size:
+            return prefix
+        whole = prefix.length - prefix.length % size
+        return Prefix(prefix.key, whole) if whole else None
+
+    def _room(self, sequence: Sequence) -> int:
+        """Return what the row of a prompt holds: a whole one is as long as the prompt."""
+        computed = sequence.computed
+        return computed if self.is_whole(sequence) else self.slots.capacity(computed)
 
     def _admit(self, begun: list[Sequence]) -> Sequence | None:
-        """Move the first that waits into a slot, if there is room for it.
+        """Give the first that waits a row, if there is room for it.
 
         One that could reuse the prompt of another begun in this step waits for the next step.
         """
         queue = next((queue for queue in self._queues.values() if queue), None)
-        if queue is None or not self._fits(queue[0], self.running):
+        if queue is None or not self._fits(queue[0]):
             return None
         if any(self._would_reuse(queue[0], other) for other in begun):
             return None
         sequence = queue.popleft()
-        self.running.append(sequence)
-        self._admitted.append(sequence)
+        whole = len(sequence.prompt_ids) if self.limits.chunk_tokens else sequence.length
+        self._staged[sequence] = whole
         sequence.state = SequenceState.RUNNING
-        self.prefixes.shrink(self.limits.kv_cache_tokens - self.kv_tokens_used)
+        self.prefixes.shrink(self._free())
         return sequence
-
-    def _preempted(self) -> list[Vacancy]:
-        """Take slots from batch sequences while an interactive one waits that needs them."""
-        queue = self._queues[Priority.INTERACTIVE]
-        vacancies: list[Vacancy] = []
-        while queue and (victim := self._victim(queue[0])):
-            vacancies.append(self._leave(victim, self.keep(victim)))
-            victim.state = SequenceState.WAITING
-            victim.computed = 0
-            self._queues[Priority.BATCH].appendleft(victim)
-            self.preemptions += 1
-        return vacancies
-
-    def _victim(self, waiting: Sequence) -> Sequence | None:
-        """Return the batch sequence that stands in the way, None if none does or none would do."""
-        interactive = [s for s in self.running if s.priority is Priority.INTERACTIVE]
-        if not self._fits(waiting, interactive):
-            return None
-        if self._partial is not None and self._partial.priority is Priority.BATCH:
-            return self._partial
-        if self._fits(waiting, self.running):
-            return None
-        return next(s for s in reversed(self._admitted) if s.priority is Priority.BATCH)
-
-    def _leave(self, sequence: Sequence, keep: Keep | None) -> Vacancy:
-        """Take a row out; the last whole row moves into the hole, and the partial one after it."""
-        moves: list[tuple[int, int]] = []
-        slot, last = self.running.index(sequence), len(self.running) - 1
-        self._admitted.remove(sequence)
-        if self._partial is sequence:
-            self._partial = None
-        whole = last if self._partial is None else last - 1
-        for source, target in ((whole, slot), (last, whole)):
-            if source != target:
-                self.running[target] = self.running[source]
-                moves.append((source, target))
-        self.running.pop()
-        return Vacancy(tuple(moves), keep)
 
     def _would_reuse(self, sequence: Sequence, other: Sequence) -> bool:
         """Whether the other's tokens, once kept, would spare more than what is kept already."""
@@ -263,18 +319,25 @@ class Scheduler:
         shorter = min(sequence.length, other.length)
         alike = next((at for at, (one, two) in pairs if one != two), shorter)
         kept = self.prefixes.peek(sequence.token_ids)
-        return alike - (kept.length if kept else 0) >= BLOCK
+        return alike - (kept.length if kept else 0) >= max(BLOCK, self.limits.chunk_tokens)
 
-    def _fits(self, sequence: Sequence, running: list[Sequence]) -> bool:
-        rows = [*running, sequence]
-        tokens = self.limits.kv_cache_tokens
-        return len(rows) <= self.limits.max_num_seqs and self._footprint(rows) <= tokens
+    def _fits(self, waiting: Sequence, without: list[Sequence] | None = None) -> bool:
+        """Whether a sequence could run beside those that do, some of them left out."""
+        gone = without or []
+        running = len(self._decoding) + len(self._staged) - len(gone)
+        free = self._free() + sum(map(self._reserved, gone))
+        if running:
+            free -= int(self.limits.kv_cache_tokens * _WATERMARK)
+        needed = self.slots.capacity(waiting.length + 1)
+        return running < self.limits.max_num_seqs and needed <= free
 
-    def _footprint(self, sequences: list[Sequence]) -> int:
-        # The cache is a rectangle: every row is as wide as the longest may become.
-        longest = max((self._reserve(sequence) for sequence in sequences), default=0)
-        return len(sequences) * longest
+    def _free(self) -> int:
+        """Return the tokens that no running sequence has; kept prefixes give way to them."""
+        reserved = self.slots.allocated_tokens + sum(map(self._reserved, self._staged))
+        return self.limits.kv_cache_tokens - reserved
 
-    def _reserve(self, sequence: Sequence) -> int:
-        wanted = len(sequence.prompt_ids) + sequence.params.max_tokens
-        return min(wanted, self.limits.max_model_len)
+    def _reserved(self, sequence: Sequence) -> int:
+        """Return the tokens that a running sequence takes, or will when it joins its class."""
+        if sequence in self._staged:
+            return self.slots.capacity(sequence.length + 1)
+        return self.slots.place(sequence).capacity

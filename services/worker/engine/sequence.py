@@ -13,6 +13,9 @@ from shared.protocol.priority import Priority
 NO_TOKEN = -1
 """Stands for a token id where the model gave no finite numbers."""
 
+SequenceKey = tuple[str, int]
+"""Request id and choice: what names a sequence within a worker."""
+
 
 class FinishReason(StrEnum):
     """Why a sequence ended."""
@@ -64,12 +67,21 @@ class TokenLogprobs:
     top: tuple[tuple[int, float], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a step gave a sequence: a token's id, `NO_TOKEN` if it has none, and its logprobs."""
+
+    token_id: int
+    logprobs: TokenLogprobs | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Sequence:
     """One choice of one request; `choice` counts from 0 within the request.
 
-    `computed` counts the tokens, from the first, whose keys and values the slot holds, or will
-    hold after the step that is planned; a sequence that waits holds none.
+    `computed` counts the tokens, from the first, whose keys and values its row holds, or will
+    hold after the step that is planned; a sequence that waits holds none. Outputs that it comes
+    with were emitted elsewhere or before: they are computed again and not drawn again.
     """
 
     request_id: str
@@ -83,8 +95,8 @@ class Sequence:
     computed: int = 0
 
     @property
-    def key(self) -> tuple[str, int]:
-        """What names the sequence within a worker: request id and choice."""
+    def key(self) -> SequenceKey:
+        """What names the sequence within a worker."""
         return self.request_id, self.choice
 
     @property
@@ -96,6 +108,16 @@ class Sequence:
     def token_ids(self) -> tuple[int, ...]:
         """Prompt and output."""
         return (*self.prompt_ids, *self.output_ids)
+
+    @property
+    def draws(self) -> bool:
+        """Whether the next token is not known yet once the planned step is done."""
+        return self.computed == self.length
+
+    def token(self, index: int) -> int:
+        """Return the token at a position in prompt and output together."""
+        prompt = len(self.prompt_ids)
+        return self.prompt_ids[index] if index < prompt else self.output_ids[index - prompt]
 
     @property
     def remaining(self) -> int:

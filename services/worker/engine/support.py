@@ -30,6 +30,13 @@ def check_supported(model: PreTrainedModel, max_model_len: int) -> None:
         raise ModelNotSupported(msg)
 
 
+def slides(config: Any) -> bool:
+    """Tell whether some layers see a window of the context only."""
+    kinds = getattr(config, "layer_types", None)
+    window = getattr(config, "sliding_window", None)
+    return window is not None and (kinds is None or _SLIDING in kinds)
+
+
 def has_own_attention(model: PreTrainedModel) -> bool:
     """Tell whether the model must run with its own attention, as ALiBi's models must.
 
@@ -45,18 +52,20 @@ def _faults(model: PreTrainedModel, config: Any, max_model_len: int) -> Iterator
         yield "it takes more than text"
     if getattr(model, "_is_stateful", False):
         yield "it keeps a recurrent state, not keys and values"
-    if getattr(config, "attn_logit_softcapping", None) is not None:
-        yield "it caps attention scores"
     kinds = set[str](getattr(config, "layer_types", None) or ())
     if others := kinds - {_FULL, _SLIDING}:
         yield f"it has layers of the kind {', '.join(sorted(others))}"
-    window = getattr(config, "sliding_window", None)
+    if not has_own_attention(model):
+        return
+    if getattr(config, "attn_logit_softcapping", None) is not None:
+        yield "it caps attention scores"
+    window = getattr(config, "sliding_window", None) if kinds != {_FULL} else None
     if _LOCAL in (getattr(config, "attention_layers", None) or ()):
         window = config.window_size
-    if window is not None and window < max_model_len and kinds != {_FULL}:
+    if window is not None and window < max_model_len:
         yield _too_long(f"its attention slides over {window} tokens", window)
-    context = getattr(config, "max_seq_len", max_model_len) if has_own_attention(model) else None
-    if context is not None and context < max_model_len:
+    context = getattr(config, "max_seq_len", max_model_len)
+    if context < max_model_len:
         yield _too_long(f"its context is {context} tokens", context)
 
 

@@ -1,0 +1,96 @@
+"""Rows of keys and values: side by side, of one capacity, for every layer.
+
+Owns the tensors of one size class, of a prompt's own row or of a kept prefix. Knows no sequence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+# When a class runs out of rows it gets an eighth more, so that few are copied and few are idle.
+_GROWTH = 8
+IDLE_ROWS = 1 + 1 / _GROWTH
+"""What memory is taken for, in parts of the rows in use, while none is trimmed."""
+
+
+@dataclass(slots=True)
+class Layer:
+    """One layer's tensors, [rows, kv_heads, capacity, head_dim]; head_dims may differ."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def resized(self, rows: int, capacity: int, used: int) -> Layer:
+        """Return a copy of another size with the first `used` rows, beyond which are zeros."""
+        return Layer(*(_resized(old, rows, capacity, used) for old in (self.keys, self.values)))
+
+
+class Rows:
+    """Layers of rows; a layer is made when it is written first."""
+
+    def __init__(self, capacity: int, rows: int = 1) -> None:
+        """Have room for `rows` rows of `capacity` tokens."""
+        self.capacity = capacity
+        self.rows = rows
+        self.layers: dict[int, Layer] = {}
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that there is room for."""
+        return self.rows * self.capacity
+
+    def layer(self, index: int, keys: torch.Tensor, values: torch.Tensor) -> Layer:
+        """Return a layer; a new one is made for keys and values [..., kv_heads, head_dim]."""
+        layer = self.layers.get(index)
+        if layer is None:
+            layer = self.layers[index] = Layer(self._empty(keys), self._empty(values))
+        return layer
+
+    def fit(self, rows: int) -> None:
+        """Have room for `rows` rows at least; all rows before the last of them are in use."""
+        if rows > self.rows:
+            self._resize(max(rows, self.rows + self.rows // _GROWTH), self.capacity, self.rows)
+
+    def trim(self, used: int) -> None:
+        """Give memory back when less than half of the rows is in use."""
+        if used < self.rows // 2:
+            self._resize(used, self.capacity, used)
+
+    def extend(self, capacity: int) -> None:
+        """Give every row another capacity."""
+        if capacity != self.capacity:
+            self._resize(self.rows, capacity, self.rows)
+
+    def copy(self, source: Rows, at: int, to: int, tokens: int) -> None:
+        """Copy the beginning of a row of another set, or of this one, into row `to`."""
+        for index, theirs in source.layers.items():
+            keys, values = theirs.keys, theirs.values
+            mine = self.layer(index, keys.transpose(1, 2), values.transpose(1, 2))
+            mine.keys[to, :, :tokens] = keys[at, :, :tokens]
+            mine.values[to, :, :tokens] = values[at, :, :tokens]
+
+    def wipe(self, row: int) -> None:
+        """Zero a row that holds NaN, which no mask would hide from the row's next user."""
+        for layer in self.layers.values():
+            layer.keys[row].zero_()
+            layer.values[row].zero_()
+
+    def _empty(self, states: torch.Tensor) -> torch.Tensor:
+        # Zeros, not empty: a masked score hides any number but NaN.
+        kv_heads, head_dim = states.shape[-2:]
+        return states.new_zeros(self.rows, kv_heads, self.capacity, head_dim)
+
+    def _resize(self, rows: int, capacity: int, used: int) -> None:
+        # Layer by layer, so that no more than one is there twice.
+        self.rows, self.capacity = rows, capacity
+        for index, layer in self.layers.items():
+            self.layers[index] = layer.resized(rows, capacity, used)
+
+
+def _resized(old: torch.Tensor, rows: int, capacity: int, used: int) -> torch.Tensor:
+    new = old.new_zeros(rows, old.shape[1], capacity, old.shape[3])
+    tokens = min(old.shape[2], capacity)
+    new[:used, :, :tokens] = old[:used, :, :tokens]
+    return new

@@ -1,0 +1,311 @@
+"""The tensors of one step: the tokens of all its rows and chunks, in one line.
+
+Everything in a model but attention treats tokens alike, so rows that decode and chunks of prompts
+go through it together; attention takes the line apart into segments, each over rows of the KV
+cache. Owns the line and the segments. Knows no model and no policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from services.worker.engine.attention import (
+    causal_bias,
+    chunk_attention,
+    decode_attention,
+    row_bias,
+)
+from services.worker.engine.kv_cache import KVCache
+from services.worker.engine.rows import Rows
+from services.worker.engine.scheduler import Chunk
+from services.worker.engine.sequence import Sequence
+from services.worker.engine.slots import Group
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionKind:
+    """What differs between the layers of models.
+
+    Attributes:
+        scale: factor of the scores.
+        window: a token sees this many, itself included; None: all before it.
+        softcap: as in `attention`.
+    """
+
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+
+
+class Segment(Protocol):
+    """Some neighbouring tokens of the line, which attend to the same rows."""
+
+    tokens: slice
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        kind: AttentionKind,
+    ) -> torch.Tensor:
+        """Write keys and values of the segment's tokens, and attend; all [tokens, heads, dim]."""
+        ...
+
+    @property
+    def before(self) -> int:
+        """Tokens of the longest row before the segment's own."""
+        ...
+
+    def write(
+        self, layer: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write [tokens, kv_heads, dim]; return all keys and values of the segment's rows."""
+        ...
+
+    def token_mask(self) -> torch.Tensor:
+        """Return ones for the tokens of each row, zeros beyond; int64 [rows, length]."""
+        ...
+
+
+class DecodeSegment:
+    """One token for each of some rows of one class, neighbours from row `first` on."""
+
+    def __init__(
+        self, rows: Rows, first: int, lengths: list[int], columns: int, at: int, device: torch.device
+    ) -> None:
+        """Take the rows' lengths, the new token included, and how many columns are looked at."""
+        self.tokens = slice(at, at + len(lengths))
+        self._rows = rows
+        self._first = first
+        self._columns = columns
+        self._lengths = torch.tensor(lengths, device=device)
+        self._ragged = min(lengths) < columns
+        self._indices: dict[int, torch.Tensor] = {}
+        self._biases: dict[tuple[int | None, int], torch.Tensor] = {}
+
+    @property
+    def before(self) -> int:
+        """Tokens of the longest row before its new one."""
+        return self._columns - 1
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        return self.tokens.stop - self.tokens.start
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        kind: AttentionKind,
+    ) -> torch.Tensor:
+        """Attend with one query a row."""
+        keys, values = self.write(layer, key, value)
+        bias = self._bias(kind.window, key.shape[1], query.dtype)
+        return decode_attention(query, keys, values, bias, kind.scale, kind.softcap)
+
+    def write(
+        self, layer: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write [rows, kv_heads, dim]; return all keys and values, [rows, kv_heads, columns, dim]."""
+        held = self._rows.layer(layer, key, value)
+        kv_heads = key.shape[1]
+        index = self._index(kv_heads)
+        rows = slice(self._first, self._first + self.count)
+        seen = slice(self._columns)
+        for states, into in ((key, held.keys), (value, held.values)):
+            dim = states.shape[2]
+            into.view(-1, dim).index_copy_(0, index, states.reshape(-1, dim))
+        return held.keys[rows, :, seen], held.values[rows, :, seen]
+
+    def token_mask(self) -> torch.Tensor:
+        """Return ones up to and with each row's new token, zeros beyond; int64 [rows, columns]."""
+        columns = torch.arange(self._columns, device=self._lengths.device)
+        return (columns < self._lengths[:, None]).long()
+
+    def _index(self, kv_heads: int) -> torch.Tensor:
+        """Return where the new tokens go among all [rows x kv_heads x capacity], in that order."""
+        index = self._indices.get(kv_heads)
+        if index is None:
+            device = self._lengths.device
+            row = torch.arange(self._first, self._first + self.count, device=device)[:, None]
+            head = torch.arange(kv_heads, device=device)
+            places = (row * kv_heads + head) * self._rows.capacity + self._lengths[:, None] - 1
+            index = self._indices[kv_heads] = places.flatten()
+        return index
+
+    def _bias(self, window: int | None, kv_heads: int, dtype: torch.dtype) -> torch.Tensor | None:
+        if window is not None and window >= self._columns:
+            window = None
+        if window is None and not self._ragged:
+            return None
+        bias = self._biases.get((window, kv_heads))
+        if bias is None:
+            bias = row_bias(self._lengths, self._columns, window, kv_heads, dtype)
+            self._biases[window, kv_heads] = bias
+        return bias
+
+
+class ChunkSegment:
+    """Tokens `start` to `end` of a prompt, which has a row of its own."""
+
+    def __init__(self, rows: Rows, start: int, end: int, at: int, device: torch.device) -> None:
+        """Take the row, and where in the line the chunk is."""
+        self.tokens = slice(at, at + end - start)
+        self._rows = rows
+        self._start, self._end = start, end
+        self._device = device
+        self._biases: dict[int | None, torch.Tensor] = {}
+
+    @property
+    def before(self) -> int:
+        """Tokens of the row before the chunk."""
+        return self._start
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        kind: AttentionKind,
+    ) -> torch.Tensor:
+        """Attend to the row's beginning and causally to the chunk itself."""
+        keys, values = self.write(layer, key, value)
+        bias = self._bias(kind.window, query)
+        return chunk_attention(query, keys, values, bias, kind.scale, kind.softcap)
+
+    def write(
+        self, layer: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write [tokens, kv_heads, dim]; return all keys and values, [kv_heads, end, dim]."""
+        held = self._rows.layer(layer, key, value)
+        held.keys[0, :, self._start : self._end] = key.transpose(0, 1)
+        held.values[0, :, self._start : self._end] = value.transpose(0, 1)
+        return held.keys[0, :, : self._end], held.values[0, :, : self._end]
+
+    def token_mask(self) -> torch.Tensor:
+        """Return ones for all tokens up to the chunk's last, int64 [1, end]."""
+        return torch.ones(1, self._end, dtype=torch.int64, device=self._device)
+
+    def _bias(self, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
+        if window is not None and window >= self._end:
+            window = None
+        if not self._start and window is None:
+            return None
+        bias = self._biases.get(window)
+        if bias is None:
+            tokens = self._end - self._start
+            bias = self._biases[window] = causal_bias(tokens, self._end, window, like)
+        return bias
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The line; `padding` tokens at its end belong to nobody and attend to nothing.
+
+    Attributes:
+        sequences: whose next token may be drawn, and where in the line their last token is.
+        input_ids: int64 [tokens].
+        positions: int64 [tokens].
+        segments: in the order of the line.
+        padding: see above.
+    """
+
+    sequences: tuple[tuple[Sequence, int], ...]
+    input_ids: torch.Tensor
+    positions: torch.Tensor
+    segments: tuple[Segment, ...]
+    padding: int = 0
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        kind: AttentionKind,
+    ) -> torch.Tensor:
+        """Return attention's output [tokens, heads, value_dim].
+
+        Args:
+            layer: the layer's index.
+            query: [tokens, heads, head_dim], like `key` and `value` with kv_heads.
+            key: of the line's tokens; they are written to the cache.
+            value: its dim may differ from the others'.
+            kind: of the layer.
+        """
+        if len(self.segments) == 1 and not self.padding:
+            return self.segments[0].attend(layer, query, key, value, kind)
+        out = [
+            each.attend(layer, query[each.tokens], key[each.tokens], value[each.tokens], kind)
+            for each in self.segments
+        ]
+        if self.padding:
+            out.append(out[0].new_zeros(self.padding, *out[0].shape[1:]))
+        return torch.cat(out)
+
+
+def make_step(
+    groups: tuple[Group, ...],
+    chunks: tuple[Chunk, ...],
+    cache: KVCache,
+    device: torch.device,
+    *,
+    fixed_rows: int = 0,
+) -> Step:
+    """Lay out the line: the rows of all groups, then the chunks.
+
+    With `fixed_rows` (deterministic mode) rows are filled up to that number, and each attends by
+    itself to its row's whole capacity, so that every product has a shape of its own class alone.
+    """
+    ids: list[int] = []
+    positions: list[int] = []
+    sequences: list[tuple[Sequence, int]] = []
+    segments: list[Segment] = []
+    for group in groups:
+        lengths = [sequence.computed for sequence in group.sequences]
+        segments += _decode_segments(cache, group, lengths, len(ids), device, alone=fixed_rows > 0)
+        for sequence, length in zip(group.sequences, lengths, strict=True):
+            sequences.append((sequence, len(ids)))
+            ids.append(sequence.token(length - 1))
+            positions.append(length - 1)
+    for chunk in chunks:
+        rows = cache.stage(chunk.sequence.key, chunk.room, chunk.reuse)
+        segments.append(ChunkSegment(rows, chunk.start, chunk.end, len(ids), device))
+        ids += chunk.sequence.token_ids[chunk.start : chunk.end]
+        positions += range(chunk.start, chunk.end)
+        sequences.append((chunk.sequence, len(ids) - 1))
+    padding = max(0, fixed_rows - len(ids)) if groups else 0
+    return Step(
+        tuple(sequences),
+        torch.tensor(ids + [0] * padding, device=device),
+        torch.tensor(positions + [0] * padding, device=device),
+        tuple(segments),
+        padding,
+    )
+
+
+def _decode_segments(
+    cache: KVCache,
+    group: Group,
+    lengths: list[int],
+    at: int,
+    device: torch.device,
+    *,
+    alone: bool,
+) -> list[DecodeSegment]:
+    rows = cache.size_class(group.capacity)
+    if not alone:
+        return [DecodeSegment(rows, 0, lengths, max(lengths), at, device)]
+    return [
+        DecodeSegment(rows, i, [length], group.capacity, at + i, device)
+        for i, length in enumerate(lengths)
+    ]
