@@ -29,6 +29,7 @@ class ServedModel:
     max_num_seqs: int
     max_waiting: int
     vocab_size: int
+    eos_token_ids: frozenset[int]
     prompts: PromptEncoder
     stop_strings: tuple[str, ...]
     detokenizers: Detokenizers
