@@ -18,7 +18,7 @@ from shared.errors import EngineFault
 class ServedModel:
     """One model on one engine; `max_model_len` counts prompt and answer together.
 
-    `stop_strings` end the answers in conversations.
+    `eos_token_ids` end any answer, `stop_strings` those in conversations.
     """
 
     name: str
