@@ -18,7 +18,7 @@ from shared.protocol.frames import (
 )
 from shared.protocol.resume import RESUME_PATH, encode_resume
 from shared.protocol.sse import SSEDecoder
-from tests.fakes.lockstep import LockstepLoop, in_lockstep
+from tests.fakes.lockstep import Gate, in_lockstep
 from tests.fakes.running_worker import FRAMED, INTERNAL, RunningWorker
 
 
@@ -55,9 +55,8 @@ class Recording:
         return emitted - told
 
 
-async def answered(worker: RunningWorker, path: str, content: bytes) -> list[Frame]:
-    """Return an answer's frames but keepalives; a lockstep engine is told of each."""
-    loop = worker.loop if isinstance(worker, LockstepWorker) else None
+async def answered(worker: LockstepWorker, path: str, content: bytes) -> list[Frame]:
+    """Return an answer's frames but keepalives; the gate is told of each."""
     found: list[Frame] = []
     decoder = FrameDecoder()
     headers = INTERNAL if path == RESUME_PATH else FRAMED
@@ -65,8 +64,8 @@ async def answered(worker: RunningWorker, path: str, content: bytes) -> list[Fra
         assert answer.status_code == 200, await answer.aread()
         async for piece in answer.aiter_raw():
             for frame in decoder.feed(piece):
-                if isinstance(frame, TokensFrame) and loop is not None:
-                    loop.read(len(frame.token_ids))
+                if isinstance(frame, TokensFrame):
+                    worker.gate.read(len(frame.token_ids))
                 if not isinstance(frame, KeepaliveFrame):
                     found.append(frame)
     assert decoder.pending == 0
@@ -75,7 +74,7 @@ async def answered(worker: RunningWorker, path: str, content: bytes) -> list[Fra
 
 async def record(worker: LockstepWorker, path: str, body: dict[str, Any]) -> Recording:
     """Return an answer with one token a frame."""
-    worker.loop.begin()
+    worker.gate.begin()
     start, *tokens, end = await answered(worker, path, orjson.dumps(body))
     assert isinstance(start, StartFrame)
     assert isinstance(end, EndFrame)
@@ -86,23 +85,23 @@ async def record(worker: LockstepWorker, path: str, body: dict[str, Any]) -> Rec
 class LockstepWorker(RunningWorker):
     """A worker whose model `in_lockstep` has made."""
 
-    loop: LockstepLoop
+    gate: Gate
 
     @classmethod
     async def of(cls, served: ServedModel, **settings: Any) -> LockstepWorker:
-        served = in_lockstep(served)
+        served, gate = in_lockstep(served)
         worker = await cls.with_model(served, **settings)
-        worker.loop = served.loop
+        worker.gate = gate
         return worker
 
     async def resume(self, recording: Recording, after: int) -> list[Frame]:
         asks = recording.body.get("logprobs") is not None
-        self.loop.begin(recording.untold(after) if asks else 0)
+        self.gate.begin(recording.untold(after) if asks else 0)
         return await answered(self, RESUME_PATH, recording.resumption(after))
 
     async def idle(self) -> None:
         # What was drawn after a stop string, while its end was on its way, nobody reads.
-        self.loop.run_free()
+        self.gate.run_free()
         await super().idle()
 
     async def stop(self) -> None:

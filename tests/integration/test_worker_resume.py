@@ -134,7 +134,7 @@ async def test_logprobs_of_several_choices_are_told_once(scripted, stream):
     recording = await record(first, path, streamed(body) if stream else body)
     for after in range(len(recording.tokens) + 1):
         raw = recording.resumption(after)
-        other.loop.run_free()
+        other.gate.run_free()
         _, *tokens, end = await answered(other, RESUME_PATH, raw)
         assert encode(end) == encode(recording.end)
         numbers = [f.sequence_number for f in tokens]
@@ -333,7 +333,7 @@ async def test_another_fingerprint_is_told_and_refused_where_it_must_be_exact(sc
     assert refused.status_code == 409
     assert refused.json()["error"]["code"] == "fingerprint_mismatch"
     assert refused.json()["error"]["param"] == "start.fingerprint"
-    worker.loop.run_free()
+    worker.gate.run_free()
     start, *_, end = await answered(
         worker, RESUME_PATH, orjson.dumps({**content, "deterministic": False})
     )
@@ -364,7 +364,7 @@ async def test_an_end_alone_needs_no_place(scripted):
     recording = await record(worker, path, streamed(body))
     frames = len(recording.tokens)
     # The only place is taken by an answer whose tokens nobody reads.
-    worker.loop.begin()
+    worker.gate.begin()
     async with worker.client.stream("POST", path, json=streamed(body)) as busy:
         await anext(busy.aiter_raw())
         raw = recording.resumption(frames)
@@ -379,7 +379,7 @@ async def test_a_resumed_answer_is_aborted_by_its_id(scripted):
     worker = await scripted("x" * 100)
     path, body = chat()
     recording = await record(worker, path, streamed(body))
-    worker.loop.begin()
+    worker.gate.begin()
     abort = f"/internal/requests/{recording.start.id}/abort"
     found: list[Frame] = []
     decoder = FrameDecoder()
@@ -392,7 +392,7 @@ async def test_a_resumed_answer_is_aborted_by_its_id(scripted):
             found += decoder.feed(piece)
             if len(found) == 2:
                 assert (await worker.client.post(abort, headers=INTERNAL)).status_code == 204
-                worker.loop.run_free()
+                worker.gate.run_free()
     assert isinstance(found[-1], ErrorFrame)
     assert found[-1].error["code"] == "aborted"
     await worker.idle()
