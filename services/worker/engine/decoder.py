@@ -10,9 +10,10 @@ no cache: what attends is handed in with the step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as ReadOnlySequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -30,6 +31,8 @@ def is_llama_shaped(model: PreTrainedModel) -> bool:
     """Tell whether a `Decoder` computes what the model does."""
     known = type(model).__module__.startswith("transformers.models.")
     return known and type(model).__name__ in _CLASSES
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ class Decoder:
         pack_linears(model)
         self._head = model.lm_head
         self._layers = [self._layer(module) for module in inner.layers]
+        compiled = _compile if model.device.type == "cuda" else _leave
+        self._before = compiled(self._before_attention)
+        self._after = compiled(self._after_attention)
 
     def logits(self, step: Step, wanted: ReadOnlySequence[int] | None) -> torch.Tensor:
         """Return [wanted, vocabulary]; see `forward.Forward`."""
@@ -79,39 +85,45 @@ class Decoder:
     def _hidden(self, step: Step) -> torch.Tensor:
         hidden = self._embed(step.input_ids)
         cos, sin = self._rotation(hidden, step.positions)
-        shape = (hidden.shape[-1],)
-        eps, activation = self._eps, self._activation
         for index, layer in enumerate(self._layers):
-            normed = functional.rms_norm(hidden, shape, layer.input_norm, eps)
-            attended = self._attend(index, layer, layer.qkv(normed), cos, sin, step)
-            hidden = hidden + layer.output(attended)
-            normed = functional.rms_norm(hidden, shape, layer.mlp_norm, eps)
-            gate, up = layer.gate_up(normed).chunk(2, dim=-1)
-            hidden = hidden.add_(layer.down(activation(gate).mul_(up)))
-        return functional.rms_norm(hidden, shape, self._final_norm, eps)
+            query, key, value = self._before(layer, hidden, cos, sin)
+            attended = step.attend(index, query, key, value, layer.kind)
+            hidden = self._after(layer, hidden, attended)
+        return self._norm(hidden, self._final_norm)
 
-    def _attend(
-        self,
-        index: int,
-        layer: _Layer,
-        qkv: torch.Tensor,
-        cos: torch.Tensor,
-        sin: torch.Tensor,
-        step: Step,
-    ) -> torch.Tensor:
+    def _before_attention(
+        self, layer: _Layer, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return query, key and value, [tokens, heads, head_dim], positions in them."""
         heads, kv_heads = self._heads, self._kv_heads
+        qkv = layer.qkv(self._norm(hidden, layer.input_norm))
         qkv = qkv.view(-1, heads + 2 * kv_heads, self._head_dim)
         rotated, value = qkv[:, : heads + kv_heads], qkv[:, heads + kv_heads :]
         if layer.query_norm is not None and layer.key_norm is not None:
-            shape = (self._head_dim,)
-            query = functional.rms_norm(rotated[:, :heads], shape, layer.query_norm, self._eps)
-            key = functional.rms_norm(rotated[:, heads:], shape, layer.key_norm, self._eps)
-            rotated = torch.cat((query, key), dim=1)
+            query = self._norm(rotated[:, :heads], layer.query_norm)
+            rotated = torch.cat((query, self._norm(rotated[:, heads:], layer.key_norm)), dim=1)
         # The second half of `sin` is that of the formula, the first its negative.
         turned = torch.roll(rotated, self._head_dim // 2, dims=-1)
         rotated = torch.addcmul(rotated * cos, turned, sin)
-        out = step.attend(index, rotated[:, :heads], rotated[:, heads:], value, layer.kind)
-        return out.reshape(-1, heads * self._head_dim)
+        return rotated[:, :heads], rotated[:, heads:], value
+
+    def _after_attention(
+        self, layer: _Layer, hidden: torch.Tensor, attended: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the hidden states that the layer gives, [tokens, hidden]."""
+        hidden = hidden + layer.output(attended.reshape(len(hidden), -1))
+        gate, up = layer.gate_up(self._norm(hidden, layer.mlp_norm)).chunk(2, dim=-1)
+        return hidden.add_(layer.down(self._activation(gate).mul_(up)))
+
+    def _norm(self, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Root mean square norm over the last dimension (Zhang and Sennrich, 2019)."""
+        if states.dtype is torch.float32 or states.device.type != "cpu":
+            return functional.rms_norm(states, weight.shape, weight, self._eps)
+        # The same in fewer operators; torch's takes more than one kernel on a CPU.
+        wide = states.float()
+        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        scale = length.square_().mul_(1 / wide.shape[-1]).add_(self._eps).rsqrt_()
+        return wide.mul_(scale).to(states.dtype).mul_(weight)
 
     def _rotation(
         self, hidden: torch.Tensor, positions: torch.Tensor
@@ -145,6 +157,15 @@ class Decoder:
         """Mistral's layers all slide or none; Qwen's say so themselves; Llama's never do."""
         of_all = self._config.sliding_window if self._config.model_type == "mistral" else None
         return getattr(attention, "sliding_window", of_all)
+
+
+def _compile(function: _Function) -> _Function:
+    """On a GPU a layer's small operators become few kernels; the step's line has few lengths."""
+    return torch.compile(function)
+
+
+def _leave(function: _Function) -> _Function:
+    return function
 
 
 class _Beside(nn.Module):

@@ -17,16 +17,24 @@ from services.worker.engine.slots import Drop, Forget, Join, Keep, Move, Place, 
 class KVCache:
     """Rows by class, by sequence and by key."""
 
-    def __init__(self) -> None:
-        """Hold nothing."""
+    def __init__(self, max_idle_tokens: int = 0) -> None:
+        """Hold nothing; rows that nobody uses are held up to `max_idle_tokens` together."""
+        self._max_idle_tokens = max_idle_tokens
         self._classes: dict[int, Rows] = {}
+        self._used: dict[int, int] = {}  # rows of each class
         self._staged: dict[SequenceKey, Rows] = {}
         self._kept: dict[int, Rows] = {}
 
     @property
     def running_tokens(self) -> int:
-        """Tokens that the tensors of running sequences have room for, idle rows included."""
-        return sum(rows.tokens for rows in (*self._classes.values(), *self._staged.values()))
+        """Tokens that the rows of running sequences have room for."""
+        used = sum(rows * capacity for capacity, rows in self._used.items())
+        return used + sum(rows.tokens for rows in self._staged.values())
+
+    @property
+    def idle_tokens(self) -> int:
+        """Tokens that rows have room for which nobody uses."""
+        return sum(map(self._idle, self._classes))
 
     @property
     def kept_tokens(self) -> int:
@@ -48,25 +56,18 @@ class KVCache:
         return rows
 
     def apply(self, ops: Iterable[RowOp]) -> None:
-        """Do what the operations say, in their order.
-
-        A class is laid out anew once at most: before, for all rows that come, and after, for those
-        that have gone.
-        """
+        """Do what the operations say, in their order."""
         ops = tuple(ops)
         self._make_room(ops)
-        used: dict[int, int] = {}
         for op in ops:
             match op:
                 case Join(source, place, tokens, keep):
                     self._copy(self._staged[source], 0, place, tokens)
                     self._drop(source, tokens, keep)
-                    used[place.capacity] = place.index + 1
                 case Move(source, target, tokens):
                     self._copy(self._classes[source.capacity], source.index, target, tokens)
-                    used[target.capacity] = max(used.get(target.capacity, 0), target.index + 1)
                 case Trim(capacity, rows):
-                    used[capacity] = rows
+                    self._used[capacity] = rows
                 case Keep(source, key, tokens):
                     kept = self._kept[key] = Rows(tokens)
                     kept.copy(self._classes[source.capacity], source.index, 0, tokens)
@@ -74,11 +75,12 @@ class KVCache:
                     self._drop(source, tokens, keep)
                 case Forget(key):
                     self._kept.pop(key, None)
-        self._trim({op.capacity: used[op.capacity] for op in ops if isinstance(op, Trim)})
+        self._give_back()
 
     def reset(self) -> None:
         """Free everything."""
         self._classes.clear()
+        self._used.clear()
         self._staged.clear()
         self._kept.clear()
 
@@ -94,6 +96,7 @@ class KVCache:
 
     def _copy(self, source: Rows, at: int, to: Place, tokens: int) -> None:
         self._classes[to.capacity].copy(source, at, to.index, tokens)
+        self._used[to.capacity] = max(self._used.get(to.capacity, 0), to.index + 1)
 
     def _drop(self, source: SequenceKey, tokens: int, keep: int | None) -> None:
         # None: its first chunk did not come to writing anything.
@@ -102,9 +105,18 @@ class KVCache:
             rows.extend(tokens)
             self._kept[keep] = rows
 
-    def _trim(self, used: dict[int, int]) -> None:
-        for capacity, rows in used.items():
-            if rows:
-                self._classes[capacity].trim(rows)
+    def _give_back(self) -> None:
+        """Free idle rows that are too many, where the most are.
+
+        Some are held, since rows that come and go would cost more than the work on them: fresh
+        memory has to be mapped page by page.
+        """
+        while self.idle_tokens > self._max_idle_tokens:
+            capacity = max(self._classes, key=self._idle)
+            if self._used.get(capacity):
+                self._classes[capacity].trim(self._used[capacity])
             else:
-                self._classes.pop(capacity, None)
+                del self._classes[capacity]
+
+    def _idle(self, capacity: int) -> int:
+        return self._classes[capacity].tokens - capacity * self._used.get(capacity, 0)

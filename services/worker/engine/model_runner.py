@@ -17,7 +17,6 @@ from services.worker.engine.kv_cache import KVCache
 from services.worker.engine.memory import usable_bytes
 from services.worker.engine.sampler import Sampler
 from services.worker.engine.scheduler import Chunk
-from services.worker.engine.rows import IDLE_ROWS
 from services.worker.engine.sequence import NO_TOKEN, Drawn, Sequence
 from services.worker.engine.slots import Group, RowOp
 from services.worker.engine.step import make_step
@@ -29,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 # What torch and transformers raise for one bad input; anything else is a fault of the engine.
 _CHUNK_FAULTS = (RuntimeError, ValueError, IndexError, ArithmeticError)
+# Beside what sequences hold, an eighth as much may lie idle.
+_IDLE_SHARE = 8
 
 _Part = tuple[tuple[Sequence, ...], torch.Tensor]
 
@@ -68,17 +69,18 @@ class ModelRunner:
         self._eos_token_ids = eos_token_ids
         self._fixed_rows = max_num_seqs if deterministic else 0
         self._forward: Forward = make_forward(model)
-        self._cache = KVCache()
         self._sampler = Sampler(self._sampling_device, eos_token_ids)
         token_bytes = bytes_per_token(model, self._forward)
         if has_own_attention(model):
             check_rows_agree(model, self._forward, max_model_len)
-        tokens = kv_cache_tokens or int(usable_bytes(self._device) / token_bytes / IDLE_ROWS)
+        found = usable_bytes(self._device) // token_bytes
+        tokens = kv_cache_tokens or found * _IDLE_SHARE // (_IDLE_SHARE + 1)
         self.kv_cache_tokens = min(tokens, max_num_seqs * max_model_len)
         self.max_model_len = min(max_model_len, self.kv_cache_tokens)
         if self.max_model_len <= 1:
             msg = f"{tokens} tokens of KV cache are too few for any request"
             raise ConfigurationError(msg, param="LLMZOO_KV_CACHE_TOKENS")
+        self._cache = KVCache(max_idle_tokens=self.kv_cache_tokens // _IDLE_SHARE)
 
     @property
     def eos_token_ids(self) -> frozenset[int]:

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-# When a class runs out of rows it gets an eighth more, so that few are copied and few are idle.
+# A class that runs out of rows gets an eighth more, so that few are copied.
 _GROWTH = 8
-IDLE_ROWS = 1 + 1 / _GROWTH
-"""What memory is taken for, in parts of the rows in use, while none is trimmed."""
 
 
 @dataclass(slots=True)
@@ -49,14 +47,14 @@ class Rows:
         return layer
 
     def fit(self, rows: int) -> None:
-        """Have room for `rows` rows at least; all rows before the last of them are in use."""
+        """Have room for `rows` rows at least."""
         if rows > self.rows:
-            self._resize(max(rows, self.rows + self.rows // _GROWTH), self.capacity, self.rows)
+            grown = max(rows, self.rows + self.rows // _GROWTH)
+            self._resize(grown, self.capacity, self.rows)
 
-    def trim(self, used: int) -> None:
-        """Give memory back when less than half of the rows is in use."""
-        if used < self.rows // 2:
-            self._resize(used, self.capacity, used)
+    def trim(self, rows: int) -> None:
+        """Have room for the first `rows` rows only."""
+        self._resize(rows, self.capacity, rows)
 
     def extend(self, capacity: int) -> None:
         """Give every row another capacity."""

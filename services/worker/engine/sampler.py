@@ -68,6 +68,8 @@ class Sampler:
         """
         if sequences != self._sequences:
             self._sequences, self._params = sequences, _RowParams(sequences, self._device)
+        # All that follows computes in float32, and the largest of 16-bit numbers is slower to find.
+        logits = logits.float()
         adjusted = self._adjustments.apply(logits, sequences, allowed)
         best, tokens = adjusted.max(dim=-1)
         finite = best.isfinite()
@@ -84,7 +86,7 @@ class Sampler:
 
     def _draw(self, logits: torch.Tensor) -> torch.Tensor:
         params = self._params
-        probs = torch.softmax(logits.float() / params.temperature, dim=-1)
+        probs = torch.softmax(logits / params.temperature, dim=-1)
         indices = [len(sequence.output_ids) for sequence in self._sequences]
         uniform = uniforms(params.key, torch.tensor(indices, device=self._device))
         return invert_cdf(self._truncate(probs), uniform)
@@ -112,7 +114,7 @@ class Sampler:
         if not asking:
             return {}
         rows = torch.tensor(list(asking), device=self._device)
-        logprobs = torch.log_softmax(logits[rows].float(), dim=-1)
+        logprobs = torch.log_softmax(logits[rows], dim=-1)
         chosen = logprobs.gather(1, tokens[rows].clamp(min=0)[:, None]).squeeze(1)
         top = logprobs.topk(min(max(asking.values()), logprobs.shape[-1]))
         values = cast("list[list[float]]", top.values.tolist())  # pyright: ignore[reportUnknownMemberType]
