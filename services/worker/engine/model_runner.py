@@ -149,17 +149,26 @@ class ModelRunner:
 
     def _pass(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> _Part:
         fixed = self._fixed_rows if groups else 0
-        step = make_step(groups, chunks, self._cache, self._device, fixed_rows=fixed)
-        drawing = [(sequence, at) for sequence, at in step.sequences if sequence.draws]
-        sequences, wanted = (
-            tuple(sequence for sequence, _ in drawing),
-            [at for _, at in drawing],
+        step = make_step(
+            groups,
+            chunks,
+            self._cache,
+            self._device,
+            padded=lambda tokens: fixed or self._padded(tokens),
+            alone=fixed > 0,
         )
+        drawing = [(sequence, at) for sequence, at in step.sequences if sequence.draws]
+        sequences = tuple(sequence for sequence, _ in drawing)
+        wanted = [at for _, at in drawing]
         if fixed:
             # The head's product has its fixed number of rows too.
             return sequences, self._forward.logits(step, None)[wanted]
         every = len(wanted) == len(step.input_ids)
         return sequences, self._forward.logits(step, None if every else wanted)
+
+    def _padded(self, tokens: int) -> int:
+        """Return how long a line becomes: on a GPU one of few lengths, to be compiled for each."""
+        return 1 << (tokens - 1).bit_length() if self._device.type == "cuda" else tokens
 
     def _wipe(self, groups: tuple[Group, ...], drawn: dict[Sequence, Drawn]) -> None:
         for group in groups:

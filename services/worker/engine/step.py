@@ -7,6 +7,7 @@ cache. Owns the line and the segments. Knows no model and no policy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -259,12 +260,19 @@ def make_step(
     cache: KVCache,
     device: torch.device,
     *,
-    fixed_rows: int = 0,
+    padded: Callable[[int], int] = int,
+    alone: bool = False,
 ) -> Step:
     """Lay out the line: the rows of all groups, then the chunks.
 
-    With `fixed_rows` (deterministic mode) rows are filled up to that number, and each attends by
-    itself to its row's whole capacity, so that every product has a shape of its own class alone.
+    Args:
+        groups: the rows that take one token each.
+        chunks: of prompts.
+        cache: where their keys and values are.
+        device: of the tensors.
+        padded: the length to which a line of so many tokens is filled up.
+        alone: each row attends by itself, to all of its capacity, so that every product has the
+            shape of its class (deterministic mode).
     """
     ids: list[int] = []
     positions: list[int] = []
@@ -272,7 +280,7 @@ def make_step(
     segments: list[Segment] = []
     for group in groups:
         lengths = [sequence.computed for sequence in group.sequences]
-        segments += _decode_segments(cache, group, lengths, len(ids), device, alone=fixed_rows > 0)
+        segments += _decode_segments(cache, group, lengths, len(ids), device, alone=alone)
         for sequence, length in zip(group.sequences, lengths, strict=True):
             sequences.append((sequence, len(ids)))
             ids.append(sequence.token(length - 1))
@@ -283,7 +291,7 @@ def make_step(
         ids += chunk.sequence.token_ids[chunk.start : chunk.end]
         positions += range(chunk.start, chunk.end)
         sequences.append((chunk.sequence, len(ids) - 1))
-    padding = max(0, fixed_rows - len(ids)) if groups else 0
+    padding = padded(len(ids)) - len(ids)
     return Step(
         tuple(sequences),
         torch.tensor(ids + [0] * padding, device=device),
