@@ -65,5 +65,5 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
         ),
         stop_strings=loaded.stop_strings,
         detokenizers=Detokenizers(loaded.tokenizer.backend_tokenizer),
-        loop=EngineLoop(Engine(runner, Scheduler(limits))),
+        engine=EngineLoop(Engine(runner, Scheduler(limits))),
     )

@@ -15,7 +15,7 @@ import structlog
 
 from services.worker.active import ActiveGenerations
 from services.worker.daemon_thread import in_daemon_thread
-from services.worker.engine.loop import EngineStats
+from services.worker.engine_client import EngineStats
 from services.worker.metrics import WorkerMetrics
 from services.worker.served_model import ServedModel
 from shared.errors import EngineFault, LLMZooError, Unavailable
@@ -98,7 +98,7 @@ class Lifecycle:
 
     def stats(self) -> EngineStats | None:
         """Return how busy the engine is, None as long as there is none; from any thread."""
-        return None if self.served is None else self.served.loop.stats()
+        return None if self.served is None else self.served.engine.stats()
 
     def begin_draining(self) -> None:
         """Take no more requests and let the running ones end; fit for a signal handler."""
@@ -129,7 +129,7 @@ class Lifecycle:
             served = await in_daemon_thread(
                 lambda: self._open_model(self._settings, self._note_progress)
             )
-            served.loop.start(asyncio.get_running_loop())
+            served.engine.start(asyncio.get_running_loop())
             self.served = served
             self._enter(State.WARMING)
             await served.warm_up()
@@ -161,7 +161,7 @@ class Lifecycle:
         timeout = self._settings.drain_timeout
         try:
             async with asyncio.timeout(timeout - min(1.0, timeout / 2)):
-                await self.served.loop.drain()
+                await self.served.engine.drain()
         except TimeoutError:
             log.warning("drain_timed_out", aborted=len(self.active))
             self.active.abort_all(Unavailable("This worker is shutting down.", retry_after=1))
@@ -170,10 +170,10 @@ class Lifecycle:
         """End the engine after its present step; one that is stuck ends with the process."""
         if self.served is None:
             return
-        if self.served.loop.last_step_age() > self._stuck_seconds:
+        if self.served.engine.last_step_age() > self._stuck_seconds:
             log.error("engine_stuck_at_stop")
             return
-        await self.served.loop.stop()
+        await self.served.engine.stop()
 
     def _enter(self, state: State) -> None:
         self._state = state
@@ -190,7 +190,7 @@ class Lifecycle:
     def _fault_of_engine(self) -> str:
         if self.served is None or self._state is not State.READY:
             return ""
-        if not self.served.loop.alive:
+        if not self.served.engine.alive:
             return "the engine has stopped"
-        age = self.served.loop.last_step_age()
+        age = self.served.engine.last_step_age()
         return f"the engine's step takes {age:.0f} s already" if age > self._stuck_seconds else ""

@@ -148,6 +148,6 @@ def scripted_model(
         prompts=PromptEncoder(tokenizer, tokenizer.template),
         stop_strings=stop_strings,
         detokenizers=Detokenizers(tokenizer.backend_tokenizer),
-        loop=EngineLoop(Engine(runner, Scheduler(limits))),
+        engine=EngineLoop(Engine(runner, Scheduler(limits))),
     )
     return served, runner

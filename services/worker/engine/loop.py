@@ -11,7 +11,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
@@ -19,6 +18,7 @@ import structlog
 from services.worker.engine.engine import Engine, StepOutput
 from services.worker.engine.sequence import FinishReason, Sequence
 from services.worker.engine.stream import TokenStream
+from services.worker.engine_client import EngineStats
 from shared.errors import InvalidRequest, Overloaded, Unavailable
 from shared.protocol.priority import Priority
 
@@ -28,25 +28,6 @@ T = TypeVar("T")
 
 _RATE_WEIGHT = 0.1
 _MAX_RETRY_AFTER = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
-    """How busy the engine is; counters start at 0 with the engine."""
-
-    running: int
-    waiting: int
-    max_num_seqs: int
-    kv_tokens_used: int
-    kv_tokens_total: int
-    steps: int
-    faults: int
-    preemptions: int
-    prefix_queried_tokens: int
-    prefix_reused_tokens: int
-    tokens_generated: int
-    tokens_per_second: float
-    last_step_age: float
 
 
 class EngineLoop:

@@ -38,7 +38,7 @@ class Zoo:
         self.served, self.runner = scripted_model(script, **limits)
         self.registry = CollectorRegistry()
         self.metrics = WorkerMetrics(self.registry, MODEL)
-        self.served.loop.start(asyncio.get_running_loop())
+        self.served.engine.start(asyncio.get_running_loop())
 
     async def generation(self, *, silence_seconds: float = 1.0, **changes: Any) -> Generation:
         body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], **changes}
@@ -61,7 +61,7 @@ class Zoo:
         """Wait until the engine holds nothing; it says so at its next step only."""
 
         def holds_nothing() -> bool:
-            stats = self.served.loop.stats()
+            stats = self.served.engine.stats()
             return not stats.running and not stats.waiting
 
         await eventually(holds_nothing)
@@ -82,7 +82,7 @@ async def start() -> AsyncIterator[Any]:
     yield make
     for zoo in zoos:
         zoo.runner.go()
-        await zoo.served.loop.stop()
+        await zoo.served.engine.stop()
 
 
 def chunks(found: list[Frame]) -> list[Any]:

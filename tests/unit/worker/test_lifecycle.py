@@ -67,7 +67,7 @@ async def test_the_way_to_ready():
         (State.WARMING, "", None),
         (State.READY, "", None),
     ]
-    assert not served.loop.alive
+    assert not served.engine.alive
 
 
 async def test_a_model_that_is_not_there():
@@ -98,7 +98,9 @@ async def test_a_stuck_step_is_not_ready_until_it_ends():
     async with told.lifecycle.running():
         await told.reaches(State.READY)
         runner.hold()
-        stream = served.loop.submit(Sequence("one", 0, (1,), SamplingParams(max_tokens=1, seed=0)))
+        stream = served.engine.submit(
+            Sequence("one", 0, (1,), SamplingParams(max_tokens=1, seed=0))
+        )
         await eventually(lambda: told.lifecycle.state is not State.READY)
         assert told.lifecycle.state is State.FAILED
         assert "step" in told.lifecycle.detail
