@@ -13,6 +13,7 @@ import torch
 from services.worker.detokenizer import Detokenizers
 from services.worker.engine.engine import Engine
 from services.worker.engine.loop import EngineLoop
+from services.worker.engine.memory import free_cached
 from services.worker.engine.model_runner import ModelRunner
 from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.loading import load_model
@@ -65,5 +66,8 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
         ),
         stop_strings=loaded.stop_strings,
         detokenizers=Detokenizers(loaded.tokenizer.backend_tokenizer),
-        engine=EngineLoop(Engine(runner, Scheduler(limits))),
+        engine=EngineLoop(
+            Engine(runner, Scheduler(limits)),
+            free_memory=lambda: free_cached(loaded.device),
+        ),
     )

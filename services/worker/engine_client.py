@@ -7,12 +7,30 @@ ids, and knows no text and no HTTP; `services.worker.engine.loop.EngineLoop` is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from services.worker.engine.engine import StepOutput
 from services.worker.engine.sequence import Sequence
+
+
+class EngineState(Enum):
+    """Whether an engine generates."""
+
+    STOPPED = "stopped"  # not started yet, or told to stop
+    RUNNING = "running"
+    RESTARTING = "restarting"  # it failed; what ran has ended with an error, what waits goes on
+    FAILED = "failed"  # for good: the process must be started again
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHealth:
+    """An engine's state, and the fault behind it where there is one."""
+
+    state: EngineState
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +56,14 @@ class EngineClient(Protocol):
     """An engine as the worker sees it; called on the event loop, or anywhere where it says so."""
 
     @property
-    def alive(self) -> bool:
-        """Whether it generates, or would; from any thread."""
+    def health(self) -> EngineHealth:
+        """Whether it generates; from any thread."""
         ...
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin; outputs arrive on `loop`."""
+    def start(
+        self, loop: asyncio.AbstractEventLoop, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """Begin; outputs arrive on `loop`, where `changed` is called when the health is another."""
         ...
 
     def submit(self, sequence: Sequence) -> AsyncIterator[StepOutput]:

@@ -38,6 +38,7 @@ class ScriptedRunner:
         self._drawn: dict[int, int] = {}
         self.prompts: list[str] = []
         self.fault: Exception | None = None
+        self.reset_faults: list[Exception] = []
         # Tokens that may be computed: a test that wants to stop the engine counts them out.
         self._permits = threading.Semaphore(0)
         self._free = threading.Event()
@@ -107,6 +108,8 @@ class ScriptedRunner:
         raise AssertionError("this zoo keeps no prefixes")
 
     def reset(self) -> None:
+        if self.reset_faults:
+            raise self.reset_faults.pop(0)
         self.rows.clear()
         self._asked.clear()
 
@@ -125,6 +128,7 @@ def scripted_model(
     max_waiting: int = 8,
     max_model_len: int = 4096,
     stop_strings: tuple[str, ...] = (),
+    restart_delays: tuple[float, ...] = (0.0, 0.5, 2.0),
 ) -> tuple[ServedModel, ScriptedRunner]:
     """Return a served model, its engine not started, and the runner behind it."""
     tokenizer = tokenizer or TinyTokenizer()
@@ -148,6 +152,6 @@ def scripted_model(
         prompts=PromptEncoder(tokenizer, tokenizer.template),
         stop_strings=stop_strings,
         detokenizers=Detokenizers(tokenizer.backend_tokenizer),
-        engine=EngineLoop(Engine(runner, Scheduler(limits))),
+        engine=EngineLoop(Engine(runner, Scheduler(limits)), restart_delays=restart_delays),
     )
     return served, runner

@@ -5,6 +5,7 @@ Owns the reading of free memory, per device and per container. Knows no model.
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,15 @@ def usable_bytes(device: torch.device) -> int:
         return int(free * _SHARE_OF_DEVICE)
     host = psutil.virtual_memory().available
     return int(min(host, container_bytes(_CGROUP, host)) * _SHARE_OF_HOST)
+
+
+def free_cached(device: torch.device) -> None:
+    """Give back what torch has cached and nobody uses, so that the next request finds it whole."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def container_bytes(cgroup: Path, default: int) -> int:
