@@ -38,13 +38,13 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
     loaded = load_model(settings, report)
     runner = ModelRunner(
         loaded.model,
-        max_num_seqs=settings.max_num_seqs,
+        max_num_seqs=loaded.room.max_num_seqs,
         max_model_len=loaded.max_model_len,
         eos_token_ids=loaded.eos_token_ids,
-        kv_cache_tokens=settings.kv_cache_tokens,
+        kv_cache_tokens=loaded.room.kv_cache_tokens,
     )
     limits = Limits(
-        max_num_seqs=settings.max_num_seqs,
+        max_num_seqs=loaded.room.max_num_seqs,
         max_waiting=settings.max_waiting,
         max_model_len=runner.max_model_len,
         kv_cache_tokens=runner.kv_cache_tokens,

@@ -27,12 +27,15 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from services.worker.engine.linears import pack_linears
+from services.worker.engine.memory import free_bytes, kv_share
 from services.worker.models.acquire import acquire
 from services.worker.models.faults import as_not_supported
 from services.worker.models.fingerprint import fingerprint
+from services.worker.models.footprint import footprint
 from services.worker.models.packing import PackingChoice, choose_packing
 from services.worker.models.placement import choose_device, choose_dtype
 from services.worker.models.references import ModelReference, parse_reference
+from services.worker.preflight import Memory, Room, check_memory
 from shared.errors import ConfigurationError, ModelNotSupported, NoChatTemplate
 from shared.model_folder import inspect_folder
 from shared.progress import Progress, ProgressCallback, Stage, bytes_of, ignore_progress
@@ -58,6 +61,7 @@ class LoadedModel:
     dtype: torch.dtype
     eos_token_ids: frozenset[int]
     max_model_len: int  # tokens, prompt and answer together
+    room: Room
     fingerprint: str
     template: ChatTemplate | None
     why_no_template: str
@@ -68,7 +72,8 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     """Return the model that `settings.model` refers to, fetched and converted first if need be.
 
     Raises:
-        ModelLoadError: one of its kinds; the message names what to change.
+        ModelLoadError: one of its kinds; the message names what to change. What does not fit the
+            memory found is refused before a weight is read.
         ConfigurationError: the device is not there, or max_model_len is beyond the model's.
     """
     reference = parse_reference(settings.model)
@@ -81,6 +86,18 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     transformers_logging.disable_progress_bar()
     with as_not_supported(f"The model in {path}"):
         config, tokenizer = _config_and_tokenizer(path, settings)
+    max_model_len = _max_model_len(config, settings.max_model_len)
+    copies_tied_head = not packing.is_packed and (device.type, dtype) == ("cpu", torch.bfloat16)
+    size = footprint(
+        weight_files,
+        config.get_text_config().to_dict(),
+        packing,
+        dtype_bytes=dtype.itemsize,
+        copies_tied_head=copies_tied_head,
+    )
+    memory = _memory(device, settings)
+    room = check_memory(size, memory, max_model_len, settings, on_gpu=device.type == "cuda")
+    with as_not_supported(f"The model in {path}"):
         if packing.is_packed:
             model = _packed(path, packing, device, dtype, settings=settings, report=report)
         else:
@@ -97,7 +114,8 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
         device=device,
         dtype=dtype,
         eos_token_ids=_eos_token_ids(path, config, tokenizer) | stop_ids,
-        max_model_len=_max_model_len(config, settings.max_model_len),
+        max_model_len=max_model_len,
+        room=room,
         fingerprint=fingerprint(
             weight_files, _identity(path, tokenizer, template, f"{dtype} {packing}")
         ),
@@ -105,6 +123,13 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
         why_no_template=why_none,
         stop_strings=stop_strings,
     )
+
+
+def _memory(device: torch.device, settings: WorkerSettings) -> Memory:
+    found = free_bytes(device)
+    if settings.memory_gib:
+        found = min(found, int(settings.memory_gib * 2**30))
+    return Memory(found, kv_share(device))
 
 
 def _config_and_tokenizer(

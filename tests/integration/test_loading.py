@@ -14,7 +14,12 @@ from services.worker.loading import load_model
 from services.worker.models.placement import choose_dtype
 from shared.compression import PackedLinear, Scheme
 from shared.compression.packed_folder import compress_folder
-from shared.errors import ConfigurationError, ModelNotSupported, ModelNotThere
+from shared.errors import (
+    CheckpointDamaged,
+    ConfigurationError,
+    ModelNotSupported,
+    ModelNotThere,
+)
 from shared.progress import Progress, Stage
 from shared.settings import WorkerSettings, load
 from tests.fakes.model_files import CONTEXT, save_folder, tiny_llama
@@ -261,7 +266,7 @@ def test_weights_that_are_not_there(folder):
 def test_weights_that_are_cut_off(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(ModelNotSupported, match="cannot be loaded"):
+    with pytest.raises(CheckpointDamaged, match="cut short"):
         loading(folder)
 
 

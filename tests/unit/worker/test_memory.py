@@ -6,15 +6,22 @@ from services.worker.engine.memory import container_bytes, usable_bytes
 pytestmark = pytest.mark.torch
 
 
-def write(folder, limit, used):
+def write(folder, limit, used, files=0):
     (folder / "memory.max").write_text(f"{limit}\n")
     (folder / "memory.current").write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 7\ninactive_file {files}\nfile 9\n")
 
 
 def test_a_container_has_what_is_left_below_its_limit(tmp_path):
     write(tmp_path, 1000, 300)
 
     assert container_bytes(tmp_path, default=10**9) == 700
+
+
+def test_files_that_were_read_do_not_count(tmp_path):
+    write(tmp_path, 1000, 900, files=700)
+
+    assert container_bytes(tmp_path, default=10**9) == 800
 
 
 def test_a_container_over_its_limit_has_nothing(tmp_path):
