@@ -17,7 +17,6 @@ import structlog
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
     PretrainedConfig,
@@ -35,10 +34,18 @@ from services.worker.models.footprint import footprint
 from services.worker.models.packing import PackingChoice, choose_packing
 from services.worker.models.placement import choose_device, choose_dtype
 from services.worker.models.references import ModelReference, parse_reference
+from services.worker.models.weights import load_whole
 from services.worker.preflight import Memory, Room, check_memory
 from shared.errors import ConfigurationError, ModelNotSupported, NoChatTemplate
 from shared.model_folder import inspect_folder
-from shared.progress import Progress, ProgressCallback, Stage, bytes_of, ignore_progress
+from shared.progress import (
+    Progress,
+    ProgressCallback,
+    Report,
+    Stage,
+    bytes_of,
+    ignore_progress,
+)
 from shared.settings import WorkerSettings
 from shared.templates import ChatTemplate, ModelFacts, choose_template
 
@@ -97,11 +104,14 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     )
     memory = _memory(device, settings)
     room = check_memory(size, memory, max_model_len, settings, on_gpu=device.type == "cuda")
+    told = bytes_of(Stage.LOADING, report)
     with as_not_supported(f"The model in {path}"):
         if packing.is_packed:
-            model = _packed(path, packing, device, dtype, settings=settings, report=report)
+            model = _packed(path, packing, device, dtype, settings=settings, report=told)
         else:
-            model = _whole(path, config, device, dtype, settings)
+            model = load_whole(
+                weight_files, config, device=device, dtype=dtype, settings=settings, report=told
+            )
             pack_linears(model)
     template, why_none = _template(reference, path, config, tokenizer, settings.chat_template)
     stop_ids, stop_strings = _stops(tokenizer, template)
@@ -154,7 +164,7 @@ def _packed(
     dtype: torch.dtype,
     *,
     settings: WorkerSettings,
-    report: ProgressCallback,
+    report: Report,
 ) -> PreTrainedModel:
     """Return the model with its Linears packed."""
     # It brings accelerate, and a start without it is a second quicker.
@@ -165,33 +175,8 @@ def _packed(
         packing.scheme,
         Placement(dtype=dtype, device=device),
         trust_remote_code=settings.trust_remote_code,
-        report=bytes_of(Stage.LOADING, report),
+        report=report,
     )
-
-
-def _whole(
-    path: Path,
-    config: PretrainedConfig,
-    device: torch.device,
-    dtype: torch.dtype,
-    settings: WorkerSettings,
-) -> PreTrainedModel:
-    """Return the model with its weights as they are."""
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        path,
-        config=config,
-        dtype=dtype,
-        use_safetensors=None if settings.allow_pickle else True,
-        output_loading_info=True,
-        local_files_only=True,
-        trust_remote_code=settings.trust_remote_code,
-    )
-    model, info = loaded
-    # transformers fills a missing weight with random numbers and only warns.
-    if info["missing_keys"]:
-        missing = ", ".join(sorted(info["missing_keys"])[:3])
-        raise ModelNotSupported(f"The model in {path} is incomplete: {missing} is missing")
-    return model.eval().requires_grad_(requires_grad=False).to(device)
 
 
 def _eos_token_ids(

@@ -52,13 +52,26 @@ def edit_config(folder, **changes):
 def test_a_folder(saved):
     events = []
     loaded = load_model(load(WorkerSettings, model=str(saved), device="cpu"), events.append)
-    assert events == [Progress(Stage.LOADING)]
+    assert events[0] == Progress(Stage.LOADING)
+    fractions = [event.fraction for event in events[1:]]
+    assert {event.stage for event in events} == {Stage.LOADING}
+    # Its parts are tensors, of which even this one has twenty.
+    assert fractions == sorted(set(fractions))
+    assert (fractions[0] < 0.1, fractions[-1]) == (True, 1.0)
+    assert len(fractions) > 10
     assert loaded.name == "tiny"
     assert loaded.path == saved
     assert loaded.max_model_len == CONTEXT
     assert loaded.eos_token_ids == {2}
     assert not loaded.model.training
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+def test_what_loads_a_model_beside_us_has_its_own_bar(saved):
+    from transformers.utils import logging  # noqa: PLC0415 - as the loader is
+
+    loading(saved)
+    assert logging.set_tqdm_hook(None) is None
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
