@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from shared.errors import InvalidRequest, UnsupportedParameter
+from shared.protocol.validation import Strict, as_invalid_request
 
 INT64 = 2**63
 MAX_CHOICES = 128
@@ -42,18 +43,14 @@ _UNSERVED: dict[str, tuple[Any, ...]] = {
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class TextPart(_Strict):
+class TextPart(Strict):
     """One text part of a message's content."""
 
     type: Literal["text"]
     text: str
 
 
-class Message(_Strict):
+class Message(Strict):
     """One message of a conversation. `name` reaches no template and has no effect."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -73,7 +70,7 @@ class Message(_Strict):
         return "".join(part.text for part in self.content)
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     """What a stream carries beside the answer. Obfuscation has no effect here."""
 
     include_usage: bool | None = None
@@ -97,7 +94,7 @@ TokenBias = Annotated[
 StopTokenIds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=300)]
 
 
-class _Sampled(_Strict):
+class _Sampled(Strict):
     """What chat and plain completions share."""
 
     model: Text
@@ -238,7 +235,7 @@ def parse_chat(body: dict[str, Any]) -> ChatCompletionRequest:
         InvalidRequest: names the first parameter that is missing, mistyped, unknown, out of
             range or not served.
     """
-    _refuse_unserved_roles(body)
+    refuse_unserved_roles(body)
     return _parse(ChatCompletionRequest, body)
 
 
@@ -251,7 +248,7 @@ def _parse(shape: type[Request], body: dict[str, Any]) -> Request:
     try:
         request = shape.model_validate(body)
     except ValidationError as fault:
-        raise _as_invalid_request(fault) from None
+        raise as_invalid_request(fault) from None
     for name, neutral in _UNSERVED.items():
         value = getattr(request, name, None)
         if value is not None and value not in neutral:
@@ -260,8 +257,12 @@ def _parse(shape: type[Request], body: dict[str, Any]) -> Request:
     return request
 
 
-def _refuse_unserved_roles(body: dict[str, Any]) -> None:
-    """Tell a role that OpenAI has from one that nobody has."""
+def refuse_unserved_roles(body: dict[str, Any]) -> None:
+    """Tell a role that OpenAI has from one that nobody has.
+
+    Raises:
+        UnsupportedParameter: a message has such a role.
+    """
     messages = body.get("messages")
     for index, message in enumerate(
         cast("list[Any]", messages) if isinstance(messages, list) else ()
@@ -270,34 +271,3 @@ def _refuse_unserved_roles(body: dict[str, Any]) -> None:
         if isinstance(role, str) and role in _UNSERVED_ROLES:
             msg = f"messages[{index}]: the role '{role}' is not served yet."
             raise UnsupportedParameter(msg, param=f"messages[{index}].role")
-
-
-def _as_invalid_request(fault: ValidationError) -> InvalidRequest:
-    errors = fault.errors(include_url=False, include_context=False)
-    top = errors[0]["loc"][:1]
-    # A union reports each of its branches; the one whose types fitted furthest was meant.
-    first = max(
-        (error for error in errors if error["loc"][:1] == top),
-        key=lambda error: (not error["type"].endswith("_type"), len(error["loc"])),
-    )
-    param = _path(first["loc"])
-    match first["type"]:
-        case "missing":
-            message, code = f"Missing required parameter: '{param}'.", "missing_required_parameter"
-        case "extra_forbidden":
-            message, code = f"Unknown parameter: '{param}'.", "unknown_parameter"
-        case kind:
-            message = f"Invalid value for '{param}': {first['msg']}."
-            code = "invalid_type" if kind.endswith("_type") else "invalid_value"
-    return InvalidRequest(message, param=param, code=code)
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """Return `messages[0].role` for ('messages', 0, 'role'), without pydantic's union tags."""
-    path = str(location[0]) if location else ""
-    for part in location[1:]:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part.isidentifier() and part not in {"str", "int", "float", "bool"}:
-            path += f".{part}"
-    return path
