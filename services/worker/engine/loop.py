@@ -41,6 +41,7 @@ class EngineLoop:
         *,
         free_memory: Callable[[], None] = lambda: None,
         restart_delays: tuple[float, ...] = _RESTART_DELAYS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the engine over; nothing else may touch it from here on.
 
@@ -48,10 +49,12 @@ class EngineLoop:
             engine: not stepped by anybody yet.
             free_memory: gives back to the device what is cached and not used.
             restart_delays: seconds before each of the restarts that follow on one another.
+            clock: in seconds.
         """
+        self._clock = clock
         self._scheduler = engine.scheduler
         self._stepper = Stepper(
-            engine, lambda outputs: self._call(self._deliver, outputs), free_memory
+            engine, lambda outputs: self._call(self._deliver, outputs), free_memory, clock
         )
         self._restart_delays = restart_delays
         self._thread: threading.Thread | None = None
@@ -166,11 +169,12 @@ class EngineLoop:
         are left are generated, at the rate that was measured. Each who is refused is told of a
         place of his own.
         """
-        now = time.monotonic()
+        now = self._clock()
         first, each = self._seconds_to_places()
-        promised = max(now + first, max(now, self._promised) + each)
-        self._promised = min(promised, now + _MAX_RETRY_AFTER)
-        return max(_MIN_RETRY_AFTER, self._promised - now)
+        wait = max(first, max(0.0, self._promised - now) + each)
+        wait = min(max(wait, _MIN_RETRY_AFTER), _MAX_RETRY_AFTER)
+        self._promised = now + wait
+        return wait
 
     def _seconds_to_places(self) -> tuple[float, float]:
         """Return the seconds until a running sequence ends, and those between two ends."""

@@ -36,15 +36,23 @@ class Counts:
 class Stepper:
     """Steps an engine while there is something to do, on the thread that calls `run`."""
 
-    def __init__(self, engine: Engine, deliver: Deliver, free_memory: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        deliver: Deliver,
+        free_memory: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Take the engine over.
 
         Args:
             engine: nothing else may touch it from here on.
             deliver: called with the outputs of each step.
             free_memory: called after a fault, once what ran has been given up.
+            clock: in seconds.
         """
         self._engine = engine
+        self._clock = clock
         self._deliver = deliver
         self._free_memory = free_memory
         self.counts = Counts()
@@ -73,7 +81,7 @@ class Stepper:
     def step_age(self) -> float:
         """Seconds since the current step began, 0 when idle; from any thread."""
         started = self._step_started
-        return 0.0 if started is None else time.monotonic() - started
+        return 0.0 if started is None else self._clock() - started
 
     def run(self, recovered: Callable[[], None] | None) -> None:
         """Step until told to stop.
@@ -104,7 +112,7 @@ class Stepper:
                 self._wakeup.wait()
             if self._stopping:
                 return False
-        self._step_started = time.monotonic()
+        self._step_started = self._clock()
         return True
 
     def _step(self) -> None:
@@ -117,14 +125,15 @@ class Stepper:
             else:
                 self._unfinished[command.key] = command
                 self._engine.add(command)
-        started = time.monotonic()
+        started = self._clock()
         outputs = self._engine.step()
         self._aborted.clear()
-        self._hand_out(outputs)
         tokens = sum(output.token_id is not None for output in outputs)
         self.counts.steps += 1
         self.counts.tokens_generated += tokens
-        self.rate.count_step(tokens, time.monotonic() - started)
+        self.rate.count_step(tokens, self._clock() - started)
+        # After the counting: who has the last token finds it counted.
+        self._hand_out(outputs)
 
     def _hand_out(self, outputs: list[StepOutput]) -> None:
         for output in outputs:
@@ -136,7 +145,7 @@ class Stepper:
 
     def _recover(self) -> None:
         """End what ran, tell so at once, and try the engine before what waits goes on."""
-        self._step_started = time.monotonic()
+        self._step_started = self._clock()
         failed = [o for o in self._engine.fail_running() if self._is_told(o)]
         self._hand_out(failed)
         log.warning("sequences_failed", sequences=len(failed), waiting=len(self._unfinished))
