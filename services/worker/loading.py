@@ -26,7 +26,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from services.worker.engine.linears import pack_linears
-from services.worker.engine.memory import free_bytes, kv_share
+from services.worker.engine.memory import free_bytes, free_of_each, kv_share
 from services.worker.models.acquire import acquire
 from services.worker.models.faults import as_not_supported
 from services.worker.models.fingerprint import fingerprint
@@ -34,8 +34,8 @@ from services.worker.models.footprint import footprint
 from services.worker.models.packing import PackingChoice, choose_packing
 from services.worker.models.placement import choose_device, choose_dtype
 from services.worker.models.references import ModelReference, parse_reference
-from services.worker.models.weights import load_whole
-from services.worker.preflight import Memory, Room, check_memory
+from services.worker.models.weights import Target, load_whole
+from services.worker.preflight import Room, check_memory, choose_memory
 from shared.errors import ConfigurationError, ModelNotSupported, NoChatTemplate
 from shared.model_folder import inspect_folder
 from shared.progress import (
@@ -102,7 +102,9 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
         dtype_bytes=dtype.itemsize,
         copies_tied_head=copies_tied_head,
     )
-    memory = _memory(device, settings)
+    # Packed layers are put on one device.
+    free = [free_bytes(device)] if packing.is_packed else free_of_each(device)
+    memory = choose_memory(size, free, kv_share(device), max_model_len, settings)
     room = check_memory(size, memory, max_model_len, settings, on_gpu=device.type == "cuda")
     told = bytes_of(Stage.LOADING, report)
     with as_not_supported(f"The model in {path}"):
@@ -110,7 +112,11 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
             model = _packed(path, packing, device, dtype, settings=settings, report=told)
         else:
             model = load_whole(
-                weight_files, config, device=device, dtype=dtype, settings=settings, report=told
+                weight_files,
+                config,
+                Target(device, dtype, dict(enumerate(free)) if memory.devices > 1 else {}),
+                settings=settings,
+                report=told,
             )
             pack_linears(model)
     template, why_none = _template(reference, path, config, tokenizer, settings.chat_template)
@@ -133,13 +139,6 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
         why_no_template=why_none,
         stop_strings=stop_strings,
     )
-
-
-def _memory(device: torch.device, settings: WorkerSettings) -> Memory:
-    found = free_bytes(device)
-    if settings.memory_gib:
-        found = min(found, int(settings.memory_gib * 2**30))
-    return Memory(found, kv_share(device))
 
 
 def _config_and_tokenizer(

@@ -6,7 +6,7 @@ from: `models.footprint` counts the model's bytes, `engine.memory` those that ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -27,10 +27,14 @@ _GIB, _MIB = 2**30, 2**20
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """`free` bytes; of what the weights leave of it, the KV cache may take the part `kv_share`."""
+    """`free` bytes; of what the weights leave of it, the KV cache may take the part `kv_share`.
+
+    `devices` is over how many devices of this host it lies.
+    """
 
     free: int
     kv_share: float
+    devices: int = 1
 
     def kv_bytes(self, weights: int) -> int:
         """Return what the KV cache may take beside weights of that many bytes."""
@@ -43,6 +47,29 @@ class Room:
 
     max_num_seqs: int
     kv_cache_tokens: int
+
+
+def choose_memory(
+    size: Footprint,
+    free: Sequence[int],
+    kv_share: float,
+    max_model_len: int,
+    settings: WorkerSettings,
+) -> Memory:
+    """Return the memory of the first device if the model fits there, else that of all together.
+
+    Args:
+        size: of the model.
+        free: bytes on each device.
+        kv_share: see `Memory`.
+        max_model_len: the model's context.
+        settings: a bound on the memory, and the tokens asked for.
+    """
+    bound = int(settings.memory_gib * _GIB) or sum(free)
+    one = Memory(min(free[0], bound), kv_share)
+    if len(free) == 1 or _fits(size, one, max_model_len, settings):
+        return one
+    return Memory(min(sum(free), bound), kv_share, len(free))
 
 
 def check_memory(
@@ -61,15 +88,26 @@ def check_memory(
         ModelTooLarge: weights and one sequence do not fit; the message tells what would.
     """
     tokens = _tokens(size, memory, settings)
-    context = min(max_model_len, settings.kv_cache_tokens or max_model_len)
-    weights_fit = memory.free > size.weights
-    if not weights_fit or (tokens is not None and tokens < context):
+    context = _context(max_model_len, settings)
+    if not _fits(size, memory, max_model_len, settings):
         raise ModelTooLarge(_refusal(size, memory, context))
     slots = settings.max_num_seqs or _slots(tokens, on_gpu=on_gpu)
     if tokens is not None:
         _tell(size, memory, tokens, slots, context)
-    bounded = settings.memory_gib > 0 and tokens is not None
-    return Room(slots, settings.kv_cache_tokens or (tokens if bounded and tokens else 0))
+    # What the runner finds free later is that of one device, and all of it.
+    bounded = settings.memory_gib > 0 or memory.devices > 1
+    return Room(slots, settings.kv_cache_tokens or (tokens or 0 if bounded else 0))
+
+
+def _fits(size: Footprint, memory: Memory, max_model_len: int, settings: WorkerSettings) -> bool:
+    tokens = _tokens(size, memory, settings)
+    enough = tokens is None or tokens >= _context(max_model_len, settings)
+    return memory.free > size.weights and enough
+
+
+def _context(max_model_len: int, settings: WorkerSettings) -> int:
+    """Return the tokens of the longest sequence."""
+    return min(max_model_len, settings.kv_cache_tokens or max_model_len)
 
 
 def _tokens(size: Footprint, memory: Memory, settings: WorkerSettings) -> int | None:
@@ -95,6 +133,7 @@ def _tell(size: Footprint, memory: Memory, tokens: int, slots: int, context: int
     numbers = {
         "weights": as_text(size.weights),
         "free": as_text(memory.free),
+        "devices": memory.devices,
         "kv_cache_tokens": tokens,
         "max_num_seqs": slots,
         "max_model_len": context,

@@ -9,9 +9,11 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from services.worker.loading import load_model
 from services.worker.models.placement import choose_dtype
+from services.worker.models.weights import Target, load_whole
 from shared.compression import PackedLinear, Scheme
 from shared.compression.packed_folder import compress_folder
 from shared.errors import (
@@ -19,6 +21,7 @@ from shared.errors import (
     ConfigurationError,
     ModelNotSupported,
     ModelNotThere,
+    ModelTooLarge,
 )
 from shared.progress import Progress, Stage
 from shared.settings import WorkerSettings, load
@@ -72,6 +75,28 @@ def test_what_loads_a_model_beside_us_has_its_own_bar(saved):
 
     loading(saved)
     assert logging.set_tqdm_hook(None) is None
+
+
+def spread(folder, free):
+    """Load over devices of which this machine has one, the CPU, with so many bytes free."""
+    config = AutoConfig.from_pretrained(folder)
+    target = Target(torch.device("cpu"), torch.float32, {"cpu": free})
+    files = [folder / "model.safetensors"]
+    return load_whole(
+        files, config, target, settings=WorkerSettings(), report=lambda _done, _total: None
+    )
+
+
+def test_layers_that_fit_their_devices_are_laid_over_them(saved):
+    prompt = torch.tensor([[1, 5, 9]])
+    expected = loading(saved).model(prompt).logits
+
+    assert torch.equal(spread(saved, 10**9)(prompt).logits, expected)
+
+
+def test_layers_that_do_not_fit_are_not_put_on_the_disk(saved):
+    with pytest.raises(ModelTooLarge, match="the rest would go to disk"):
+        spread(saved, 1000)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])

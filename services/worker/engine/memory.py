@@ -32,6 +32,14 @@ def free_bytes(device: torch.device) -> int:
     return min(host, container_bytes(_CGROUP, host))
 
 
+def free_of_each(device: torch.device) -> list[int]:
+    """Return what is free on the device and on the others of its kind; it is the first."""
+    if device.type != "cuda":
+        return [free_bytes(device)]
+    count = torch.cuda.device_count()
+    return [free_bytes(torch.device("cuda", index)) for index in range(count)]
+
+
 def kv_share(device: torch.device) -> float:
     """Return the part of what is free beside the weights that the KV cache may take."""
     return _SHARE_OF_DEVICE if device.type == "cuda" else _SHARE_OF_HOST

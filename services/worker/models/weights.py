@@ -8,43 +8,71 @@ Owns that call, how far it is, and that no weight is made up. Packed weights are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from shared.errors import ModelNotSupported
+from shared.errors import ModelNotSupported, ModelTooLarge
 from shared.progress import Report
 from shared.settings import WorkerSettings
 
+log = structlog.get_logger(__name__)
+
+# Of each device; the rest is the KV cache's and the activations', as far as they are not balanced.
+_SPREAD_SHARE = 0.9
 _BAR = "Loading weights"  # as transformers names it
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where weights go.
+
+    Attributes:
+        device: of all, or the first of several.
+        dtype: of the weights in memory.
+        spread: bytes free on each of several devices of this host, by transformers' names for
+            them, over which whole layers are to lie; empty: all lie on `device`.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    spread: Mapping[int | str, int] = field(default_factory=dict[int | str, int])
+
+    def spread_options(self) -> dict[str, Any]:
+        """Return what transformers is told of several devices."""
+        if not self.spread:
+            return {}
+        most = {name: int(free * _SPREAD_SHARE) for name, free in self.spread.items()}
+        return {"device_map": "auto", "max_memory": most}
 
 
 def load_whole(
     files: Sequence[Path],
     config: PretrainedConfig,
+    target: Target,
     *,
-    device: torch.device,
-    dtype: torch.dtype,
     settings: WorkerSettings,
     report: Report,
 ) -> PreTrainedModel:
-    """Return the model with the weights in `files` as they are, cast to `dtype`.
+    """Return the model with the weights in `files` as they are.
 
     Args:
         files: the weights in a model folder.
         config: of the model.
-        device: where the model goes.
-        dtype: of its weights in memory.
+        target: where they go, and in which dtype.
         settings: what of others' formats and code is permitted.
         report: called with the bytes loaded and those in all, each tensor counted alike.
 
     Raises:
         ModelNotSupported: a weight is missing.
+        ModelTooLarge: the layers do not fit the devices over which they are to lie.
     """
     path = files[0].parent
     size = sum(file.stat().st_size for file in files)
@@ -52,18 +80,31 @@ def load_whole(
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             config=config,
-            dtype=dtype,
+            dtype=target.dtype,
             use_safetensors=None if settings.allow_pickle else True,
             output_loading_info=True,
             local_files_only=True,
             trust_remote_code=settings.trust_remote_code,
+            **target.spread_options(),
         )
     model, info = loaded
     # transformers fills a missing weight with random numbers and only warns.
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise ModelNotSupported(f"The model in {path} is incomplete: {missing} is missing")
-    return model.eval().requires_grad_(requires_grad=False).to(device)
+    model.eval().requires_grad_(requires_grad=False)
+    if not target.spread:
+        return model.to(target.device)
+    # transformers keeps no map where all fit one device, and lays the rest elsewhere by itself.
+    devices: dict[str, int | str] = getattr(model, "hf_device_map", {})
+    if outside := set(devices.values()) - set(target.spread):
+        rest = " and ".join(sorted(map(str, outside)))
+        raise ModelTooLarge(
+            f"The model's layers do not fit the devices ({len(target.spread)}) of this host; "
+            f"the rest would go to {rest}"
+        )
+    log.info("layers_spread", devices=devices)
+    return model
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.worker.models.footprint import Footprint
-from services.worker.preflight import Memory, Room, check_memory
+from services.worker.preflight import Memory, Room, check_memory, choose_memory
 from shared.errors import ModelTooLarge
 from shared.settings import WorkerSettings
 
@@ -115,3 +115,32 @@ def test_what_fits_but_not_in_every_slot_is_logged_with_numbers():
     with capture_logs() as logs:
         room(20, max_num_seqs=2)
     assert "note" not in logs[0]
+
+
+def chosen(*free, context=CONTEXT, **settings) -> Memory:
+    size = Footprint(WEIGHTS, COMPRESSED, KV)
+    found = [int(each * GIB) for each in free]
+    return choose_memory(size, found, 0.5, context, WorkerSettings(**settings))
+
+
+def test_a_model_that_fits_one_device_stays_there():
+    assert chosen(20, 20) == Memory(20 * GIB, 0.5)
+    assert chosen(17, 20, context=4096) == Memory(17 * GIB, 0.5)
+
+
+def test_a_model_that_does_not_gets_all_devices_together():
+    assert chosen(17, 20) == Memory(37 * GIB, 0.5, devices=2)
+    assert chosen(10, 6, 8) == Memory(24 * GIB, 0.5, devices=3)
+    assert chosen(10, 6, 8, memory_gib=20) == Memory(20 * GIB, 0.5, devices=3)
+
+
+def test_one_device_alone_is_never_several():
+    assert chosen(5) == Memory(5 * GIB, 0.5)
+
+
+def test_over_several_devices_the_cache_is_bounded_by_what_was_reckoned():
+    memory = chosen(10, 10)
+    room = check_memory(
+        Footprint(WEIGHTS, COMPRESSED, KV), memory, CONTEXT, WorkerSettings(), on_gpu=True
+    )
+    assert room == Room(16, 2 * CONTEXT)
