@@ -149,7 +149,8 @@ class Generation:
         if delta.finish_reason is None and engine_reason is not None:
             self._running.discard(index)
             if engine_reason is FinishReason.ERROR:
-                raise EngineFault("The engine failed while it generated this answer.")
+                told = outputs[-1].error or "The engine failed while it generated this answer."
+                raise EngineFault(told)
             self._metrics.count_finish("abort")
             raise self._aborted
         if delta.finish_reason is not None:

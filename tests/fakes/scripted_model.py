@@ -38,6 +38,7 @@ class ScriptedRunner:
         self._drawn: dict[int, int] = {}
         self.prompts: list[str] = []
         self.fault: Exception | None = None
+        self.prefill_faults: list[Exception] = []
         self.reset_faults: list[Exception] = []
         # Tokens that may be computed: a test that wants to stop the engine counts them out.
         self._permits = threading.Semaphore(0)
@@ -65,6 +66,8 @@ class ScriptedRunner:
             assert slot == len(self.rows)
             self.rows.append([])
             self._asked.append(chunk.sequence.params.logprobs)
+        if self.prefill_faults:
+            raise self.prefill_faults.pop(0)
         if not chunk.is_last:
             return None
         sequence = chunk.sequence

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from services.worker.engine.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
 from services.worker.engine.prefix_index import Keep
 from services.worker.engine.scheduler import Chunk, Scheduler, Vacancy
 from services.worker.engine.sequence import NO_TOKEN, FinishReason, Sequence, TokenLogprobs
@@ -68,13 +69,17 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What happened to one sequence: a new token, its finish, or both."""
+    """What happened to one sequence: a new token, its finish, or both.
+
+    `error` is what a caller may be told of a finish that is an error, as far as that is known.
+    """
 
     request_id: str
     choice: int
     token_id: int | None
     finish_reason: FinishReason | None
     logprobs: TokenLogprobs | None = None
+    error: str = ""
 
 
 class Engine:
@@ -87,6 +92,7 @@ class Engine:
         self._aborts: list[str] = []
         # Kept here and not in `step`, so that a fault half-way loses no finish.
         self._outputs: list[StepOutput] = []
+        self._errors: dict[tuple[str, int], str] = {}
 
     @property
     def has_work(self) -> bool:
@@ -146,8 +152,10 @@ class Engine:
     def _prefill(self, slot: int, chunk: Chunk) -> int | None:
         try:
             token = self._runner.prefill(slot, chunk)
-        except _PREFILL_FAULTS:
+        except _PREFILL_FAULTS as fault:
             log.exception("prefill_failed", request_id=chunk.sequence.request_id)
+            if is_out_of_memory(fault):
+                self._errors[chunk.sequence.key] = OUT_OF_MEMORY
             return NO_TOKEN
         if token is not None and token >= 0 and (keep := self.scheduler.keep(chunk.sequence)):
             self._runner.keep(keep)
@@ -181,7 +189,8 @@ class Engine:
         logprobs: TokenLogprobs | None = None,
     ) -> None:
         vacancy = self.scheduler.finish(sequence, reason)
-        self._outputs.append(StepOutput(*sequence.key, token, reason, logprobs))
+        error = self._errors.pop(sequence.key, "")
+        self._outputs.append(StepOutput(*sequence.key, token, reason, logprobs, error))
         if vacancy is not None:
             self._vacate(vacancy)
 

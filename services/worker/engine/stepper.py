@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from services.worker.engine.engine import Engine, StepOutput
+from services.worker.engine.out_of_memory import OUT_OF_MEMORY
 from services.worker.engine.restart import requeued, try_out
 from services.worker.engine.sequence import FinishReason, Sequence
 from services.worker.engine.token_rate import TokenRate
@@ -48,7 +49,8 @@ class Stepper:
         Args:
             engine: nothing else may touch it from here on.
             deliver: called with the outputs of each step.
-            free_memory: called after a fault, once what ran has been given up.
+            free_memory: called after a fault, once what ran has been given up, and where a
+                prompt has failed for want of memory.
             clock: in seconds.
         """
         self._engine = engine
@@ -131,6 +133,8 @@ class Stepper:
         tokens = sum(output.token_id is not None for output in outputs)
         self.counts.steps += 1
         self.counts.tokens_generated += tokens
+        if any(output.error == OUT_OF_MEMORY for output in outputs):
+            self._free_memory()
         self.rate.count_step(tokens, self._clock() - started)
         # After the counting: who has the last token finds it counted.
         self._hand_out(outputs)

@@ -254,6 +254,23 @@ async def test_a_fault_of_the_engine_is_the_last_frame_and_the_next_request_work
     assert isinstance((await zoo.answer(await zoo.generation()))[-1], EndFrame)
 
 
+async def test_a_prompt_that_takes_all_memory_says_so(start):
+    zoo = start("Hello!")
+    zoo.runner.prefill_faults.append(torch_out_of_memory())
+    last = (await zoo.answer(await zoo.generation(stream=True)))[-1]
+    assert isinstance(last, ErrorFrame)
+    assert (last.status, last.error["code"]) == (500, "engine_fault")
+    assert "memory" in last.error["message"]
+    assert "tried to allocate" not in str(last.error)
+    assert isinstance((await zoo.answer(await zoo.generation()))[-1], EndFrame)
+
+
+def torch_out_of_memory() -> RuntimeError:
+    return RuntimeError(
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
+    )
+
+
 async def test_all_choices_are_admitted_or_none(start):
     zoo = start("Hello!", max_num_seqs=2, max_waiting=1)
     zoo.runner.hold()

@@ -7,6 +7,7 @@ import pytest
 
 from services.worker.engine.engine import Engine
 from services.worker.engine.loop import EngineLoop
+from services.worker.engine.out_of_memory import OUT_OF_MEMORY
 from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.engine.sequence import (
     FinishReason,
@@ -301,8 +302,9 @@ async def test_faults_far_apart_do_not_add_up(watch, runner):
     assert watched.states == [EngineState.RESTARTING, EngineState.RUNNING] * 3
 
 
-async def test_a_prompt_that_fails_fails_alone(watch, runner):
-    watched = watch()
+async def test_a_prompt_that_takes_all_memory_fails_alone_and_gives_it_back(watch, runner):
+    freed = []
+    watched = watch(free_memory=lambda: freed.append(True))
     runner.prefill_faults[(4, 4)] = RuntimeError("DefaultCPUAllocator: can't allocate memory")
     streams = [watched.loop.submit(sequence(str(p), prompt=p)) for p in [(1, 2, 3), (4, 4)]]
 
@@ -310,6 +312,8 @@ async def test_a_prompt_that_fails_fails_alone(watch, runner):
 
     assert tokens(alive) == expected_output((1, 2, 3), 5)
     assert failed[-1].finish_reason is FinishReason.ERROR
+    assert failed[-1].error == OUT_OF_MEMORY
+    assert freed == [True]
     assert watched.states == []
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from services.worker.engine.memory import container_bytes, usable_bytes
+from services.worker.engine.out_of_memory import is_out_of_memory
 
 pytestmark = pytest.mark.torch
 
@@ -34,6 +35,17 @@ def test_no_limit_means_the_default(tmp_path):
     assert container_bytes(tmp_path, default=5) == 5
     write(tmp_path, "max", 300)
     assert container_bytes(tmp_path, default=5) == 5
+
+
+def test_torch_running_out_of_memory_is_told_from_its_other_faults():
+    with pytest.raises(RuntimeError) as exhausted:
+        torch.empty(10**15)
+    with pytest.raises(RuntimeError) as shapes:
+        torch.ones(2) @ torch.ones(3)
+
+    assert is_out_of_memory(exhausted.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    assert not is_out_of_memory(shapes.value)
 
 
 def test_a_part_of_this_machines_memory_is_usable():
