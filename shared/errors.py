@@ -10,10 +10,12 @@
     │   ├── NotFound                 404  no such path or object
     │   │   └── ModelNotFound        404  no worker has ever offered this model
     │   ├── MethodNotAllowed         405
+    │   ├── FingerprintMismatch      409  this worker cannot continue that answer exactly
     │   ├── BodyTooLarge             413
     │   └── Overloaded               429  all places taken: try again after `retry_after`
     ├── ServiceError                 ours, 5xx
     │   ├── EngineFault              500  a step of the engine failed
+    │   │   └── ContinuationDiffers  500  a resumed answer would not be the one that was begun
     │   ├── UpstreamFailed           502  a worker or server broke off
     │   │   └── MalformedAnswer      502  it answered with something that is no answer
     │   ├── Unavailable              503  nothing there can serve this now
@@ -155,6 +157,13 @@ class MethodNotAllowed(RequestError):
     default_code = "method_not_allowed"
 
 
+class FingerprintMismatch(RequestError):
+    """An answer is to be continued exactly, and this worker is not like the one that began it."""
+
+    status = 409
+    default_code = "fingerprint_mismatch"
+
+
 class BodyTooLarge(RequestError):
     """The request body is over the size limit."""
 
@@ -181,6 +190,12 @@ class EngineFault(ServiceError):
     """A step of the engine failed; the sequence it belonged to is gone."""
 
     default_code = "engine_fault"
+
+
+class ContinuationDiffers(EngineFault):
+    """A token of a resumed answer had to be generated again and became another one."""
+
+    default_code = "continuation_differs"
 
 
 class UpstreamFailed(ServiceError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.worker.answer_format import AnswerFormat, ChatFormat, CompletionFormat
+from services.worker.choice import Choice
 from services.worker.engine.sequence import SamplingParams, Sequence
 from services.worker.served_model import ServedModel
 from shared.errors import ContextTooLong, InvalidRequest, ModelNotFound
@@ -23,10 +24,31 @@ Request = ChatCompletionRequest | CompletionRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What makes an answer this one and no other: its id, time of birth and seed."""
+
+    id: str
+    created: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What another worker has sent of an answer: the choices so far, and its last frame's number.
+
+    A choice that is over needs nothing of the engine any more.
+    """
+
+    choices: tuple[Choice, ...]
+    last_sequence_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdmittedRequest:
     """What is to be generated; `sequences` are in the order of their choices.
 
-    `echoes` are the texts that the choices begin with, one for each sequence.
+    `echoes` are the texts that the choices begin with, one for each sequence. `begun`: the answer
+    is another worker's, to be continued; None: it begins here.
     """
 
     id: str
@@ -38,14 +60,16 @@ class AdmittedRequest:
     stop_strings: tuple[str, ...]
     stream: bool
     form: AnswerFormat
+    begun: Begun | None = None
 
 
 async def admit_chat(
     request: ChatCompletionRequest,
     served: ServedModel,
     priority: Priority = Priority.INTERACTIVE,
+    identity: Identity | None = None,
 ) -> AdmittedRequest:
-    """Render, encode and check a chat request.
+    """Render, encode and check a chat request; without an identity it gets a new one.
 
     Raises:
         RequestError: it does not fit; the parameter is named.
@@ -58,11 +82,17 @@ async def admit_chat(
     )
     _check_length(prompt, served, "messages")
     stop_strings = (*request.stop_strings, *served.stop_strings)
-    return _admit(request, served, [(prompt, "")], stop_strings, ChatFormat, priority=priority)
+    prompts = [(prompt, "")]
+    return _admit(
+        request, served, prompts, stop_strings, ChatFormat, priority=priority, identity=identity
+    )
 
 
 async def admit_completion(
-    request: CompletionRequest, served: ServedModel, priority: Priority = Priority.INTERACTIVE
+    request: CompletionRequest,
+    served: ServedModel,
+    priority: Priority = Priority.INTERACTIVE,
+    identity: Identity | None = None,
 ) -> AdmittedRequest:
     """Encode and check a completion request; raises as `admit_chat`."""
     _check_model_and_n(request, served)
@@ -79,8 +109,9 @@ async def admit_completion(
         )
         _check_length(ids, served, "prompt")
         prompts.append((ids, _text(prompt, served) if request.echo else ""))
+    stop_strings, form = request.stop_strings, CompletionFormat
     return _admit(
-        request, served, prompts, request.stop_strings, CompletionFormat, priority=priority
+        request, served, prompts, stop_strings, form, priority=priority, identity=identity
     )
 
 
@@ -92,31 +123,32 @@ def _admit(
     form: type[AnswerFormat],
     *,
     priority: Priority,
+    identity: Identity | None,
 ) -> AdmittedRequest:
-    answer_id = form.id_prefix + uuid.uuid4().hex
-    seed = secrets.randbits(63) if request.seed is None else request.seed
-    created = int(datetime.now(UTC).timestamp())
+    # An answer that is resumed may still run here: its id is the client's, this one the engine's.
+    engine_id = form.id_prefix + uuid.uuid4().hex
+    own = identity or _new_identity(request, engine_id)
     sequences: list[Sequence] = []
     for prompt, _ in prompts:
         max_tokens = _answer_tokens(request, served, len(prompt))
-        params = _sampling(request, served, seed, max_tokens)
+        params = _sampling(request, served, own.seed, max_tokens)
         # Each choice has its own id in the engine, so that it can be ended alone.
         sequences += [
-            Sequence(f"{answer_id}/{choice}", choice, prompt, params, priority)
+            Sequence(f"{engine_id}/{choice}", choice, prompt, params, priority)
             for choice in range(len(sequences), len(sequences) + request.choices)
         ]
     return AdmittedRequest(
-        id=answer_id,
-        created=created,
-        seed=seed,
+        id=own.id,
+        created=own.created,
+        seed=own.seed,
         prompt_tokens=sum(len(prompt) for prompt, _ in prompts),
         sequences=tuple(sequences),
         echoes=tuple(echo for _, echo in prompts for _ in range(request.choices)),
         stop_strings=stop_strings,
         stream=bool(request.stream),
         form=form(
-            answer_id=answer_id,
-            created=created,
+            answer_id=own.id,
+            created=own.created,
             model=served.name,
             fingerprint=served.fingerprint,
             include_usage=request.include_usage,
@@ -124,12 +156,20 @@ def _admit(
     )
 
 
+def _new_identity(request: Request, answer_id: str) -> Identity:
+    return Identity(
+        id=answer_id,
+        created=int(datetime.now(UTC).timestamp()),
+        seed=secrets.randbits(63) if request.seed is None else request.seed,
+    )
+
+
 def _sampling(request: Request, served: ServedModel, seed: int, max_tokens: int) -> SamplingParams:
     """Return the parameters; what the request leaves out asks for nothing."""
     bias = {int(token_id): value for token_id, value in (request.logit_bias or {}).items()}
-    _check_ids(bias, served, "logit_bias")
+    check_ids(bias, served, "logit_bias")
     stops = frozenset(request.stop_token_ids or ())
-    _check_ids(stops, served, "stop_token_ids")
+    check_ids(stops, served, "stop_token_ids")
     min_tokens = request.min_tokens or 0
     if min_tokens > max_tokens:
         msg = f"'min_tokens' is {min_tokens}; the answer may have {max_tokens} tokens at most."
@@ -202,11 +242,16 @@ def _text(prompt: str | list[int], served: ServedModel) -> str:
 
 
 def _checked_ids(ids: list[int], served: ServedModel) -> tuple[int, ...]:
-    _check_ids(ids, served, "prompt")
+    check_ids(ids, served, "prompt")
     return tuple(ids)
 
 
-def _check_ids(ids: Iterable[int], served: ServedModel, param: str) -> None:
+def check_ids(ids: Iterable[int], served: ServedModel, param: str) -> None:
+    """Refuse what is no token of the model.
+
+    Raises:
+        InvalidRequest: names `param`.
+    """
     for token_id in ids:
         if token_id >= served.vocab_size:
             msg = f"Token id {token_id} is outside the vocabulary of {served.vocab_size}."

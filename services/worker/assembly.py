@@ -61,6 +61,7 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
         max_num_seqs=limits.max_num_seqs,
         max_waiting=limits.max_waiting,
         vocab_size=cast("Any", loaded.model.get_input_embeddings()).num_embeddings,
+        eos_token_ids=runner.eos_token_ids,
         prompts=PromptEncoder(
             cast("Any", loaded.tokenizer), loaded.template, loaded.why_no_template
         ),

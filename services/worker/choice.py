@@ -56,6 +56,11 @@ class Choice:
         self.token_count = 0
         self.last_token_at = 0.0
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._finish_reason is not None
+
     def ended(self) -> Ended:
         """Return the whole text, its logprobs and the finish reason."""
         logprobs = None if self._queue is None else tuple(self._logprobs)

@@ -1,7 +1,7 @@
 """One generation as frames: what a controller gets, and what plain answers are made of.
 
-Owns the order of frames, their numbers (from 1, without a gap) and which bytes go into which.
-Knows no socket.
+Owns the order of frames, their numbers (from 1, or on from those of the worker that began, without
+a gap) and which bytes go into which. Knows no socket.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def frames(
         prompt_tokens=request.prompt_tokens,
         fingerprint=fingerprint,
     )
-    number = 0
+    number = 0 if request.begun is None else request.begun.last_sequence_number
     try:
         async with aclosing(generation.deltas()) as deltas:
             async for delta in deltas:

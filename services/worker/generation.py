@@ -58,30 +58,26 @@ class Generation:
         self._metrics = metrics
         self._started = started
         self._silence_seconds = silence_seconds
-        self._choices = [
-            Choice(i, sequence.params, served.detokenizers, request.stop_strings, echo)
-            for i, (sequence, echo) in enumerate(
-                zip(request.sequences, request.echoes, strict=True)
-            )
-        ]
-        self._running = set(range(len(request.sequences)))
+        self._choices = _choices(request, served)
+        self._running = {i for i, choice in enumerate(self._choices) if not choice.over}
         self._outputs: asyncio.Queue[StepOutput] = asyncio.Queue()
-        self._first_token_came = False
+        self._first_token_came = any(choice.token_count for choice in self._choices)
         self._pumps: list[asyncio.Task[None]] = []
         self._aborted: LLMZooError = Unavailable("This worker is shutting down.", retry_after=1)
 
     async def __aenter__(self) -> Self:
-        """Submit every sequence, or none.
+        """Submit the sequence of every choice that is not over, or none.
 
         Raises:
             Overloaded: there are not places enough. Unavailable: the engine has stopped.
         """
         streams: list[AsyncIterator[StepOutput]] = []
+        wanted = [self.request.sequences[choice] for choice in sorted(self._running)]
         try:
-            for sequence in self.request.sequences:
+            for sequence in wanted:
                 streams.append(self._engine.submit(sequence))  # noqa: PERF401 - keeps what went in
         except LLMZooError:
-            for sequence in self.request.sequences[: len(streams)]:
+            for sequence in wanted[: len(streams)]:
                 self._engine.abort(sequence.request_id)
             raise
         self._pumps = [asyncio.create_task(self._pump(stream)) for stream in streams]
@@ -111,10 +107,12 @@ class Generation:
     async def deltas(self) -> AsyncGenerator[Delta | Silence]:
         """Yield what the engine gives, until every choice has ended.
 
-        What has piled up while the reader was slow comes as one delta a choice.
+        What has piled up while the reader was slow comes as one delta a choice. Tokens of a
+        resumed answer that come again are silence to the reader.
 
         Raises:
-            EngineFault: a step failed. Otherwise the reason given to `abort`.
+            EngineFault: a step failed, or a resumed answer would become another one. Otherwise
+                the reason given to `abort`.
         """
         while self._running:
             try:
@@ -126,7 +124,8 @@ class Generation:
             while len(outputs) < _MOST_OUTPUTS and not self._outputs.empty():
                 outputs.append(self._outputs.get_nowait())
             for choice in sorted({output.choice for output in outputs} & self._running):
-                yield self._advance(choice, [o for o in outputs if o.choice == choice])
+                delta = self._advance(choice, [o for o in outputs if o.choice == choice])
+                yield delta if delta.token_ids else Silence()
 
     def ended(self) -> list[Ended]:
         """Return all choices, once `deltas` is exhausted."""
@@ -169,8 +168,18 @@ class Generation:
         if not self._first_token_came:
             self._first_token_came = True
             self._metrics.time_to_first_token.observe(now - self._started)
-        if not delta.first:
+        # A resumed choice's last token came to another worker.
+        if choice.last_token_at:
             each = (now - choice.last_token_at) / len(delta.token_ids)
             for _ in delta.token_ids:
                 self._metrics.inter_token_latency.observe(each)
         choice.last_token_at = now
+
+
+def _choices(request: AdmittedRequest, served: ServedModel) -> list[Choice]:
+    if request.begun is not None:
+        return list(request.begun.choices)
+    return [
+        Choice(i, sequence.params, served.detokenizers, request.stop_strings, echo)
+        for i, (sequence, echo) in enumerate(zip(request.sequences, request.echoes, strict=True))
+    ]

@@ -1,4 +1,4 @@
-"""The worker's HTTP routes: OpenAI's own, and the internal one by which requests are aborted.
+"""The worker's HTTP routes: OpenAI's own, and the internal ones: abort and resume.
 
 Owns the way of a request from bytes to an entered generation, and who may use what is
 internal. Plain ASGI: no framework stands between the socket and the stream.
@@ -25,6 +25,7 @@ from services.worker.framing import frames
 from services.worker.generation import ABORTED, Generation
 from services.worker.lifecycle import Lifecycle
 from services.worker.metrics import WorkerMetrics
+from services.worker.resumption import admit_resumed
 from services.worker.served_model import ServedModel
 from shared.errors import LLMZooError, ModelNotFound, Unauthorized, Unavailable
 from shared.http.body import ClientGone, read_body
@@ -33,6 +34,7 @@ from shared.protocol.body import parse_object
 from shared.protocol.frames import REQUEST_HEADER
 from shared.protocol.openai import parse_chat, parse_completion
 from shared.protocol.priority import PRIORITY_HEADER, Priority
+from shared.protocol.resume import MAX_RESUME_BYTES, RESUME_PATH, parse_resume
 
 Admit = Callable[[dict[str, Any], ServedModel, Priority], Awaitable[AdmittedRequest]]
 
@@ -56,7 +58,7 @@ class InternalGuard:
 
 
 class GenerationRoute:
-    """`POST` of one of the two paths that generate; an ASGI app."""
+    """`POST` of one of the paths that generate; an ASGI app."""
 
     def __init__(
         self,
@@ -65,13 +67,16 @@ class GenerationRoute:
         guard: InternalGuard,
         metrics: WorkerMetrics,
         max_body_bytes: int,
+        *,
+        internal: bool = False,
     ) -> None:
-        """Take what all requests share."""
+        """Take what all requests share; an internal path answers the fleet alone, in frames."""
         self._admit = admit
         self._lifecycle = lifecycle
         self._guard = guard
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._internal = internal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -88,7 +93,7 @@ class GenerationRoute:
         """Answer; raises LLMZooError only as long as nothing was sent."""
         started = time.monotonic()
         headers = Headers(scope=scope)
-        framed = headers.get(REQUEST_HEADER) == "1"
+        framed = self._internal or headers.get(REQUEST_HEADER) == "1"
         if framed:
             self._guard.check(headers)
         priority = Priority.parse(headers.get(PRIORITY_HEADER))
@@ -116,6 +121,15 @@ def worker_routes(
     def generating(admit: Admit) -> GenerationRoute:
         return GenerationRoute(admit, lifecycle, guard, metrics, max_body_bytes)
 
+    resume = GenerationRoute(
+        _admit_resumed,
+        lifecycle,
+        guard,
+        metrics,
+        max_body_bytes + MAX_RESUME_BYTES,
+        internal=True,
+    )
+
     async def models(_: Request) -> Response:
         data = [_model(lifecycle.served)] if lifecycle.served else []
         return _json({"object": "list", "data": data})
@@ -140,6 +154,7 @@ def worker_routes(
         Route("/v1/models", models),
         Route("/v1/models/{model:path}", model),
         Route("/internal/requests/{id}/abort", abort, methods=["POST"]),
+        Route(RESUME_PATH, resume, methods=["POST"]),
     ]
 
 
@@ -153,6 +168,12 @@ async def _admit_completion(
     body: dict[str, Any], served: ServedModel, priority: Priority
 ) -> AdmittedRequest:
     return await admit_completion(parse_completion(body), served, priority)
+
+
+async def _admit_resumed(
+    body: dict[str, Any], served: ServedModel, priority: Priority
+) -> AdmittedRequest:
+    return await admit_resumed(parse_resume(body), served, priority)
 
 
 def _model(served: ServedModel) -> dict[str, Any]:

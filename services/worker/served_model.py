@@ -18,7 +18,7 @@ from shared.errors import EngineFault
 class ServedModel:
     """One model on one engine; `max_model_len` counts prompt and answer together.
 
-    `stop_strings` end the answers in conversations.
+    `eos_token_ids` end any answer, `stop_strings` those in conversations.
     """
 
     name: str
@@ -29,6 +29,7 @@ class ServedModel:
     max_num_seqs: int
     max_waiting: int
     vocab_size: int
+    eos_token_ids: frozenset[int]
     prompts: PromptEncoder
     stop_strings: tuple[str, ...]
     detokenizers: Detokenizers

@@ -152,6 +152,7 @@ def scripted_model(
         max_num_seqs=max_num_seqs,
         max_waiting=max_waiting,
         vocab_size=tokenizer.backend_tokenizer.get_vocab_size(),
+        eos_token_ids=runner.eos_token_ids,
         prompts=PromptEncoder(tokenizer, tokenizer.template),
         stop_strings=stop_strings,
         detokenizers=Detokenizers(tokenizer.backend_tokenizer),

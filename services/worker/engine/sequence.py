@@ -101,3 +101,11 @@ class Sequence:
     def remaining(self) -> int:
         """The most tokens that it may still generate."""
         return self.params.max_tokens - len(self.output_ids)
+
+    def ending(self, eos_token_ids: frozenset[int], max_model_len: int) -> FinishReason | None:
+        """Return why the last token of the output ends the sequence; None: it does not."""
+        params, token = self.params, self.output_ids[-1]
+        if token in params.stop_token_ids or (not params.ignore_eos and token in eos_token_ids):
+            return FinishReason.STOP
+        full = self.length >= max_model_len
+        return FinishReason.LENGTH if full or self.remaining <= 0 else None

@@ -1,0 +1,420 @@
+"""Any answer, resumed by another worker after any of its frames, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+
+from services.worker.opening import open_model
+from services.worker.served_model import ServedModel
+from shared.progress import ignore_progress
+from shared.protocol.frames import EndFrame, ErrorFrame, Frame, FrameDecoder, StartFrame, encode
+from shared.protocol.resume import RESUME_PATH
+from shared.protocol.sse import SSEDecoder
+from shared.settings import WorkerSettings
+from tests.fakes.frame_recording import LockstepWorker, Recording, answered, record
+from tests.fakes.model_files import save_folder, tiny_llama
+from tests.fakes.running_worker import INTERNAL
+from tests.fakes.scripted_model import FINGERPRINT, MODEL, scripted_model
+
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+HI = [{"role": "user", "content": "Hi"}]
+
+
+def chat(**changes: Any) -> tuple[str, dict[str, Any]]:
+    return CHAT, {"model": MODEL, "messages": HI, **changes}
+
+
+def completion(**changes: Any) -> tuple[str, dict[str, Any]]:
+    return COMPLETIONS, {"model": MODEL, "prompt": "Hi", "max_tokens": 30, **changes}
+
+
+def streamed(body: dict[str, Any]) -> dict[str, Any]:
+    return {**body, "stream": True, "stream_options": {"include_usage": True}}
+
+
+async def assert_any_cut_is_healed(first: LockstepWorker, other: LockstepWorker, path, body):
+    """Record an answer, resume it after each of its frames, and return the recording."""
+    recording = await record(first, path, body)
+    for after in range(len(recording.tokens) + 1):
+        assert_continues(recording, after, await other.resume(recording, after))
+    return recording
+
+
+def assert_continues(recording: Recording, after: int, found: list[Frame]) -> None:
+    start, *tokens, end = found
+    rest = recording.tokens[after:]
+    assert start == recording.start
+    assert [f.sequence_number for f in tokens] == [*range(after + 1, after + 1 + len(tokens))]
+    assert encode(end) == encode(recording.end)
+    if recording.choices == 1:
+        assert [encode(f) for f in tokens] == [encode(f) for f in rest]
+        return
+    # How choices lie between one another is a matter of time; each by itself is not.
+    for choice in range(recording.choices):
+        mine = [(f.token_ids, f.data) for f in tokens if f.choice == choice]
+        assert mine == [(f.token_ids, f.data) for f in rest if f.choice == choice]
+
+
+def chunks(frames: list[Any]) -> list[dict[str, Any]]:
+    """Return what a stream's frames say, or the one body of a whole answer."""
+    data = b"".join(frame.data for frame in frames)
+    if data.startswith(b"{"):
+        return [orjson.loads(data)]
+    return [orjson.loads(event) for event in SSEDecoder().feed(data) if event != b"[DONE]"]
+
+
+def content(frames: list[Any]) -> str:
+    deltas = [c["delta"] for chunk in chunks(frames) for c in chunk["choices"]]
+    return "".join(delta.get("content", "") for delta in deltas)
+
+
+def entries(frames: list[Any]) -> list[dict[str, Any]]:
+    """Return the logprobs of a chat, or of a part of one."""
+    told = [choice["logprobs"] for chunk in chunks(frames) for choice in chunk["choices"]]
+    return [entry for each in told if each for entry in each["content"]]
+
+
+STOPS = ["STOP", "OP S!", "never said"]
+SCRIPTED: dict[str, tuple[str, tuple[str, dict[str, Any]]]] = {
+    "plain": ("Hello there, you!", chat()),
+    "characters of several tokens": ("a😀é你 the 😀!", chat()),
+    "a stop string": ("Hi STO STOOP S STOP more", chat(stop=STOPS)),
+    "a stop string that never ends": ("one two STO", chat(stop=STOPS)),
+    "a stop string within characters": ("ab😀é你cd", chat(stop="é你")),
+    "an end within a character": ("ab😀", chat(max_tokens=3)),
+    "a stop token": ("one. two", chat(stop_token_ids=[13])),
+    "a least length": ("ab ab ab", chat(stop="ab", min_tokens=4)),
+    "no answer at all": ("", chat()),
+    "several choices": ("{choice} é STOP more", chat(n=2, stop=STOPS)),
+    "several prompts": ("{prompt}-{choice}", completion(prompt=["a", "bcd"], n=2)),
+    "an echo": ("{prompt} ST😀", completion(prompt=["ab STOP", "c"], echo=True, stop=STOPS)),
+    "logprobs": ("a😀 b STO STOP more", chat(logprobs=True, top_logprobs=2, stop=STOPS)),
+    "logprobs to a length": ("ab😀 ST", completion(logprobs=1, max_tokens=9, stop=STOPS)),
+    "logprobs to the end of a turn": ("ab😀 ST", completion(logprobs=0, stop=STOPS)),
+}  # fmt: skip
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[Any]:
+    """A function that starts a scripted worker; its arguments are those of `scripted_model`."""
+    running: list[LockstepWorker] = []
+
+    async def make(script: str, **limits: Any) -> LockstepWorker:
+        def say(prompt: str, choice: int) -> str:
+            return script.replace("{choice}", "long " * choice).replace("{prompt}", prompt)
+
+        running.append(await LockstepWorker.of(scripted_model(say, **limits)[0]))
+        return running[-1]
+
+    yield make
+    for worker in running:
+        await worker.stop()
+
+
+@pytest.mark.parametrize("name", SCRIPTED)
+async def test_a_resumed_answer_is_the_same_byte_for_byte(scripted, name):
+    script, (path, body) = SCRIPTED[name]
+    first, other = await scripted(script), await scripted(script)
+    for wanted in (streamed(body), body):
+        recording = await assert_any_cut_is_healed(first, other, path, wanted)
+        assert recording.tokens
+    await other.idle()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_logprobs_of_several_choices_are_told_once(scripted, stream):
+    """Tokens that come again for one choice lie between the new ones of the other."""
+    first, other = await scripted("{choice} STO STOP"), await scripted("{choice} STO STOP")
+    path, body = chat(logprobs=True, n=2, stop=STOPS)
+    recording = await record(first, path, streamed(body) if stream else body)
+    for after in range(len(recording.tokens) + 1):
+        raw = recording.resumption(after)
+        other.gate.run_free()
+        _, *tokens, end = await answered(other, RESUME_PATH, raw)
+        assert encode(end) == encode(recording.end)
+        numbers = [f.sequence_number for f in tokens]
+        assert numbers == [*range(after + 1, after + 1 + len(tokens))]
+        for choice in range(2):
+            mine = [f for f in tokens if f.choice == choice]
+            rest = [f for f in recording.tokens[after:] if f.choice == choice]
+            assert [i for f in mine for i in f.token_ids] == [i for f in rest for i in f.token_ids]
+            if stream:
+                assert content(mine) == content(rest)
+                assert entries(mine) == entries(rest)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> WorkerSettings:
+    """Settings of a worker with a real, tiny model."""
+    folder = save_folder(tiny_llama(), tmp_path_factory.mktemp("model") / "tiny")
+    # A step takes less than most prompts have, so that emitted tokens come in chunks too.
+    return WorkerSettings(
+        model=str(folder),
+        model_name=MODEL,
+        dtype="float32",
+        threads=1,
+        max_num_seqs=4,
+        max_num_batched_tokens=16,
+    )
+
+
+def opened(settings: WorkerSettings) -> ServedModel:
+    return open_model(settings, ignore_progress)
+
+
+@pytest.fixture
+async def pair(tiny) -> AsyncIterator[tuple[LockstepWorker, LockstepWorker]]:
+    """Two workers of the tiny model, each with weights of its own."""
+    workers = [await LockstepWorker.of(await asyncio.to_thread(opened, tiny)) for _ in range(2)]
+    yield workers[0], workers[1]
+    for worker in workers:
+        await worker.stop()
+
+
+SAMPLED = {"temperature": 1.1, "top_p": 0.95, "max_tokens": 14}
+PENALTIES = {
+    "presence_penalty": 0.7,
+    "frequency_penalty": 0.4,
+    "repetition_penalty": 1.2,
+    "logit_bias": {"40": 3, "41": -5},
+}
+REAL: dict[str, tuple[str, dict[str, Any]]] = {
+    "greedy": chat(temperature=0, max_tokens=14),
+    "sampled without a seed": chat(**SAMPLED),
+    "with penalties": chat(**SAMPLED, **PENALTIES, seed=-3),
+    "truncated": completion(temperature=1.4, top_k=30, min_p=0.02, seed=4, max_tokens=14),
+    "a least length": chat(**SAMPLED, seed=5, min_tokens=10, logit_bias={"2": 20}),
+    "several choices": chat(**SAMPLED, seed=6, n=3, logit_bias={"2": 2.5}),
+    "several prompts": completion(
+        prompt=[[5, 6], [70, 71, 72]], echo=True, n=2, seed=7, max_tokens=6
+    ),
+}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_real_models_answer_is_resumed_byte_for_byte(pair, name, stream):
+    path, body = REAL[name]
+    recording = await assert_any_cut_is_healed(*pair, path, streamed(body) if stream else body)
+    assert len(recording.tokens) >= 10
+
+
+@pytest.mark.torch
+async def test_a_stop_string_of_a_real_model_is_found_across_any_cut(pair):
+    path, body = chat(**SAMPLED, seed=8)
+    whole = orjson.loads((await record(pair[0], path, body)).end.data)
+    text = whole["choices"][0]["message"]["content"]
+    stops = [text[at : at + 5] for at in (1, 4, 6)]
+    for stop in stops:
+        recording = await assert_any_cut_is_healed(*pair, path, streamed({**body, "stop": stop}))
+        assert recording.end.finish_reasons == ["stop"]
+        assert len(recording.tokens) < whole["usage"]["completion_tokens"]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_real_models_logprobs_are_those_of_each_token(pair, stream):
+    """The tokens are the same; a prefill rounds otherwise than a decode in the last digits."""
+    path, body = chat(**SAMPLED, seed=9, logprobs=True, top_logprobs=3, stop=["\ufffd\ufffd\ufffd"])
+    recording = await record(pair[0], path, streamed(body) if stream else body)
+    for after in range(len(recording.tokens) + 1):
+        _, *tokens, end = await pair[1].resume(recording, after)
+        rest = recording.tokens[after:]
+        assert [f.token_ids for f in tokens] == [f.token_ids for f in rest]
+        got = entries([*tokens, end])
+        expected = entries([*rest, recording.end])
+        assert len(got) == len(expected)
+        for one, other in zip(got, expected, strict=True):
+            assert one["token"] == other["token"]
+            assert one["logprob"] == pytest.approx(other["logprob"], abs=1e-4)
+            assert [t["token"] for t in one["top_logprobs"]] == [
+                t["token"] for t in other["top_logprobs"]
+            ]
+
+
+@pytest.mark.torch
+@pytest.mark.model
+async def test_the_demo_models_answer_is_resumed():
+    settings = WorkerSettings(model="demo", model_name=MODEL, dtype="float32", max_num_seqs=2)
+    worker = await LockstepWorker.of(await asyncio.to_thread(opened, settings))
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    for changes in ({"temperature": 0}, {"temperature": 0.8, "n": 2}):
+        path, body = chat(messages=question, max_tokens=16, stop="apit", **changes)
+        recording = await record(worker, path, streamed(body))
+        frames = len(recording.tokens)
+        for after in (0, 1, frames // 2, frames - 1, frames):
+            assert_continues(recording, after, await worker.resume(recording, after))
+    await worker.stop()
+
+
+async def post(worker: LockstepWorker, content: dict[str, Any] | bytes, **more: Any):
+    raw = content if isinstance(content, bytes) else orjson.dumps(content)
+    headers = {**INTERNAL, **more}
+    return await worker.client.post(RESUME_PATH, content=raw, headers=headers)
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer wrong"])
+async def test_the_fleet_alone_may_resume(scripted, authorization):
+    worker = await scripted("Hello")
+    answer = await post(worker, b"{}", authorization=authorization)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+BAD: dict[str, tuple[dict[str, Any], int, str]] = {
+    "an unknown path": ({"path": "/v1/embeddings"}, 400, "path"),
+    "an unknown field": ({"extra": 1}, 400, "extra"),
+    "no flag": ({"deterministic": None}, 400, "deterministic"),
+    "a body at fault": ({"body": chat(temperature=9)[1]}, 400, "temperature"),
+    "another model's body": ({"body": chat(model="other")[1]}, 404, "model"),
+    "another model's start": ({"start": {"model": "other"}}, 400, "start.model"),
+    "another prompt": ({"start": {"prompt_tokens": 5}}, 400, "start.prompt_tokens"),
+    "another seed": ({"start": {"seed": 5}}, 400, "start.seed"),
+    "no seed": ({"start": {"seed": 1.5}}, 400, "start.seed"),
+    "too few choices": ({"token_ids": [[40, 41]]}, 400, "token_ids"),
+    "too many choices": ({"token_ids": [[40], [40], []]}, 400, "token_ids"),
+    "no token": ({"token_ids": [[40], [-1]]}, 400, "token_ids[1][0]"),
+    "outside the vocabulary": ({"token_ids": [[40], [99999]]}, 400, "token_ids[1]"),
+    "more than max_tokens": (
+        {"token_ids": [[40], [40] * 5], "last_sequence_number": 6},
+        400,
+        "token_ids[1][4]",
+    ),
+    "more frames than tokens": ({"last_sequence_number": 3}, 400, "last_sequence_number"),
+    "fewer frames than choices": ({"last_sequence_number": 1}, 400, "last_sequence_number"),
+}
+
+
+async def test_what_cannot_be_resumed_is_named_and_the_next_works(scripted):
+    worker = await scripted("Hello")
+    path, body = chat(n=2, seed=3, max_tokens=4)
+    recording = await record(worker, path, streamed(body))
+    good = orjson.loads(recording.resumption(2))
+    for what, (changes, status, param) in BAD.items():
+        content = {**good, **changes}
+        if "start" in changes:
+            content["start"] = {**good["start"], **changes["start"]}
+        answer = await post(worker, content)
+        assert answer.status_code == status, (what, answer.text)
+        assert answer.json()["error"]["param"] == param, (what, answer.text)
+        assert answer.json()["error"]["type"] == "invalid_request_error", what
+    for missing in good:
+        answer = await post(worker, {name: good[name] for name in good if name != missing})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, missing)
+    assert (await post(worker, b"[]")).status_code == 400
+    assert_continues(recording, 2, await worker.resume(recording, 2))
+
+
+async def test_tokens_beyond_a_stop_are_refused(scripted):
+    worker = await scripted("ab. STOP more")
+    path, body = chat(stop="STOP", stop_token_ids=[99])
+    recording = await record(worker, path, streamed(body))
+    whole = orjson.loads(recording.resumption(len(recording.tokens)))
+    for index, ids in ((8, [*whole["token_ids"][0], 40]), (1, [99, 40])):
+        content = {**whole, "token_ids": [ids], "last_sequence_number": len(ids)}
+        answer = await post(worker, content)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == f"token_ids[0][{index}]"
+
+
+async def test_another_fingerprint_is_told_and_refused_where_it_must_be_exact(scripted):
+    worker = await scripted("Hello")
+    path, body = chat()
+    recording = await record(worker, path, streamed(body))
+    content = orjson.loads(recording.resumption(2))
+    content["start"]["fingerprint"] = "fp_other"
+    refused = await post(worker, content)
+    assert refused.status_code == 409
+    assert refused.json()["error"]["code"] == "fingerprint_mismatch"
+    assert refused.json()["error"]["param"] == "start.fingerprint"
+    worker.gate.run_free()
+    start, *_, end = await answered(
+        worker, RESUME_PATH, orjson.dumps({**content, "deterministic": False})
+    )
+    assert isinstance(start, StartFrame)
+    assert start.fingerprint == FINGERPRINT
+    assert encode(end) == encode(recording.end)
+
+
+async def test_a_held_back_token_that_becomes_another_one_is_a_fault(scripted):
+    first, other = await scripted("ab STOOD"), await scripted("ab STEAM")
+    path, body = chat(stop="STOP", logprobs=True)
+    recording = await record(first, path, streamed(body))
+    after = len("ab STO")
+    failed = (await other.resume(recording, after))[-1]
+    assert isinstance(failed, ErrorFrame)
+    assert (failed.status, failed.error["code"]) == (500, "continuation_differs")
+    # Without logprobs nothing comes again: the tokens are taken as they were sent.
+    path, body = chat(stop="STOP")
+    recording = await record(first, path, streamed(body))
+    *_, end = await other.resume(recording, after)
+    assert isinstance(end, EndFrame)
+    await other.idle()
+
+
+async def test_an_end_alone_needs_no_place(scripted):
+    worker = await scripted("Hello", max_num_seqs=1, max_waiting=0)
+    path, body = chat()
+    recording = await record(worker, path, streamed(body))
+    frames = len(recording.tokens)
+    # The only place is taken by an answer whose tokens nobody reads.
+    worker.gate.begin()
+    async with worker.client.stream("POST", path, json=streamed(body)) as busy:
+        await anext(busy.aiter_raw())
+        raw = recording.resumption(frames)
+        assert [type(f) for f in await answered(worker, RESUME_PATH, raw)] == [StartFrame, EndFrame]
+        full = await post(worker, recording.resumption(frames - 1))
+        assert full.status_code == 429
+        assert int(full.headers["retry-after"]) >= 1
+    await worker.idle()
+
+
+async def test_a_resumed_answer_is_aborted_by_its_id(scripted):
+    worker = await scripted("x" * 100)
+    path, body = chat()
+    recording = await record(worker, path, streamed(body))
+    worker.gate.begin()
+    abort = f"/internal/requests/{recording.start.id}/abort"
+    found: list[Frame] = []
+    decoder = FrameDecoder()
+    content = recording.resumption(3)
+    headers = {**INTERNAL, "x-request-id": "mine"}
+    async with worker.client.stream(
+        "POST", RESUME_PATH, content=content, headers=headers
+    ) as answer:
+        async for piece in answer.aiter_raw():
+            found += decoder.feed(piece)
+            if len(found) == 2:
+                assert (await worker.client.post(abort, headers=INTERNAL)).status_code == 204
+                worker.gate.run_free()
+    assert isinstance(found[-1], ErrorFrame)
+    assert found[-1].error["code"] == "aborted"
+    await worker.idle()
+
+
+async def test_what_came_to_another_worker_is_not_timed_here(scripted):
+    first, other = await scripted("Hello"), await scripted("Hello")
+    path, body = chat()
+    recording = await record(first, path, streamed(body))
+    await other.resume(recording, 2)
+    rest = len(recording.tokens) - 2
+    assert await other.metric("llmzoo_time_to_first_token_seconds_count") == 0
+    assert await other.metric("llmzoo_inter_token_latency_seconds_count") == rest - 1
+    assert await other.metric("llmzoo_generation_tokens_total") == rest
+
+
+async def test_a_body_that_was_small_enough_once_is_so_with_its_tokens():
+    served, _ = scripted_model("Hello", max_model_len=8000)
+    worker = await LockstepWorker.of(served, max_body_bytes=4096)
+    path, body = chat(messages=[{"role": "user", "content": "x" * 3900}])
+    recording = await record(worker, path, streamed(body))
+    assert len(recording.resumption(3)) > 4096 - 10
+    assert_continues(recording, 3, await worker.resume(recording, 3))
+    assert (await post(worker, b" " * (17 * 1024 * 1024))).status_code == 413
+    await worker.stop()
