@@ -30,6 +30,7 @@
         ├── ModelDownloadFailed
         ├── ChecksumMismatch
         ├── ModelNotSupported        an architecture or file format that we do not serve
+        ├── ModelTooLarge            more than the memory found holds; the message tells what would fit
         ├── WeightNotFinite          a weight that no quantisation can hold; `tensor` names it
         └── CheckpointFault          weights on disk: `file` and `tensor` say where
             ├── CheckpointDamaged    a shard is cut short, missing, or lacks a tensor
@@ -269,6 +270,12 @@ class ChecksumMismatch(ModelLoadError):
 
 class ModelNotSupported(ModelLoadError):
     """An architecture or a file format that this worker does not serve."""
+
+
+class ModelTooLarge(ModelLoadError):
+    """Weights and one sequence need more memory than there is; the message tells what would fit."""
+
+    default_code = "model_too_large"
 
 
 class WeightNotFinite(ModelLoadError):

@@ -116,7 +116,13 @@ class WorkerSettings(FleetSettings):
         "auto", description="`auto`: bfloat16 where the processor has kernels for it"
     )
     threads: int = Field(0, ge=0, description="torch threads; 0: as many as cores")
-    max_num_seqs: int = Field(16, ge=1, le=1024, description="sequences that decode in one step")
+    max_num_seqs: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="sequences that decode in one step; "
+        "0: from the memory found, 16 to 64 on a CPU, to 256 on a GPU",
+    )
     max_num_batched_tokens: int = Field(
         0,
         ge=0,
@@ -124,6 +130,9 @@ class WorkerSettings(FleetSettings):
     )
     max_waiting: int = Field(128, ge=0, description="sequences that may wait; more get 429")
     max_model_len: int = Field(0, ge=0, description="context in tokens; 0: the model's own")
+    memory_gib: float = Field(
+        0, ge=0, description="GiB that weights and KV cache may take; 0: what is found free"
+    )
     kv_cache_tokens: int = Field(
         0, ge=0, description="tokens that all sequences may hold; 0: from the memory found"
     )

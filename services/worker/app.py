@@ -18,6 +18,7 @@ from services.worker.metrics import EngineCollector, WorkerMetrics
 from services.worker.models.references import parse_reference
 from services.worker.opening import open_model
 from services.worker.routes import InternalGuard, worker_routes
+from services.worker.token_routes import token_routes
 from shared.errors import LLMZooError
 from shared.http import faults
 from shared.http.operations import operations_routes
@@ -63,6 +64,7 @@ def create_app(
     guard = InternalGuard(settings.internal_token.get_secret_value())
     routes = [
         *worker_routes(lifecycle, guard, metrics, settings.max_body_bytes),
+        *token_routes(lifecycle, metrics, settings.max_body_bytes),
         *operations_routes("worker", registry, presence.readiness),
     ]
     # Plain Starlette: nothing here wants FastAPI, whose import delays the model's.

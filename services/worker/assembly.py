@@ -13,6 +13,7 @@ import torch
 from services.worker.detokenizer import Detokenizers
 from services.worker.engine.engine import Engine
 from services.worker.engine.loop import EngineLoop
+from services.worker.engine.memory import free_cached
 from services.worker.engine.model_runner import ModelRunner
 from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.loading import load_model
@@ -37,17 +38,17 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
     loaded = load_model(settings, report)
     runner = ModelRunner(
         loaded.model,
-        max_num_seqs=settings.max_num_seqs,
+        max_num_seqs=loaded.room.max_num_seqs,
         max_model_len=loaded.max_model_len,
         eos_token_ids=loaded.eos_token_ids,
-        kv_cache_tokens=settings.kv_cache_tokens,
+        kv_cache_tokens=loaded.room.kv_cache_tokens,
         deterministic=settings.deterministic,
     )
     step_tokens = settings.max_num_batched_tokens or (
         _CPU_STEP_TOKENS if loaded.device.type == "cpu" else _GPU_STEP_TOKENS
     )
     limits = Limits(
-        max_num_seqs=settings.max_num_seqs,
+        max_num_seqs=loaded.room.max_num_seqs,
         max_waiting=settings.max_waiting,
         max_model_len=runner.max_model_len,
         kv_cache_tokens=runner.kv_cache_tokens,
@@ -70,5 +71,8 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
         ),
         stop_strings=loaded.stop_strings,
         detokenizers=Detokenizers(loaded.tokenizer.backend_tokenizer),
-        loop=EngineLoop(Engine(runner, Scheduler(limits))),
+        engine=EngineLoop(
+            Engine(runner, Scheduler(limits)),
+            free_memory=lambda: free_cached(loaded.device),
+        ),
     )

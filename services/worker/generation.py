@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +18,6 @@ from services.worker.answer_format import Ended, Usage
 from services.worker.choice import Choice, Delta
 from services.worker.engine.engine import StepOutput
 from services.worker.engine.sequence import FinishReason
-from services.worker.engine.stream import TokenStream
 from services.worker.metrics import WorkerMetrics
 from services.worker.served_model import ServedModel
 from shared.errors import EngineFault, LLMZooError, Unavailable
@@ -55,7 +54,7 @@ class Generation:
             silence_seconds: how long no token comes before `deltas` says so.
         """
         self.request = request
-        self._loop = served.loop
+        self._engine = served.engine
         self._metrics = metrics
         self._started = started
         self._silence_seconds = silence_seconds
@@ -72,14 +71,14 @@ class Generation:
         Raises:
             Overloaded: there are not places enough. Unavailable: the engine has stopped.
         """
-        streams: list[TokenStream] = []
+        streams: list[AsyncIterator[StepOutput]] = []
         wanted = [self.request.sequences[choice] for choice in sorted(self._running)]
         try:
             for sequence in wanted:
-                streams.append(self._loop.submit(sequence))  # noqa: PERF401 - keeps what went in
+                streams.append(self._engine.submit(sequence))  # noqa: PERF401 - keeps what went in
         except LLMZooError:
             for sequence in wanted[: len(streams)]:
-                self._loop.abort(sequence.request_id)
+                self._engine.abort(sequence.request_id)
             raise
         self._pumps = [asyncio.create_task(self._pump(stream)) for stream in streams]
         self._metrics.prompt_tokens.inc(self.request.prompt_tokens)
@@ -93,7 +92,7 @@ class Generation:
     ) -> None:
         """Release whatever still runs."""
         for choice in self._running:
-            self._loop.abort(self.request.sequences[choice].request_id)
+            self._engine.abort(self.request.sequences[choice].request_id)
             self._metrics.count_finish("abort")
         for pump in self._pumps:
             pump.cancel()
@@ -103,7 +102,7 @@ class Generation:
         """End the request before the engine's next step; `deltas` then raises `reason`."""
         self._aborted = reason
         for choice in self._running:
-            self._loop.abort(self.request.sequences[choice].request_id)
+            self._engine.abort(self.request.sequences[choice].request_id)
 
     async def deltas(self) -> AsyncGenerator[Delta | Silence]:
         """Yield what the engine gives, until every choice has ended.
@@ -137,7 +136,7 @@ class Generation:
         generated = sum(choice.token_count for choice in self._choices)
         return Usage(self.request.prompt_tokens, generated)
 
-    async def _pump(self, stream: TokenStream) -> None:
+    async def _pump(self, stream: AsyncIterator[StepOutput]) -> None:
         async for output in stream:
             self._outputs.put_nowait(output)
 
@@ -149,7 +148,8 @@ class Generation:
         if delta.finish_reason is None and engine_reason is not None:
             self._running.discard(index)
             if engine_reason is FinishReason.ERROR:
-                raise EngineFault("The engine failed while it generated this answer.")
+                told = outputs[-1].error or "The engine failed while it generated this answer."
+                raise EngineFault(told)
             self._metrics.count_finish("abort")
             raise self._aborted
         if delta.finish_reason is not None:
@@ -157,7 +157,7 @@ class Generation:
             self._metrics.count_finish(delta.finish_reason)
             if engine_reason is None:
                 # A stop string: the engine does not know of it and must not go on.
-                self._loop.abort(self.request.sequences[index].request_id)
+                self._engine.abort(self.request.sequences[index].request_id)
         return delta
 
     def _observe(self, choice: Choice, delta: Delta) -> None:

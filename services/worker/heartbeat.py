@@ -60,7 +60,7 @@ class Presence:
 
 
 def _load(served: ServedModel) -> Load:
-    stats = served.loop.stats()
+    stats = served.engine.stats()
     return Load(
         running=stats.running,
         waiting=stats.waiting,

@@ -15,7 +15,7 @@ import structlog
 
 from services.worker.active import ActiveGenerations
 from services.worker.daemon_thread import in_daemon_thread
-from services.worker.engine.loop import EngineStats
+from services.worker.engine_client import EngineState, EngineStats
 from services.worker.metrics import WorkerMetrics
 from services.worker.served_model import ServedModel
 from shared.errors import EngineFault, LLMZooError, Unavailable
@@ -25,7 +25,7 @@ from shared.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
-_RETRY_AFTER_LOADING = 5.0
+_RETRY_AFTER_LOADING, _RETRY_AFTER_RESTART = 5.0, 1.0
 
 Opener = Callable[[WorkerSettings, ProgressCallback], ServedModel]
 
@@ -70,7 +70,11 @@ class Lifecycle:
         """Where the worker is now; from any thread."""
         if self._draining:
             return State.DRAINING
-        return State.FAILED if self._fault_of_engine() else self._state
+        if self.served is None or self._state is not State.READY:
+            return self._state
+        if self.served.engine.health.state is EngineState.RESTARTING:
+            return State.WARMING
+        return State.FAILED if self._fault_of_engine() else State.READY
 
     @property
     def detail(self) -> str:
@@ -93,12 +97,12 @@ class Lifecycle:
         """
         if self.state is State.READY and self.served is not None:
             return self.served
-        retry_after = 1.0 if self._draining else _RETRY_AFTER_LOADING
+        retry_after = _RETRY_AFTER_LOADING if self.served is None else _RETRY_AFTER_RESTART
         raise Unavailable(f"This worker is {self.state.value}.", retry_after=retry_after)
 
     def stats(self) -> EngineStats | None:
         """Return how busy the engine is, None as long as there is none; from any thread."""
-        return None if self.served is None else self.served.loop.stats()
+        return None if self.served is None else self.served.engine.stats()
 
     def begin_draining(self) -> None:
         """Take no more requests and let the running ones end; fit for a signal handler."""
@@ -129,8 +133,8 @@ class Lifecycle:
             served = await in_daemon_thread(
                 lambda: self._open_model(self._settings, self._note_progress)
             )
-            served.loop.start(asyncio.get_running_loop())
             self.served = served
+            served.engine.start(asyncio.get_running_loop(), self._note_engine)
             self._enter(State.WARMING)
             await served.warm_up()
         except LLMZooError as fault:
@@ -161,7 +165,7 @@ class Lifecycle:
         timeout = self._settings.drain_timeout
         try:
             async with asyncio.timeout(timeout - min(1.0, timeout / 2)):
-                await self.served.loop.drain()
+                await self.served.engine.drain()
         except TimeoutError:
             log.warning("drain_timed_out", aborted=len(self.active))
             self.active.abort_all(Unavailable("This worker is shutting down.", retry_after=1))
@@ -170,10 +174,21 @@ class Lifecycle:
         """End the engine after its present step; one that is stuck ends with the process."""
         if self.served is None:
             return
-        if self.served.loop.last_step_age() > self._stuck_seconds:
+        if self.served.engine.last_step_age() > self._stuck_seconds:
             log.error("engine_stuck_at_stop")
             return
-        await self.served.loop.stop()
+        await self.served.engine.stop()
+
+    def _note_engine(self) -> None:
+        """Tell of the engine's health; one that has failed for good ends the process."""
+        assert self.served is not None
+        health = self.served.engine.health
+        if health.state is EngineState.STOPPED:
+            return
+        self.changed()
+        failed = health.state is EngineState.FAILED and self._state is State.READY
+        if failed and not self._draining:
+            self._give_up(EngineFault(f"The engine has failed: {health.reason}"))
 
     def _enter(self, state: State) -> None:
         self._state = state
@@ -190,7 +205,8 @@ class Lifecycle:
     def _fault_of_engine(self) -> str:
         if self.served is None or self._state is not State.READY:
             return ""
-        if not self.served.loop.alive:
-            return "the engine has stopped"
-        age = self.served.loop.last_step_age()
+        health = self.served.engine.health
+        if health.state is not EngineState.RUNNING:
+            return f"the engine is {health.state.value}: {health.reason}".removesuffix(": ")
+        age = self.served.engine.last_step_age()
         return f"the engine's step takes {age:.0f} s already" if age > self._stuck_seconds else ""

@@ -17,7 +17,6 @@ import structlog
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
     PretrainedConfig,
@@ -26,15 +25,26 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from services.worker.engine.memory import free_bytes, free_of_each, kv_share
 from services.worker.models.acquire import acquire
 from services.worker.models.faults import as_not_supported
 from services.worker.models.fingerprint import fingerprint
+from services.worker.models.footprint import footprint
 from services.worker.models.packing import PackingChoice, choose_packing
 from services.worker.models.placement import choose_device, choose_dtype
 from services.worker.models.references import ModelReference, parse_reference
+from services.worker.models.weights import Target, load_whole
+from services.worker.preflight import Room, check_memory, choose_memory
 from shared.errors import ConfigurationError, ModelNotSupported, NoChatTemplate
 from shared.model_folder import inspect_folder
-from shared.progress import Progress, ProgressCallback, Stage, bytes_of, ignore_progress
+from shared.progress import (
+    Progress,
+    ProgressCallback,
+    Report,
+    Stage,
+    bytes_of,
+    ignore_progress,
+)
 from shared.settings import WorkerSettings
 from shared.templates import ChatTemplate, ModelFacts, choose_template
 
@@ -57,6 +67,7 @@ class LoadedModel:
     dtype: torch.dtype
     eos_token_ids: frozenset[int]
     max_model_len: int  # tokens, prompt and answer together
+    room: Room
     fingerprint: str
     template: ChatTemplate | None
     why_no_template: str
@@ -67,7 +78,8 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     """Return the model that `settings.model` refers to, fetched and converted first if need be.
 
     Raises:
-        ModelLoadError: one of its kinds; the message names what to change.
+        ModelLoadError: one of its kinds; the message names what to change. What does not fit the
+            memory found is refused before a weight is read.
         ConfigurationError: the device is not there, or max_model_len is beyond the model's.
     """
     reference = parse_reference(settings.model)
@@ -80,10 +92,31 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     transformers_logging.disable_progress_bar()
     with as_not_supported(f"The model in {path}"):
         config, tokenizer = _config_and_tokenizer(path, settings)
+    max_model_len = _max_model_len(config, settings.max_model_len)
+    copies_tied_head = not packing.is_packed and (device.type, dtype) == ("cpu", torch.bfloat16)
+    size = footprint(
+        weight_files,
+        config.get_text_config().to_dict(),
+        packing,
+        dtype_bytes=dtype.itemsize,
+        copies_tied_head=copies_tied_head,
+    )
+    # Packed layers are put on one device.
+    free = [free_bytes(device)] if packing.is_packed else free_of_each(device)
+    memory = choose_memory(size, free, kv_share(device), max_model_len, settings)
+    room = check_memory(size, memory, max_model_len, settings, on_gpu=device.type == "cuda")
+    told = bytes_of(Stage.LOADING, report)
+    with as_not_supported(f"The model in {path}"):
         if packing.is_packed:
-            model = _packed(path, packing, device, dtype, settings=settings, report=report)
+            model = _packed(path, packing, device, dtype, settings=settings, report=told)
         else:
-            model = _whole(path, config, device, dtype, settings)
+            model = load_whole(
+                weight_files,
+                config,
+                Target(device, dtype, dict(enumerate(free)) if memory.devices > 1 else {}),
+                settings=settings,
+                report=told,
+            )
     template, why_none = _template(reference, path, config, tokenizer, settings.chat_template)
     stop_ids, stop_strings = _stops(tokenizer, template)
     return LoadedModel(
@@ -95,7 +128,8 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
         device=device,
         dtype=dtype,
         eos_token_ids=_eos_token_ids(path, config, tokenizer) | stop_ids,
-        max_model_len=_max_model_len(config, settings.max_model_len),
+        max_model_len=max_model_len,
+        room=room,
         fingerprint=fingerprint(
             weight_files, _identity(path, tokenizer, template, f"{dtype} {packing}")
         ),
@@ -127,7 +161,7 @@ def _packed(
     dtype: torch.dtype,
     *,
     settings: WorkerSettings,
-    report: ProgressCallback,
+    report: Report,
 ) -> PreTrainedModel:
     """Return the model with its Linears packed."""
     # It brings accelerate, and a start without it is a second quicker.
@@ -138,33 +172,8 @@ def _packed(
         packing.scheme,
         Placement(dtype=dtype, device=device),
         trust_remote_code=settings.trust_remote_code,
-        report=bytes_of(Stage.LOADING, report),
+        report=report,
     )
-
-
-def _whole(
-    path: Path,
-    config: PretrainedConfig,
-    device: torch.device,
-    dtype: torch.dtype,
-    settings: WorkerSettings,
-) -> PreTrainedModel:
-    """Return the model with its weights as they are."""
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        path,
-        config=config,
-        dtype=dtype,
-        use_safetensors=None if settings.allow_pickle else True,
-        output_loading_info=True,
-        local_files_only=True,
-        trust_remote_code=settings.trust_remote_code,
-    )
-    model, info = loaded
-    # transformers fills a missing weight with random numbers and only warns.
-    if info["missing_keys"]:
-        missing = ", ".join(sorted(info["missing_keys"])[:3])
-        raise ModelNotSupported(f"The model in {path} is incomplete: {missing} is missing")
-    return model.eval().requires_grad_(requires_grad=False).to(device)
 
 
 def _eos_token_ids(

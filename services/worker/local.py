@@ -67,13 +67,13 @@ class LocalChat:
             ModelLoadError: it cannot be had or served. ConfigurationError: a setting is wrong.
         """
         self._served = await in_daemon_thread(lambda: open_model(self._settings, self._on_progress))
-        self._served.loop.start(asyncio.get_running_loop())
+        self._served.engine.start(asyncio.get_running_loop())
         self._metrics = WorkerMetrics(CollectorRegistry(), self._served.name)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """End the engine."""
-        await self._loaded().loop.stop()
+        await self._loaded().engine.stop()
 
     async def stream(
         self, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None

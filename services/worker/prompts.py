@@ -87,15 +87,28 @@ class PromptEncoder:
         Raises:
             InvalidRequest: there are no ids for it.
         """
-        if len(prompt) > _LONG_TEXT:
-            ids = await asyncio.to_thread(self._encode, prompt)
-        else:
-            ids = self._encode(prompt)
+        ids = await self.tokenize(prompt)
         if not ids and self._bos is not None:
             ids = [self._bos]
         if not ids:
             raise InvalidRequest("The prompt is empty.", param="prompt")
         return tuple(ids)
+
+    async def tokenize(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Return the ids of a text, none for an empty one unless the tokenizer begins with some."""
+        if len(text) > _LONG_TEXT:
+            return await asyncio.to_thread(self._encode, text, special=add_special_tokens)
+        return self._encode(text, special=add_special_tokens)
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, special tokens included."""
+        if len(ids) > _LONG_TEXT:
+            return await asyncio.to_thread(self.decode, ids)
+        return self.decode(ids)
+
+    def token_strs(self, ids: Sequence[int]) -> list[str]:
+        """Return each token as it stands in the vocabulary; empty for an id that has none."""
+        return [self._backend.id_to_token(token_id) or "" for token_id in ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of a plain prompt that came as ids, special tokens included."""
@@ -118,9 +131,9 @@ class PromptEncoder:
         ids = self._encode("")
         return ids[:1] if ids[:1] == [self._bos] else []
 
-    def _encode(self, text: str) -> list[int]:
+    def _encode(self, text: str, *, special: bool = True) -> list[int]:
         # The backend itself: transformers' wrapper changes its state, which threads may not.
-        return self._backend.encode(text, add_special_tokens=True).ids
+        return self._backend.encode(text, add_special_tokens=special).ids
 
 
 def _turn(message: RequestMessage) -> Message:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.worker.detokenizer import Detokenizers
-from services.worker.engine.loop import EngineLoop
 from services.worker.engine.sequence import SamplingParams, Sequence
+from services.worker.engine_client import EngineClient
 from services.worker.prompts import PromptEncoder
 from shared.errors import EngineFault
 
@@ -33,7 +33,7 @@ class ServedModel:
     prompts: PromptEncoder
     stop_strings: tuple[str, ...]
     detokenizers: Detokenizers
-    loop: EngineLoop
+    engine: EngineClient
 
     async def warm_up(self) -> None:
         """Let the engine give one token.
@@ -42,6 +42,6 @@ class ServedModel:
             EngineFault: it gave none.
         """
         params = SamplingParams(max_tokens=1, seed=0, temperature=0.0)
-        async for output in self.loop.submit(Sequence("warm-up", 0, (0,), params)):
+        async for output in self.engine.submit(Sequence("warm-up", 0, (0,), params)):
             if output.token_id is None:
                 raise EngineFault("The engine gave no token; its log says why.")

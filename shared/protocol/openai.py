@@ -235,7 +235,7 @@ def parse_chat(body: dict[str, Any]) -> ChatCompletionRequest:
         InvalidRequest: names the first parameter that is missing, mistyped, unknown, out of
             range or not served.
     """
-    _refuse_unserved_roles(body)
+    refuse_unserved_roles(body)
     return _parse(ChatCompletionRequest, body)
 
 
@@ -257,8 +257,12 @@ def _parse(shape: type[Request], body: dict[str, Any]) -> Request:
     return request
 
 
-def _refuse_unserved_roles(body: dict[str, Any]) -> None:
-    """Tell a role that OpenAI has from one that nobody has."""
+def refuse_unserved_roles(body: dict[str, Any]) -> None:
+    """Tell a role that OpenAI has from one that nobody has.
+
+    Raises:
+        UnsupportedParameter: a message has such a role.
+    """
     messages = body.get("messages")
     for index, message in enumerate(
         cast("list[Any]", messages) if isinstance(messages, list) else ()

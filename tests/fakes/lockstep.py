@@ -84,5 +84,5 @@ class LockstepLoop(EngineLoop):
 
 def in_lockstep(served: ServedModel) -> tuple[ServedModel, Gate]:
     """Return the same model, not started yet, with such a loop."""
-    loop = LockstepLoop(served.loop._engine)
-    return replace(served, loop=loop), loop.gate
+    loop = LockstepLoop(served.engine._stepper._engine)
+    return replace(served, engine=loop), loop.gate

@@ -38,6 +38,8 @@ class ScriptedRunner:
         self._drawn: dict[int, int] = {}
         self.prompts: list[str] = []
         self.fault: Exception | None = None
+        self.prefill_faults: list[Exception] = []
+        self.reset_faults: list[Exception] = []
         # Tokens that may be computed: a test that wants to stop the engine counts them out.
         self._permits = threading.Semaphore(0)
         self._free = threading.Event()
@@ -64,6 +66,8 @@ class ScriptedRunner:
             assert slot == len(self.rows)
             self.rows.append([])
             self._asked.append(chunk.sequence.params.logprobs)
+        if self.prefill_faults:
+            raise self.prefill_faults.pop(0)
         if not chunk.is_last:
             return None
         sequence = chunk.sequence
@@ -107,6 +111,8 @@ class ScriptedRunner:
         raise AssertionError("this zoo keeps no prefixes")
 
     def reset(self) -> None:
+        if self.reset_faults:
+            raise self.reset_faults.pop(0)
         self.rows.clear()
         self._asked.clear()
 
@@ -125,6 +131,7 @@ def scripted_model(
     max_waiting: int = 8,
     max_model_len: int = 4096,
     stop_strings: tuple[str, ...] = (),
+    restart_delays: tuple[float, ...] = (0.0, 0.5, 2.0),
 ) -> tuple[ServedModel, ScriptedRunner]:
     """Return a served model, its engine not started, and the runner behind it."""
     tokenizer = tokenizer or TinyTokenizer()
@@ -149,6 +156,6 @@ def scripted_model(
         prompts=PromptEncoder(tokenizer, tokenizer.template),
         stop_strings=stop_strings,
         detokenizers=Detokenizers(tokenizer.backend_tokenizer),
-        loop=EngineLoop(Engine(runner, Scheduler(limits))),
+        engine=EngineLoop(Engine(runner, Scheduler(limits)), restart_delays=restart_delays),
     )
     return served, runner

@@ -9,12 +9,20 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from services.worker.loading import load_model
 from services.worker.models.placement import choose_dtype
+from services.worker.models.weights import Target, load_whole
 from shared.compression import PackedLinear, Scheme
 from shared.compression.packed_folder import compress_folder
-from shared.errors import ConfigurationError, ModelNotSupported, ModelNotThere
+from shared.errors import (
+    CheckpointDamaged,
+    ConfigurationError,
+    ModelNotSupported,
+    ModelNotThere,
+    ModelTooLarge,
+)
 from shared.progress import Progress, Stage
 from shared.settings import WorkerSettings, load
 from tests.fakes.model_files import CONTEXT, save_folder, tiny_llama
@@ -47,13 +55,48 @@ def edit_config(folder, **changes):
 def test_a_folder(saved):
     events = []
     loaded = load_model(load(WorkerSettings, model=str(saved), device="cpu"), events.append)
-    assert events == [Progress(Stage.LOADING)]
+    assert events[0] == Progress(Stage.LOADING)
+    fractions = [event.fraction for event in events[1:]]
+    assert {event.stage for event in events} == {Stage.LOADING}
+    # Its parts are tensors, of which even this one has twenty.
+    assert fractions == sorted(set(fractions))
+    assert (fractions[0] < 0.1, fractions[-1]) == (True, 1.0)
+    assert len(fractions) > 10
     assert loaded.name == "tiny"
     assert loaded.path == saved
     assert loaded.max_model_len == CONTEXT
     assert loaded.eos_token_ids == {2}
     assert not loaded.model.training
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+def test_what_loads_a_model_beside_us_has_its_own_bar(saved):
+    from transformers.utils import logging  # noqa: PLC0415 - as the loader is
+
+    loading(saved)
+    assert logging.set_tqdm_hook(None) is None
+
+
+def spread(folder, free):
+    """Load over devices of which this machine has one, the CPU, with so many bytes free."""
+    config = AutoConfig.from_pretrained(folder)
+    target = Target(torch.device("cpu"), torch.float32, {"cpu": free})
+    files = [folder / "model.safetensors"]
+    return load_whole(
+        files, config, target, settings=WorkerSettings(), report=lambda _done, _total: None
+    )
+
+
+def test_layers_that_fit_their_devices_are_laid_over_them(saved):
+    prompt = torch.tensor([[1, 5, 9]])
+    expected = loading(saved).model(prompt).logits
+
+    assert torch.equal(spread(saved, 10**9)(prompt).logits, expected)
+
+
+def test_layers_that_do_not_fit_are_not_put_on_the_disk(saved):
+    with pytest.raises(ModelTooLarge, match="the rest would go to disk"):
+        spread(saved, 1000)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
@@ -261,7 +304,7 @@ def test_weights_that_are_not_there(folder):
 def test_weights_that_are_cut_off(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(ModelNotSupported, match="cannot be loaded"):
+    with pytest.raises(CheckpointDamaged, match="cut short"):
         loading(folder)
 
 

@@ -258,14 +258,65 @@ async def test_a_fault_of_the_engine(start):
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "engine_fault"
     assert "secret" not in answer.text
+    await eventually(worker.ready)
     runner.fault = RuntimeError("secret detail")
     with pytest.raises(openai.APIError, match="engine failed"):
         async for _ in await worker.openai.chat.completions.create(
             model=MODEL, messages=HI, stream=True
         ):
             pass
+    await eventually(worker.ready)
     assert (await worker.client.post(CHAT, json=body())).is_success
     assert await worker.metric("llmzoo_engine_faults_total") == 2
+    assert await worker.metric("llmzoo_request_errors_total", type="server_error") == 2
+
+
+async def test_while_the_engine_restarts_the_worker_is_not_ready_and_says_why(start):
+    worker, runner = await start("Hello", max_num_seqs=1)
+    runner.hold()
+    calls = [asyncio.create_task(worker.client.post(CHAT, json=body())) for _ in range(2)]
+    runner.fault = RuntimeError("no such kernel")
+    # One step prefills and the next one fails; the trial that follows is not let through yet.
+    runner.allow(2)
+
+    async def failed_first() -> bool:
+        return any(call.done() for call in calls)
+
+    await eventually(failed_first)
+    readiness = await worker.client.get("/health/ready")
+    assert readiness.status_code == 503
+    assert readiness.json() == {
+        "state": "warming",
+        "model": MODEL,
+        "detail": "the engine is restarting: RuntimeError: no such kernel",
+    }
+    refused = await worker.client.post(CHAT, json=body())
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    runner.go()
+    await eventually(worker.ready)
+    # What waited was not touched by the fault.
+    answers = await asyncio.gather(*calls)
+    assert sorted(answer.status_code for answer in answers) == [200, 500]
+    assert (await worker.client.post(CHAT, json=body())).is_success
+
+
+async def test_an_engine_beyond_repair_ends_the_worker_with_the_reason(start):
+    worker, runner = await start("Hello")
+    runner.fault = RuntimeError("step")
+    runner.reset_faults = [RuntimeError("device lost")] * 3
+    answer = await worker.client.post(CHAT, json=body())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "engine_fault")
+
+    async def failed() -> bool:
+        answer = await worker.client.get("/health/ready")
+        return answer.json()["state"] == "failed"
+
+    await eventually(failed)
+    assert [str(fault) for fault in worker.failures] == [
+        "The engine has failed: RuntimeError: device lost"
+    ]
+    assert (await worker.client.post(CHAT, json=body())).status_code == 503
+    assert await worker.metric("llmzoo_engine_faults_total") == 4
 
 
 async def test_states_are_visible_while_loading():

@@ -85,7 +85,7 @@ async def test_from_the_first_second_to_a_drained_end(start, records, folder):
     assert record.models[0].max_model_len == 256
     assert record.models[0].fingerprint.startswith("fp_")
     assert record.load is not None
-    assert (record.load.max_num_seqs, record.load.running) == (16, 0)
+    assert (record.load.max_num_seqs, record.load.running) == (64, 0)
     # A long answer that runs when the signal comes is finished first.
     async with worker.client.stream(
         "POST", "/v1/chat/completions", json=body(max_tokens=200, stream=True)
@@ -123,9 +123,21 @@ async def test_a_folder_that_is_no_model_exits_with_2(start, records, tmp_path):
 
 
 async def test_a_wrong_setting_exits_with_2(start):
-    worker = await start(max_num_seqs=0)
+    worker = await start(max_num_seqs=-1)
     code, stderr = await worker.ended()
     assert (code, stderr.splitlines()[-1][:29]) == (2, "worker: LLMZOO_MAX_NUM_SEQS: ")
+
+
+async def test_a_model_that_does_not_fit_exits_with_2_and_the_numbers(start, records, folder):
+    worker = await start(model=folder, memory_gib=0.0004)
+    code, stderr = await worker.ended()
+    assert code == 2
+    assert stderr.splitlines()[-1] == (
+        "worker: The model needs 0.3 MiB for its weights and 0.1 MiB for one sequence of 256 "
+        "tokens. 0.4 MiB of memory are free; the KV cache may take 50% of what the weights leave."
+        " What fits: --load-8bit or --load-4bit."
+    )
+    assert await records() == []
 
 
 async def test_a_signal_while_the_model_loads(start, records, folder):

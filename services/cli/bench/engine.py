@@ -1,7 +1,7 @@
 """`llmzoo bench engine`: the engine alone, in this process, without HTTP and without a tokenizer.
 
-Owns the run. The model comes through the worker's own door and is asked through its engine loop,
-as the worker asks it. The only module here that imports the worker, when the command runs.
+Owns the run. The model comes through the worker's own door and is asked as the worker asks it,
+through `EngineClient`. The only module here that imports the worker, when the command runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shared.errors import LLMZooError
 from shared.settings import WorkerSettings, load
 
 if TYPE_CHECKING:
-    from services.worker.engine.loop import EngineLoop
+    from services.worker.engine_client import EngineClient
     from services.worker.served_model import ServedModel
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
@@ -82,12 +82,12 @@ async def _run(served: ServedModel, options: EngineOptions, load_seconds: float)
         (ClosedLoop(streams, options.requests), ClosedLoop(streams, options.warmup))
         for streams in options.concurrency
     ]
-    served.loop.start(asyncio.get_running_loop())
+    served.engine.start(asyncio.get_running_loop())
     try:
-        ask = asking(served.loop, prompts, options.max_tokens)
-        run = await run_loads(loads, ask, lambda: served.loop.stats().steps)
+        ask = asking(served.engine, prompts, options.max_tokens)
+        run = await run_loads(loads, ask, lambda: served.engine.stats().steps)
     finally:
-        await served.loop.stop()
+        await served.engine.stop()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
     if options.as_json:
         told = {
@@ -110,7 +110,7 @@ async def _run(served: ServedModel, options: EngineOptions, load_seconds: float)
     return run.exit_code
 
 
-def asking(loop: EngineLoop, prompts: Iterator[tuple[int, ...]], max_tokens: int) -> Ask:
+def asking(engine: EngineClient, prompts: Iterator[tuple[int, ...]], max_tokens: int) -> Ask:
     """Return what sends one prompt, greedy and to the full length, and fills in its sample."""
     from services.worker.engine.sequence import SamplingParams, Sequence  # noqa: PLC0415
 
@@ -121,7 +121,7 @@ def asking(loop: EngineLoop, prompts: Iterator[tuple[int, ...]], max_tokens: int
         prompt = next(prompts)
         sample.prompt_tokens, sample.counted_by = len(prompt), CountedBy.ENGINE
         try:
-            stream = loop.submit(Sequence(f"bench-{next(names)}", 0, prompt, params))
+            stream = engine.submit(Sequence(f"bench-{next(names)}", 0, prompt, params))
         except LLMZooError as fault:
             sample.end(Outcome.FAILED, time.perf_counter(), fault.message)
             return

@@ -16,6 +16,7 @@ def decode_attention(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
+    *,
     bias: torch.Tensor | None,
     scale: float,
     softcap: float | None = None,
@@ -60,6 +61,7 @@ def chunk_attention(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
+    *,
     bias: torch.Tensor | None,
     scale: float,
     softcap: float | None = None,
@@ -95,12 +97,13 @@ def chunk_attention(
 
 
 def causal_bias(tokens: int, length: int, window: int | None, like: torch.Tensor) -> torch.Tensor:
-    """Return the bias [tokens, length] of the last tokens of a row, in dtype and device of `like`.
+    """Return the bias [tokens, length] of the last tokens of a row.
 
     Args:
         tokens: the number of queries.
         length: of the row, the queries' own tokens included.
         window: a token sees this many tokens, itself included; None: all before it.
+        like: gives dtype and device.
     """
     hidden = torch.full((tokens, length), float("-inf"), dtype=like.dtype, device=like.device)
     bias = hidden.triu(length - tokens + 1)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as ReadOnlySequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -31,6 +31,7 @@ def is_llama_shaped(model: PreTrainedModel) -> bool:
     """Tell whether a `Decoder` computes what the model does."""
     known = type(model).__module__.startswith("transformers.models.")
     return known and type(model).__name__ in _CLASSES
+
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -80,7 +81,11 @@ class Decoder:
     def logits(self, step: Step, wanted: ReadOnlySequence[int] | None) -> torch.Tensor:
         """Return [wanted, vocabulary]; see `forward.Forward`."""
         hidden = self._hidden(step)
-        return self._head(hidden if wanted is None else hidden[torch.tensor(wanted, dtype=torch.int64, device=hidden.device)])
+        return self._head(
+            hidden
+            if wanted is None
+            else hidden[torch.tensor(wanted, dtype=torch.int64, device=hidden.device)]
+        )
 
     def _hidden(self, step: Step) -> torch.Tensor:
         hidden = self._embed(step.input_ids)
@@ -161,7 +166,7 @@ class Decoder:
 
 def _compile(function: _Function) -> _Function:
     """On a GPU a layer's small operators become few kernels; the step's line has few lengths."""
-    return torch.compile(function)
+    return cast("_Function", torch.compile(function))
 
 
 def _leave(function: _Function) -> _Function:

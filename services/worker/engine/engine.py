@@ -46,13 +46,17 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What happened to one sequence: a new token, its finish, or both."""
+    """What happened to one sequence: a new token, its finish, or both.
+
+    `error` is what a caller may be told of a finish that is an error, as far as that is known.
+    """
 
     request_id: str
     choice: int
     token_id: int | None
     finish_reason: FinishReason | None
     logprobs: TokenLogprobs | None = None
+    error: str = ""
 
 
 class Engine:
@@ -89,7 +93,7 @@ class Engine:
         """
         while self._aborts:
             for sequence in self.scheduler.find(self._aborts.pop()):
-                self._finish(sequence, None, FinishReason.ABORT)
+                self._finish(sequence, FinishReason.ABORT)
         plan = self.scheduler.schedule()
         self._runner.apply(plan.ops)
         if plan.groups or plan.chunks:
@@ -112,36 +116,23 @@ class Engine:
         return self._take_outputs()
 
     def _accept(self, sequence: Sequence, drawn: Drawn) -> None:
-        token, logprobs = drawn.token_id, drawn.logprobs
-        if token == NO_TOKEN:
-            self._finish(sequence, None, FinishReason.ERROR)
+        if drawn.token_id == NO_TOKEN:
+            self._finish(sequence, FinishReason.ERROR, error=drawn.error)
             return
-        sequence.output_ids.append(token)
-        reason = self._reason(sequence, token)
+        sequence.output_ids.append(drawn.token_id)
+        reason = sequence.ending(self._runner.eos_token_ids, self.scheduler.limits.max_model_len)
         if reason is None:
-            self._outputs.append(StepOutput(*sequence.key, token, None, logprobs))
+            self._outputs.append(StepOutput(*sequence.key, drawn.token_id, None, drawn.logprobs))
         else:
-            self._finish(sequence, token, reason, logprobs)
-
-    def _reason(self, sequence: Sequence, token: int) -> FinishReason | None:
-        params = sequence.params
-        if token in params.stop_token_ids:
-            return FinishReason.STOP
-        if not params.ignore_eos and token in self._runner.eos_token_ids:
-            return FinishReason.STOP
-        full = sequence.length >= self.scheduler.limits.max_model_len
-        return FinishReason.LENGTH if full or sequence.remaining <= 0 else None
+            self._finish(sequence, reason, drawn)
 
     def _finish(
-        self,
-        sequence: Sequence,
-        token: int | None,
-        reason: FinishReason,
-        logprobs: TokenLogprobs | None = None,
+        self, sequence: Sequence, reason: FinishReason, last: Drawn | None = None, error: str = ""
     ) -> None:
         self._runner.apply(self.scheduler.finish(sequence, reason))
         self._runner.release(sequence)
-        self._outputs.append(StepOutput(*sequence.key, token, reason, logprobs))
+        token, logprobs = (None, None) if last is None else (last.token_id, last.logprobs)
+        self._outputs.append(StepOutput(*sequence.key, token, reason, logprobs, error))
 
     def _take_outputs(self) -> list[StepOutput]:
         outputs, self._outputs = self._outputs, []

@@ -1,8 +1,8 @@
-"""The engine loop: the thread that steps the engine, and its border to asyncio.
+"""The engine loop: our own engine behind `EngineClient`, a thread that steps it.
 
-Owns the thread, the way of sequences in and of tokens out, and what survives a failed step.
-Knows no tensor and no HTTP. All methods run on the event loop's thread, or on any thread
-where they say so.
+Owns the thread's life, the way of sequences in and of tokens out, and the engine's health: after
+a fault the thread is started again, a bounded number of times. Knows no tensor and no HTTP. All
+methods run on the event loop's thread, or on any thread where they say so.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
 
 from services.worker.engine.engine import Engine, StepOutput
 from services.worker.engine.sequence import FinishReason, Sequence
+from services.worker.engine.stepper import Stepper
 from services.worker.engine.stream import TokenStream
+from services.worker.engine_client import EngineHealth, EngineState, EngineStats
 from shared.errors import InvalidRequest, Overloaded, Unavailable
 from shared.protocol.priority import Priority
 
@@ -26,65 +27,64 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_RATE_WEIGHT = 0.1
-_MAX_RETRY_AFTER = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
-    """How busy the engine is; counters start at 0 with the engine."""
-
-    running: int
-    waiting: int
-    max_num_seqs: int
-    kv_tokens_held: int
-    kv_tokens_used: int
-    kv_tokens_total: int
-    steps: int
-    faults: int
-    preemptions: int
-    prefix_queried_tokens: int
-    prefix_reused_tokens: int
-    tokens_generated: int
-    tokens_per_second: float
-    last_step_age: float
+_MIN_RETRY_AFTER, _MAX_RETRY_AFTER = 1.0, 60.0
+# Seconds before each restart; one more fault without a good step between them is the last.
+_RESTART_DELAYS = (0.0, 0.5, 2.0)
 
 
 class EngineLoop:
     """Steps an engine in a thread of its own, while there is something to do."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Take the engine over; nothing else may touch it from here on."""
-        self._engine = engine
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        free_memory: Callable[[], None] = lambda: None,
+        restart_delays: tuple[float, ...] = _RESTART_DELAYS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the engine over; nothing else may touch it from here on.
+
+        Args:
+            engine: not stepped by anybody yet.
+            free_memory: gives back to the device what is cached and not used.
+            restart_delays: seconds before each of the restarts that follow on one another.
+            clock: in seconds.
+        """
+        self._clock = clock
         self._scheduler = engine.scheduler
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._stepper = Stepper(
+            engine, lambda outputs: self._call(self._deliver, outputs), free_memory, clock
+        )
+        self._restart_delays = restart_delays
+        self._thread: threading.Thread | None = None
         self._asyncio: asyncio.AbstractEventLoop | None = None
-        # Shared by both threads, under the condition's lock.
-        self._wakeup = threading.Condition()
-        self._commands: list[Sequence | str] = []
-        self._stopping = False
-        # The event loop's own.
+        self._changed: Callable[[], None] = lambda: None
+        self._health = EngineHealth(EngineState.STOPPED)
         self._streams: dict[tuple[str, int], TokenStream] = {}
         self._no_streams = asyncio.Event()
         self._no_streams.set()
         self._accepting = False
-        # Written by the engine's thread alone; each is read as a whole.
-        self._step_started: float | None = None
-        self._steps = 0
-        self._faults = 0
-        self._tokens_generated = 0
-        self._tokens_per_second = 0.0
+        self._stopping = False
+        self._restart: asyncio.TimerHandle | None = None
+        self._restarts = 0
+        self._steps_at_restart = 0
+        self._promised = 0.0
 
     @property
-    def alive(self) -> bool:
-        """Whether the engine's thread runs; from any thread."""
-        return self._thread.is_alive()
+    def health(self) -> EngineHealth:
+        """Whether it generates; from any thread."""
+        return self._health
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start the thread; outputs arrive on `loop`."""
+    def start(
+        self, loop: asyncio.AbstractEventLoop, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """Start the thread; outputs arrive on `loop`, where `changed` tells of another health."""
         self._asyncio = loop
+        self._changed = changed
         self._accepting = True
-        self._thread.start()
+        self._health = EngineHealth(EngineState.RUNNING)
+        self._start_thread(None)
 
     def submit(self, sequence: Sequence) -> TokenStream:
         """Queue a sequence and return the stream of its outputs.
@@ -106,14 +106,14 @@ class EngineLoop:
         except Overloaded as refusal:
             refusal.retry_after = self._retry_after()
             raise
-        stream = self._streams[sequence.key] = TokenStream(sequence.priority)
+        stream = self._streams[sequence.key] = TokenStream(sequence)
         self._no_streams.clear()
-        self._send(sequence)
+        self._stepper.send(sequence)
         return stream
 
     def abort(self, request_id: str) -> None:
         """End all choices of a request before the next step; unknown or ended is no fault."""
-        self._send(request_id)
+        self._stepper.send(request_id)
 
     async def drain(self) -> None:
         """Take no more sequences and return once all have ended."""
@@ -123,21 +123,24 @@ class EngineLoop:
     async def stop(self) -> None:
         """End all sequences after the current step, and the thread."""
         self._accepting = False
-        with self._wakeup:
-            self._stopping = True
-            self._wakeup.notify()
-        if self.alive:
+        self._stopping = True
+        self._stepper.stop()
+        if self._restart is not None:
+            self._restart.cancel()
+            self._restart = None
+            self._close(FinishReason.ABORT, EngineHealth(EngineState.STOPPED))
+        if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
     def last_step_age(self) -> float:
         """Seconds since the current step began, 0 when idle; from any thread."""
-        started = self._step_started
-        return 0.0 if started is None else time.monotonic() - started
+        return self._stepper.step_age()
 
     def stats(self) -> EngineStats:
         """Return the present state; from any thread."""
         running = len(self._scheduler.running)
         limits = self._scheduler.limits
+        counts = self._stepper.counts
         return EngineStats(
             running=running,
             # Counted from the streams, so that what the thread has yet to take is in it.
@@ -146,77 +149,88 @@ class EngineLoop:
             kv_tokens_held=self._scheduler.kv_tokens_held,
             kv_tokens_used=self._scheduler.kv_tokens_used,
             kv_tokens_total=limits.kv_cache_tokens,
-            steps=self._steps,
-            faults=self._faults,
+            steps=counts.steps,
+            faults=counts.faults,
             preemptions=self._scheduler.preemptions,
             prefix_queried_tokens=self._scheduler.prefixes.queried_tokens,
             prefix_reused_tokens=self._scheduler.prefixes.reused_tokens,
-            tokens_generated=self._tokens_generated,
-            tokens_per_second=self._tokens_per_second,
+            tokens_generated=counts.tokens_generated,
+            tokens_per_second=self._stepper.rate.tokens_per_second,
             last_step_age=self.last_step_age(),
         )
 
     def _outstanding(self, priority: Priority) -> int:
         """Return how many unfinished sequences a new one of that priority comes after."""
-        return sum(stream.priority <= priority for stream in self._streams.values())
+        return sum(stream.sequence.priority <= priority for stream in self._streams.values())
 
     def _retry_after(self) -> float:
-        """Return the seconds after which a running sequence has ended at the latest."""
-        running = max(1, len(self._scheduler.running))
-        seconds_per_step = running / max(1.0, self._tokens_per_second)
-        wait = self._scheduler.tokens_to_next_finish * seconds_per_step
-        return min(max(1.0, wait), _MAX_RETRY_AFTER)
+        """Return after how many seconds there is a place for one more who was refused.
 
-    def _send(self, command: Sequence | str) -> None:
-        with self._wakeup:
-            self._commands.append(command)
-            self._wakeup.notify()
+        The first comes free when a running sequence ends, and then one by one as the tokens that
+        are left are generated, at the rate that was measured. Each who is refused is told of a
+        place of his own.
+        """
+        now = self._clock()
+        first, each = self._seconds_to_places()
+        wait = max(first, max(0.0, self._promised - now) + each)
+        wait = min(max(wait, _MIN_RETRY_AFTER), _MAX_RETRY_AFTER)
+        self._promised = now + wait
+        return wait
 
-    def _run(self) -> None:
-        reason = FinishReason.ERROR
+    def _seconds_to_places(self) -> tuple[float, float]:
+        """Return the seconds until a running sequence ends, and those between two ends."""
+        rate = self._stepper.rate
+
+        def left(sequences: list[Sequence]) -> list[float]:
+            return [rate.tokens_left(len(s.output_ids), s.remaining) for s in sequences]
+
+        running = left(list(self._scheduler.running))
+        unfinished = left([stream.sequence for stream in self._streams.values()])
+        tokens_per_second = max(1.0, rate.tokens_per_second)
+        first = min(running, default=0.0) * len(running) / tokens_per_second
+        return first, sum(unfinished) / len(unfinished) / tokens_per_second
+
+    def _start_thread(self, recovered: Callable[[], None] | None) -> None:
+        self._restart = None
+        self._steps_at_restart = self._stepper.counts.steps
+        self._thread = threading.Thread(
+            target=self._run, args=(recovered,), name="engine", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, recovered: Callable[[], None] | None) -> None:
+        """Be the engine's thread; however it ends, the event loop hears of it."""
+        fault = "its thread ended"
         try:
-            while (commands := self._next_commands()) is not None:
-                self._call(self._deliver, self._advance(commands))
-            reason = FinishReason.ABORT
-        finally:
-            self._call(self._close, reason)
-
-    def _next_commands(self) -> list[Sequence | str] | None:
-        """Sleep until there is work; None means stop."""
-        with self._wakeup:
-            while not (self._stopping or self._commands or self._engine.has_work):
-                self._step_started = None
-                self._wakeup.wait()
-            if self._stopping:
-                return None
-            commands, self._commands = self._commands, []
-        self._step_started = time.monotonic()
-        return commands
-
-    def _advance(self, commands: list[Sequence | str]) -> list[StepOutput]:
-        for command in commands:
-            if isinstance(command, str):
-                self._engine.abort(command)
-            else:
-                self._engine.add(command)
-        started = time.monotonic()
-        try:
-            outputs = self._engine.step()
-        except Exception:
+            self._stepper.run(recovered)
+            fault = ""
+        except Exception as raised:
             # One of the three broad excepts: whatever a step raises, the next request works.
-            log.exception("engine_step_failed", running=len(self._scheduler.running))
-            self._faults += 1
-            return self._engine.fail_running()
-        self._count(outputs, time.monotonic() - started)
-        return outputs
+            log.exception("engine_failed", running=len(self._scheduler.running))
+            fault = f"{type(raised).__name__}: {raised}"
+        finally:
+            self._call(self._ended, fault)
 
-    def _count(self, outputs: list[StepOutput], seconds: float) -> None:
-        tokens = sum(output.token_id is not None for output in outputs)
-        self._steps += 1
-        self._tokens_generated += tokens
-        rate = tokens / max(seconds, 1e-6)
-        weight = _RATE_WEIGHT if self._tokens_per_second else 1.0
-        self._tokens_per_second += weight * (rate - self._tokens_per_second)
+    def _ended(self, fault: str) -> None:
+        """Decide what follows the end of the thread."""
+        if self._stepper.counts.steps > self._steps_at_restart:
+            self._restarts = 0
+        if self._stopping or not fault:
+            self._close(FinishReason.ABORT, EngineHealth(EngineState.STOPPED))
+        elif self._restarts == len(self._restart_delays):
+            self._close(FinishReason.ERROR, EngineHealth(EngineState.FAILED, fault))
+        else:
+            assert self._asyncio is not None
+            delay = self._restart_delays[self._restarts]
+            self._restarts += 1
+            self._become(EngineHealth(EngineState.RESTARTING, fault))
+            recovered = lambda: self._call(self._become, EngineHealth(EngineState.RUNNING))  # noqa: E731
+            self._restart = self._asyncio.call_later(delay, self._start_thread, recovered)
+
+    def _become(self, health: EngineHealth) -> None:
+        self._health = health
+        log.info("engine", state=health.state.value, reason=health.reason)
+        self._changed()
 
     def _call(self, callback: Callable[[T], None], argument: T) -> None:
         """Run the callback on the event loop, in one wake-up."""
@@ -232,7 +246,8 @@ class EngineLoop:
         if not self._streams:
             self._no_streams.set()
 
-    def _close(self, reason: FinishReason) -> None:
-        """End what is left when the thread ends; nobody waits for ever."""
+    def _close(self, reason: FinishReason, health: EngineHealth) -> None:
+        """End what is left when there is no thread any more; nobody waits for ever."""
         self._accepting = False
         self._deliver([StepOutput(*key, None, reason) for key in self._streams])
+        self._become(health)

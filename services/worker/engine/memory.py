@@ -5,6 +5,7 @@ Owns the reading of free memory, per device and per container. Knows no model.
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import psutil
@@ -19,18 +20,52 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def usable_bytes(device: torch.device) -> int:
     """Return the bytes that the KV cache may take on the device."""
+    return int(free_bytes(device) * kv_share(device))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return what is free on the device, or on this host and within its container."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free * _SHARE_OF_DEVICE)
+        return free
     host = psutil.virtual_memory().available
-    return int(min(host, container_bytes(_CGROUP, host)) * _SHARE_OF_HOST)
+    return min(host, container_bytes(_CGROUP, host))
+
+
+def free_of_each(device: torch.device) -> list[int]:
+    """Return what is free on the device and on the others of its kind; it is the first."""
+    if device.type != "cuda":
+        return [free_bytes(device)]
+    count = torch.cuda.device_count()
+    return [free_bytes(torch.device("cuda", index)) for index in range(count)]
+
+
+def kv_share(device: torch.device) -> float:
+    """Return the part of what is free beside the weights that the KV cache may take."""
+    return _SHARE_OF_DEVICE if device.type == "cuda" else _SHARE_OF_HOST
+
+
+def free_cached(device: torch.device) -> None:
+    """Give back what torch has cached and nobody uses, so that the next request finds it whole."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def container_bytes(cgroup: Path, default: int) -> int:
-    """Return what is left below the container's own limit (cgroup v2), else `default`."""
+    """Return what is left below the container's own limit (cgroup v2), else `default`.
+
+    Files that were read, as a model's that has just come, are given up when memory is asked for.
+    """
     try:
         limit = (cgroup / "memory.max").read_text().strip()
         used = (cgroup / "memory.current").read_text().strip()
+        stat = (cgroup / "memory.stat").read_text().split()
     except OSError:
         return default
-    return default if limit == "max" else max(0, int(limit) - int(used))
+    if limit == "max":
+        return default
+    given_up = dict(zip(stat[::2], stat[1::2], strict=False)).get("inactive_file", "0")
+    return max(0, int(limit) - int(used) + int(given_up))

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from services.worker.engine.forward import Forward, make_forward
 from services.worker.engine.kv_cache import KVCache
 from services.worker.engine.memory import usable_bytes
+from services.worker.engine.out_of_memory import OUT_OF_MEMORY, is_out_of_memory
 from services.worker.engine.sampler import Sampler
 from services.worker.engine.scheduler import Chunk
 from services.worker.engine.sequence import NO_TOKEN, Drawn, Sequence
@@ -100,7 +101,7 @@ class ModelRunner:
     @torch.inference_mode()
     def run(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> dict[Sequence, Drawn]:
         """Compute one token of every row of the groups, and the chunks; see `engine.Runner`."""
-        failed: list[Sequence] = []
+        failed: dict[Sequence, Drawn] = {}
         try:
             parts = self._together(groups, chunks)
         except _CHUNK_FAULTS:
@@ -109,7 +110,7 @@ class ModelRunner:
             log.warning("step_failed", chunks=len(chunks), exc_info=True)
             parts, failed = self._apart(groups, chunks)
         sequences = tuple(sequence for part, _ in parts for sequence in part)
-        drawn = dict.fromkeys(failed, Drawn(NO_TOKEN))
+        drawn = failed
         if sequences:
             logits = parts[0][1] if len(parts) == 1 else torch.cat([logits for _, logits in parts])
             results = self._sampler.sample(logits.to(self._sampling_device), sequences)
@@ -135,16 +136,17 @@ class ModelRunner:
 
     def _apart(
         self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]
-    ) -> tuple[list[_Part], list[Sequence]]:
+    ) -> tuple[list[_Part], dict[Sequence, Drawn]]:
         """Find the chunk that a pass failed for: it alone fails. What was written is again."""
         parts = [self._pass(groups, ())] if groups else []
-        failed: list[Sequence] = []
+        failed: dict[Sequence, Drawn] = {}
         for chunk in chunks:
             try:
                 parts.append(self._pass((), (chunk,)))
-            except _CHUNK_FAULTS:
+            except _CHUNK_FAULTS as fault:
                 log.exception("prefill_failed", request_id=chunk.sequence.request_id)
-                failed.append(chunk.sequence)
+                error = OUT_OF_MEMORY if is_out_of_memory(fault) else ""
+                failed[chunk.sequence] = Drawn(NO_TOKEN, error=error)
         return parts, failed
 
     def _pass(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> _Part:

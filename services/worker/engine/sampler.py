@@ -34,9 +34,7 @@ _GREEDY_BELOW = 1e-5
 class Sampler:
     """One vectorised draw for all rows."""
 
-    def __init__(
-        self, device: torch.device, eos_token_ids: frozenset[int] = frozenset()
-    ) -> None:
+    def __init__(self, device: torch.device, eos_token_ids: frozenset[int] = frozenset()) -> None:
         """Sample on `device`; `eos_token_ids` do not come before `min_tokens` have."""
         self._device = device
         self._adjustments = Adjustments(device, eos_token_ids)

@@ -69,10 +69,14 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What a step gave a sequence: a token's id, `NO_TOKEN` if it has none, and its logprobs."""
+    """What a step gave a sequence: a token's id and its logprobs.
+
+    Where it has none the id is `NO_TOKEN`, and `error` is what a caller may be told of that.
+    """
 
     token_id: int
     logprobs: TokenLogprobs | None = None
+    error: str = ""
 
 
 @dataclass(slots=True, eq=False)

@@ -77,7 +77,14 @@ class DecodeSegment:
     """One token for each of some rows of one class, neighbours from row `first` on."""
 
     def __init__(
-        self, rows: Rows, first: int, lengths: list[int], columns: int, at: int, device: torch.device
+        self,
+        rows: Rows,
+        first: int,
+        lengths: list[int],
+        columns: int,
+        *,
+        at: int,
+        device: torch.device,
     ) -> None:
         """Take the rows' lengths, the new token included, and how many columns are looked at."""
         self.tokens = slice(at, at + len(lengths))
@@ -110,7 +117,9 @@ class DecodeSegment:
         """Attend with one query a row."""
         keys, values = self.write(layer, key, value)
         bias = self._bias(kind.window, key.shape[1], query.dtype)
-        return decode_attention(query, keys, values, bias, kind.scale, kind.softcap)
+        return decode_attention(
+            query, keys, values, bias=bias, scale=kind.scale, softcap=kind.softcap
+        )
 
     def write(
         self, layer: int, key: torch.Tensor, value: torch.Tensor
@@ -181,7 +190,9 @@ class ChunkSegment:
         """Attend to the row's beginning and causally to the chunk itself."""
         keys, values = self.write(layer, key, value)
         bias = self._bias(kind.window, query)
-        return chunk_attention(query, keys, values, bias, kind.scale, kind.softcap)
+        return chunk_attention(
+            query, keys, values, bias=bias, scale=kind.scale, softcap=kind.softcap
+        )
 
     def write(
         self, layer: int, key: torch.Tensor, value: torch.Tensor
@@ -312,8 +323,8 @@ def _decode_segments(
 ) -> list[DecodeSegment]:
     rows = cache.size_class(group.capacity)
     if not alone:
-        return [DecodeSegment(rows, 0, lengths, max(lengths), at, device)]
+        return [DecodeSegment(rows, 0, lengths, max(lengths), at=at, device=device)]
     return [
-        DecodeSegment(rows, i, [length], group.capacity, at + i, device)
+        DecodeSegment(rows, i, [length], group.capacity, at=at + i, device=device)
         for i, length in enumerate(lengths)
     ]

@@ -104,9 +104,9 @@ class StockForward:
         self._windows.add(sliding_window)
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         kind = AttentionKind(scale, sliding_window, softcap)
-        line = (states[0].transpose(0, 1) for states in (query, key, value))
+        asked, keys, values = (states[0].transpose(0, 1) for states in (query, key, value))
         layer = cast("int", module.layer_idx)
-        return self._step.attend(layer, *line, kind)[None], None
+        return self._step.attend(layer, asked, keys, values, kind)[None], None
 
 
 class _KeptElsewhere(Cache):

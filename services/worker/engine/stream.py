@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 
 from services.worker.engine.engine import StepOutput
-from shared.protocol.priority import Priority
+from services.worker.engine.sequence import Sequence
 
 
 class TokenStream:
@@ -18,12 +18,12 @@ class TokenStream:
     It holds at most `max_tokens` outputs, however slowly it is read.
 
     Attributes:
-        priority: of its sequence.
+        sequence: whose outputs these are.
     """
 
-    def __init__(self, priority: Priority) -> None:
+    def __init__(self, sequence: Sequence) -> None:
         """Start empty."""
-        self.priority = priority
+        self.sequence = sequence
         self._outputs: deque[StepOutput] = deque()
         self._arrived = asyncio.Event()
         self._finished = False

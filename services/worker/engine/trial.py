@@ -5,7 +5,8 @@ Owns the trial sequences and what is demanded of their results.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence as ReadOnlySequence
+from collections.abc import Generator
+from collections.abc import Sequence as ReadOnlySequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -68,7 +69,7 @@ def check_rows_agree(model: PreTrainedModel, forward: Forward, max_model_len: in
     with _refusing_faults(model):
         together, rows = _decode_together([long, long, short], forward, model.device)
         wholes = [torch.tensor([row], device=model.device) for row in rows]
-        outputs = [cast("Any", model(input_ids=ids, use_cache=False)) for ids in wholes]
+        outputs = [model(input_ids=ids, use_cache=False) for ids in wholes]
     alone = _centred(torch.cat([output.logits[:, -1] for output in outputs]))
     difference = (_centred(together) - alone).square().sum(dim=-1)
     spread = alone.square().sum(dim=-1)

@@ -22,7 +22,8 @@ _LIBRARIES = {
     "awq": ("gptqmodel", "awq"),
     "bitsandbytes": ("bitsandbytes",),
 }
-_DEFAULT_GROUP = 32
+LOAD_8BIT, LOAD_4BIT = Scheme("int8"), Scheme("int4", 32, symmetric=False)
+"""What `--load-8bit` and `--load-4bit` ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,9 @@ def choose_packing(folder: Path, settings: WorkerSettings) -> PackingChoice:
         raise ConfigurationError("Weights are compressed to 8 bits or to 4, not both")
     scheme = None
     if settings.load_8bit:
-        scheme = Scheme("int8")
+        scheme = LOAD_8BIT
     elif settings.load_4bit:
-        scheme = Scheme("int4", _DEFAULT_GROUP, symmetric=False)
+        scheme = LOAD_4BIT
     method = quantisation_of(read_json(folder / CONFIG))
     if method and scheme is not None:
         raise ConfigurationError(

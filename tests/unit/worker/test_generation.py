@@ -38,7 +38,7 @@ class Zoo:
         self.served, self.runner = scripted_model(script, **limits)
         self.registry = CollectorRegistry()
         self.metrics = WorkerMetrics(self.registry, MODEL)
-        self.served.loop.start(asyncio.get_running_loop())
+        self.served.engine.start(asyncio.get_running_loop())
 
     async def generation(self, *, silence_seconds: float = 1.0, **changes: Any) -> Generation:
         body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], **changes}
@@ -61,7 +61,7 @@ class Zoo:
         """Wait until the engine holds nothing; it says so at its next step only."""
 
         def holds_nothing() -> bool:
-            stats = self.served.loop.stats()
+            stats = self.served.engine.stats()
             return not stats.running and not stats.waiting
 
         await eventually(holds_nothing)
@@ -82,7 +82,7 @@ async def start() -> AsyncIterator[Any]:
     yield make
     for zoo in zoos:
         zoo.runner.go()
-        await zoo.served.loop.stop()
+        await zoo.served.engine.stop()
 
 
 def chunks(found: list[Frame]) -> list[Any]:
@@ -252,6 +252,23 @@ async def test_a_fault_of_the_engine_is_the_last_frame_and_the_next_request_work
     assert "boom" not in str(last.error)
     assert zoo.counted("llmzoo_request_errors_total", type="server_error") == 1
     assert isinstance((await zoo.answer(await zoo.generation()))[-1], EndFrame)
+
+
+async def test_a_prompt_that_takes_all_memory_says_so(start):
+    zoo = start("Hello!")
+    zoo.runner.prefill_faults.append(torch_out_of_memory())
+    last = (await zoo.answer(await zoo.generation(stream=True)))[-1]
+    assert isinstance(last, ErrorFrame)
+    assert (last.status, last.error["code"]) == (500, "engine_fault")
+    assert "memory" in last.error["message"]
+    assert "tried to allocate" not in str(last.error)
+    assert isinstance((await zoo.answer(await zoo.generation()))[-1], EndFrame)
+
+
+def torch_out_of_memory() -> RuntimeError:
+    return RuntimeError(
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
+    )
 
 
 async def test_all_choices_are_admitted_or_none(start):

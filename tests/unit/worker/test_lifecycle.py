@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.worker.engine.sequence import SamplingParams, Sequence
+from services.worker.engine_client import EngineState
 from services.worker.lifecycle import Lifecycle, Opener
 from services.worker.metrics import WorkerMetrics
 from shared.errors import LLMZooError, ModelNotThere, Unavailable
@@ -67,7 +68,7 @@ async def test_the_way_to_ready():
         (State.WARMING, "", None),
         (State.READY, "", None),
     ]
-    assert not served.loop.alive
+    assert served.engine.health.state is EngineState.STOPPED
 
 
 async def test_a_model_that_is_not_there():
@@ -98,7 +99,9 @@ async def test_a_stuck_step_is_not_ready_until_it_ends():
     async with told.lifecycle.running():
         await told.reaches(State.READY)
         runner.hold()
-        stream = served.loop.submit(Sequence("one", 0, (1,), SamplingParams(max_tokens=1, seed=0)))
+        stream = served.engine.submit(
+            Sequence("one", 0, (1,), SamplingParams(max_tokens=1, seed=0))
+        )
         await eventually(lambda: told.lifecycle.state is not State.READY)
         assert told.lifecycle.state is State.FAILED
         assert "step" in told.lifecycle.detail
@@ -108,6 +111,58 @@ async def test_a_stuck_step_is_not_ready_until_it_ends():
         assert [output async for output in stream][-1].finish_reason == "length"
         await served.warm_up()
         assert told.lifecycle.state is State.READY
+
+
+async def test_a_restart_of_the_engine_is_told_of_at_once():
+    served, runner = scripted_model()
+    told = Told(lambda _settings, _report: served)
+    async with told.lifecycle.running():
+        await told.reaches(State.READY)
+        told.states.clear()
+        runner.fault = RuntimeError("step")
+        stream = served.engine.submit(
+            Sequence("one", 0, (1,), SamplingParams(max_tokens=2, seed=0))
+        )
+        assert [output async for output in stream][-1].finish_reason == "error"
+        await told.reaches(State.READY)
+    assert told.states == [
+        (State.WARMING, "the engine is restarting: RuntimeError: step", None),
+        (State.READY, "", None),
+    ]
+    assert told.failures == []
+
+
+async def test_an_engine_that_fails_while_it_drains_ends_the_drain_only():
+    served, runner = scripted_model(restart_delays=())
+    told = Told(lambda _settings, _report: served)
+    async with told.lifecycle.running():
+        await told.reaches(State.READY)
+        runner.hold()
+        stream = served.engine.submit(
+            Sequence("one", 0, (1,), SamplingParams(max_tokens=2, seed=0))
+        )
+        told.lifecycle.begin_draining()
+        runner.fault = RuntimeError("step")
+        runner.go()
+        assert [output async for output in stream][-1].finish_reason == "error"
+        assert told.lifecycle.state is State.DRAINING
+    assert told.failures == []
+
+
+async def test_an_engine_that_fails_for_good_ends_the_worker():
+    served, runner = scripted_model(restart_delays=())
+    told = Told(lambda _settings, _report: served)
+    async with told.lifecycle.running():
+        await told.reaches(State.READY)
+        runner.fault = RuntimeError("step")
+        stream = served.engine.submit(
+            Sequence("one", 0, (1,), SamplingParams(max_tokens=2, seed=0))
+        )
+        assert [output async for output in stream][-1].finish_reason == "error"
+        await told.reaches(State.FAILED)
+        with pytest.raises(Unavailable, match="failed"):
+            told.lifecycle.require_served()
+    assert [str(fault) for fault in told.failures] == ["The engine has failed: RuntimeError: step"]
 
 
 async def test_a_signal_before_the_start_drains_too():

@@ -1,14 +1,22 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from services.worker.engine.engine import Engine
 from services.worker.engine.loop import EngineLoop
+from services.worker.engine.out_of_memory import OUT_OF_MEMORY
 from services.worker.engine.scheduler import Limits, Scheduler
-from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
+from services.worker.engine.sequence import (
+    FinishReason,
+    SamplingParams,
+    Sequence,
+)
+from services.worker.engine_client import EngineHealth, EngineState
 from shared.errors import ContextTooLong, InvalidRequest, Overloaded, Unavailable
+from shared.protocol.priority import Priority
 from tests.fakes.runner import FakeRunner, expected_output
 
 LIMITS = Limits(max_num_seqs=2, max_waiting=1, max_model_len=1000, kv_cache_tokens=2000)
@@ -154,42 +162,174 @@ async def test_an_abort_right_after_the_submit_is_not_lost(loop):
     assert (await read(stream))[-1].finish_reason is FinishReason.ABORT
 
 
-async def test_a_failed_step_fails_what_runs_and_the_next_request_works(loop, runner):
-    runner.decode_faults.append(KeyError("no such kernel"))
-    streams = [loop.submit(sequence(name)) for name in "ab"]
+class Watched:
+    """An engine loop whose health is written down at every change."""
 
-    for outputs in await asyncio.gather(*map(read, streams)):
+    def __init__(self, runner, *, delays=(0.0, 0.0, 0.0), free_memory=lambda: None):
+        self.loop = EngineLoop(
+            Engine(runner, Scheduler(LIMITS)), restart_delays=delays, free_memory=free_memory
+        )
+        self.healths: list[EngineHealth] = []
+        self.changed: Callable[[], None] = lambda: None
+        self.loop.start(asyncio.get_running_loop(), self._note)
+
+    def _note(self):
+        self.healths.append(self.loop.health)
+        self.changed()
+
+    @property
+    def states(self):
+        return [health.state for health in self.healths]
+
+
+@pytest.fixture
+async def watch(runner):
+    watched = []
+
+    def make(**options):
+        watched.append(Watched(runner, **options))
+        return watched[-1]
+
+    yield make
+    runner.may_step.set()
+    for each in watched:
+        await each.loop.stop()
+
+
+async def failing(loop, runner, *names):
+    """Submit sequences whose first decode is part of a failing step."""
+    runner.may_step.clear()
+    streams = [loop.submit(sequence(name)) for name in names]
+    runner.decode_faults.append(RuntimeError("step"))
+    runner.may_step.set()
+    return streams
+
+
+async def test_a_failed_step_fails_what_runs_and_the_next_request_works(watch, runner):
+    freed = []
+    watched = watch(free_memory=lambda: freed.append(True))
+
+    for outputs in await asyncio.gather(*map(read, await failing(watched.loop, runner, *"ab"))):
         assert outputs[-1].finish_reason is FinishReason.ERROR
 
-    assert tokens(await read(loop.submit(sequence()))) == expected_output((1, 2, 3), 5)
-    assert loop.stats().faults == 1
-    assert loop.alive
+    assert tokens(await read(watched.loop.submit(sequence()))) == expected_output((1, 2, 3), 5)
+    assert watched.loop.stats().faults == 1
+    assert watched.healths[0] == EngineHealth(EngineState.RESTARTING, "RuntimeError: step")
+    assert watched.states == [EngineState.RESTARTING, EngineState.RUNNING]
+    assert freed == [True]
 
 
-async def test_what_waits_survives_a_failed_step(loop, runner):
+async def test_what_waits_survives_a_failed_step_and_a_failed_trial(watch, runner):
+    watched = watch()
+    streams = await failing(watched.loop, runner, *"abc")
+    runner.decode_faults.append(RuntimeError("trial"))
+
+    *failed, last = await asyncio.gather(*map(read, streams))
+
+    assert [outputs[-1].finish_reason for outputs in failed] == [FinishReason.ERROR] * 2
+    assert tokens(last) == expected_output((1, 2, 3), 5)
+    assert watched.loop.stats().faults == 2
+    assert watched.states == [EngineState.RESTARTING] * 2 + [EngineState.RUNNING]
+
+
+async def test_what_made_room_goes_on_after_a_fault_with_what_it_had(watch, runner):
+    watched = watch()
     runner.may_step.clear()
-    streams = [loop.submit(sequence(name)) for name in "abc"]
-    runner.decode_faults.append(RuntimeError("step"))
+    params = SamplingParams(max_tokens=30, seed=0)
+    batch = [Sequence(name, 0, (ord(name),), params, Priority.BATCH) for name in "ab"]
+    streams = [watched.loop.submit(each) for each in batch]
+    await in_a_step(runner)
+    # In the next step b makes room for c, whose prefill fails as no prompt's fault does.
+    runner.prefill_faults[(1, 2, 3)] = KeyError("no such kernel")
+    streams.append(watched.loop.submit(sequence("c")))
+    runner.may_step.set()
+
+    a, b, c = await asyncio.gather(*map(read, streams))
+
+    assert watched.loop.stats().preemptions == 1
+    assert [len(tokens(a)), len(tokens(c))] == [1, 0]
+    assert a[-1].finish_reason is c[-1].finish_reason is FinishReason.ERROR
+    assert tokens(b) == expected_output((ord("b"),), 30)
+
+
+async def test_an_abort_of_what_waits_is_not_lost_in_a_restart(watch, runner):
+    watched = watch()
+    watched.changed = lambda: watched.loop.abort("c")
+
+    *_, last = await asyncio.gather(*map(read, await failing(watched.loop, runner, *"abc")))
+
+    assert [output.finish_reason for output in last] == [FinishReason.ABORT]
+
+
+async def test_an_abort_that_came_with_the_failing_step_is_not_lost(watch, runner):
+    watched = watch()
+    runner.may_step.clear()
+    streams = [watched.loop.submit(sequence(name, max_tokens=900)) for name in "abc"]
+    await in_a_step(runner)
+    watched.loop.abort("c")
+    runner.decode_faults += [RuntimeError("step"), RuntimeError("trial")]
     runner.may_step.set()
 
     *_, last = await asyncio.gather(*map(read, streams))
 
-    assert tokens(last) == expected_output((1, 2, 3), 5)
+    assert [output.finish_reason for output in last] == [FinishReason.ABORT]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_a_runner_beyond_repair_ends_every_stream_and_takes_no_more(loop, runner):
-    runner.decode_faults.append(RuntimeError("step"))
-    runner.reset_faults.append(RuntimeError("device lost"))
-    streams = [loop.submit(sequence(name)) for name in "abc"]
+async def test_a_runner_beyond_repair_ends_every_stream_and_takes_no_more(watch, runner):
+    watched = watch()
+    runner.reset_faults += [RuntimeError("device lost")] * 3
+    streams = await failing(watched.loop, runner, *"abc")
 
     for outputs in await asyncio.gather(*map(read, streams)):
         assert outputs[-1].finish_reason is FinishReason.ERROR
 
     with pytest.raises(Unavailable):
-        loop.submit(sequence())
-    await loop.stop()
-    assert not loop.alive
+        watched.loop.submit(sequence())
+    assert watched.states == [EngineState.RESTARTING] * 3 + [EngineState.FAILED]
+    assert watched.loop.health.reason == "RuntimeError: device lost"
+    assert watched.loop.stats().faults == 4
+    async with asyncio.timeout(5):
+        await watched.loop.drain()
+
+
+async def test_faults_far_apart_do_not_add_up(watch, runner):
+    watched = watch(delays=(0.0,))
+    for _ in range(3):
+        (outputs,) = await asyncio.gather(*map(read, await failing(watched.loop, runner, "a")))
+        assert outputs[-1].finish_reason is FinishReason.ERROR
+        assert tokens(await read(watched.loop.submit(sequence()))) == expected_output((1, 2, 3), 5)
+
+    assert watched.states == [EngineState.RESTARTING, EngineState.RUNNING] * 3
+
+
+async def test_a_prompt_that_takes_all_memory_fails_alone_and_gives_it_back(watch, runner):
+    freed = []
+    watched = watch(free_memory=lambda: freed.append(True))
+    runner.prefill_faults[(4, 4)] = RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    streams = [watched.loop.submit(sequence(str(p), prompt=p)) for p in [(1, 2, 3), (4, 4)]]
+
+    alive, failed = await asyncio.gather(*map(read, streams))
+
+    assert tokens(alive) == expected_output((1, 2, 3), 5)
+    assert failed[-1].finish_reason is FinishReason.ERROR
+    assert failed[-1].error == OUT_OF_MEMORY
+    assert freed == [True]
+    assert watched.states == []
+
+
+async def test_stopping_before_a_restart_ends_every_stream(watch, runner):
+    watched = watch(delays=(3600.0,))
+    restarting = asyncio.Event()
+    watched.changed = restarting.set
+    streams = await failing(watched.loop, runner, *"abc")
+    await restarting.wait()
+    assert watched.loop.health.state is EngineState.RESTARTING
+
+    await watched.loop.stop()
+
+    for stream in streams:
+        assert (await read(stream))[-1].finish_reason is FinishReason.ABORT
+    assert watched.loop.health.state is EngineState.STOPPED
 
 
 async def test_an_idle_engine_sleeps(loop):
@@ -250,7 +390,7 @@ async def test_stop_aborts_what_is_left_and_ends_the_thread(loop, runner):
 
     for stream in streams:
         assert (await read(stream))[-1].finish_reason is FinishReason.ABORT
-    assert not loop.alive
+    assert loop.health.state is EngineState.STOPPED
 
 
 async def test_stop_before_start_is_no_fault(runner):
