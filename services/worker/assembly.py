@@ -22,9 +22,6 @@ from services.worker.served_model import ServedModel
 from shared.progress import ProgressCallback
 from shared.settings import WorkerSettings
 
-# About two decode steps on two cores; a graphics card takes such a step in milliseconds.
-_CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 128, 2048
-
 
 def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
     """Return the model of `settings`, its engine not started yet.
@@ -44,17 +41,14 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
         kv_cache_tokens=loaded.room.kv_cache_tokens,
         deterministic=settings.deterministic,
     )
-    step_tokens = settings.max_num_batched_tokens or (
-        _CPU_STEP_TOKENS if loaded.device.type == "cpu" else _GPU_STEP_TOKENS
-    )
     limits = Limits(
         max_num_seqs=loaded.room.max_num_seqs,
         max_waiting=settings.max_waiting,
         max_model_len=runner.max_model_len,
         kv_cache_tokens=runner.kv_cache_tokens,
-        max_num_batched_tokens=step_tokens,
+        max_num_batched_tokens=loaded.step_tokens,
         prefix_cache_tokens=int(runner.kv_cache_tokens * settings.prefix_cache_share),
-        chunk_tokens=step_tokens if settings.deterministic else 0,
+        chunk_tokens=loaded.step_tokens if settings.deterministic else 0,
     )
     return ServedModel(
         name=loaded.name,

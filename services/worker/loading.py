@@ -53,6 +53,9 @@ log = structlog.get_logger(__name__)
 # Most configs, MPT's, and BLOOM's, whose ALiBi would go further than it was trained.
 _CONTEXT_NAMES = ("max_position_embeddings", "max_seq_len", "seq_length")
 
+# About two decode steps on two cores; a graphics card takes such a step in milliseconds.
+_CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 128, 2048
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -68,6 +71,7 @@ class LoadedModel:
     eos_token_ids: frozenset[int]
     max_model_len: int  # tokens, prompt and answer together
     room: Room
+    step_tokens: int  # in one step of the engine, prompts and answers
     fingerprint: str
     template: ChatTemplate | None
     why_no_template: str
@@ -117,6 +121,14 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
                 settings=settings,
                 report=told,
             )
+    step_tokens = settings.max_num_batched_tokens or (
+        _CPU_STEP_TOKENS if device.type == "cpu" else _GPU_STEP_TOKENS
+    )
+    numbers = f"{dtype} {packing}"
+    if settings.deterministic:
+        # All that decides the shape of a product, and with it which kernel sums in which order.
+        shape = room.max_num_seqs, step_tokens, torch.get_num_threads(), _processor(device)
+        numbers += f" deterministic {shape}"
     template, why_none = _template(reference, path, config, tokenizer, settings.chat_template)
     stop_ids, stop_strings = _stops(tokenizer, template)
     return LoadedModel(
@@ -130,9 +142,8 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
         eos_token_ids=_eos_token_ids(path, config, tokenizer) | stop_ids,
         max_model_len=max_model_len,
         room=room,
-        fingerprint=fingerprint(
-            weight_files, _identity(path, tokenizer, template, f"{dtype} {packing}")
-        ),
+        step_tokens=step_tokens,
+        fingerprint=fingerprint(weight_files, _identity(path, tokenizer, template, numbers)),
         template=template,
         why_no_template=why_none,
         stop_strings=stop_strings,
@@ -241,6 +252,13 @@ def _max_model_len(config: PretrainedConfig, asked: int) -> int:
             param="max_model_len",
         )
     return asked or own or 0
+
+
+def _processor(device: torch.device) -> str:
+    """Return what decides which kernels compute."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _identity(
