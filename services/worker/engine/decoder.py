@@ -30,7 +30,9 @@ _CLASSES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3
 def is_llama_shaped(model: PreTrainedModel) -> bool:
     """Tell whether a `Decoder` computes what the model does."""
     known = type(model).__module__.startswith("transformers.models.")
-    return known and type(model).__name__ in _CLASSES
+    # On several devices transformers' own forward pass carries the hidden states over.
+    spread = len(set(getattr(model, "hf_device_map", {}).values())) > 1
+    return known and not spread and type(model).__name__ in _CLASSES
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

@@ -93,8 +93,9 @@ class DecodeSegment:
         self._columns = columns
         self._lengths = torch.tensor(lengths, device=device)
         self._ragged = min(lengths) < columns
-        self._indices: dict[int, torch.Tensor] = {}
-        self._biases: dict[tuple[int | None, int], torch.Tensor] = {}
+        # By device as well: the layers of a model may lie on several.
+        self._indices: dict[tuple[int, torch.device], torch.Tensor] = {}
+        self._biases: dict[tuple[int | None, int, torch.device], torch.Tensor] = {}
 
     @property
     def before(self) -> int:
@@ -116,7 +117,7 @@ class DecodeSegment:
     ) -> torch.Tensor:
         """Attend with one query a row."""
         keys, values = self.write(layer, key, value)
-        bias = self._bias(kind.window, key.shape[1], query.dtype)
+        bias = self._bias(kind.window, key.shape[1], query)
         return decode_attention(
             query, keys, values, bias=bias, scale=kind.scale, softcap=kind.softcap
         )
@@ -127,7 +128,7 @@ class DecodeSegment:
         """Write [rows, kv_heads, dim]; return all keys and values, [rows, kv_heads, columns, dim]."""
         held = self._rows.layer(layer, key, value)
         kv_heads = key.shape[1]
-        index = self._index(kv_heads)
+        index = self._index(kv_heads, key.device)
         rows = slice(self._first, self._first + self.count)
         seen = slice(self._columns)
         for states, into in ((key, held.keys), (value, held.values)):
@@ -140,26 +141,28 @@ class DecodeSegment:
         columns = torch.arange(self._columns, device=self._lengths.device)
         return (columns < self._lengths[:, None]).long()
 
-    def _index(self, kv_heads: int) -> torch.Tensor:
+    def _index(self, kv_heads: int, device: torch.device) -> torch.Tensor:
         """Return where the new tokens go among all [rows x kv_heads x capacity], in that order."""
-        index = self._indices.get(kv_heads)
+        index = self._indices.get((kv_heads, device))
         if index is None:
-            device = self._lengths.device
+            lengths = self._lengths.to(device)
             row = torch.arange(self._first, self._first + self.count, device=device)[:, None]
             head = torch.arange(kv_heads, device=device)
-            places = (row * kv_heads + head) * self._rows.capacity + self._lengths[:, None] - 1
-            index = self._indices[kv_heads] = places.flatten()
+            places = (row * kv_heads + head) * self._rows.capacity + lengths[:, None] - 1
+            index = self._indices[kv_heads, device] = places.flatten()
         return index
 
-    def _bias(self, window: int | None, kv_heads: int, dtype: torch.dtype) -> torch.Tensor | None:
+    def _bias(self, window: int | None, kv_heads: int, query: torch.Tensor) -> torch.Tensor | None:
         if window is not None and window >= self._columns:
             window = None
         if window is None and not self._ragged:
             return None
-        bias = self._biases.get((window, kv_heads))
+        which = window, kv_heads, query.device
+        bias = self._biases.get(which)
         if bias is None:
-            bias = row_bias(self._lengths, self._columns, window, kv_heads, dtype)
-            self._biases[window, kv_heads] = bias
+            lengths = self._lengths.to(query.device)
+            bias = row_bias(lengths, self._columns, window, kv_heads, query.dtype)
+            self._biases[which] = bias
         return bias
 
 
@@ -172,7 +175,7 @@ class ChunkSegment:
         self._rows = rows
         self._start, self._end = start, end
         self._device = device
-        self._biases: dict[int | None, torch.Tensor] = {}
+        self._biases: dict[tuple[int | None, torch.device], torch.Tensor] = {}
 
     @property
     def before(self) -> int:
@@ -212,10 +215,11 @@ class ChunkSegment:
             window = None
         if not self._start and window is None:
             return None
-        bias = self._biases.get(window)
+        which = window, like.device
+        bias = self._biases.get(which)
         if bias is None:
             tokens = self._end - self._start
-            bias = self._biases[window] = causal_bias(tokens, self._end, window, like)
+            bias = self._biases[which] = causal_bias(tokens, self._end, window, like)
         return bias
 
 
