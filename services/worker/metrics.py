@@ -87,10 +87,15 @@ class EngineCollector(Collector):
         """Yield one family a number."""
         now = self._stats()
         usage = now.kv_tokens_used / now.kv_tokens_total if now and now.kv_tokens_total else 0.0
+        # The engine may be between the two counts.
+        waste = (
+            1 - min(1, now.kv_tokens_held / now.kv_tokens_used) if now and now.kv_tokens_used else 0
+        )
         gauges = {
             "llmzoo_num_requests_running": ("Sequences that decode", now.running if now else 0),
             "llmzoo_num_requests_waiting": ("Sequences that wait", now.waiting if now else 0),
             "llmzoo_kv_cache_usage_ratio": ("Part of the KV cache in use", usage),
+            "llmzoo_kv_cache_waste_ratio": ("Part of what is in use that holds no token", waste),
         }
         counters = {
             "llmzoo_engine_steps": ("Steps of the engine", now.steps if now else 0),

@@ -106,12 +106,12 @@ class Scheduler:
 
     @property
     def kv_tokens_used(self) -> int:
-        """Tokens of KV cache that are allocated to running sequences."""
-        return self.slots.allocated_tokens + sum(map(self._room, self._staged))
+        """Tokens of KV cache that are allocated to running sequences; from any thread."""
+        return self.slots.allocated_tokens + sum(map(self._room, tuple(self._staged)))
 
     @property
     def kv_tokens_held(self) -> int:
-        """Tokens whose keys and values the running sequences hold."""
+        """Tokens whose keys and values the running sequences hold; from any thread."""
         return sum(sequence.computed for sequence in self.running)
 
     @property
@@ -168,7 +168,8 @@ class Scheduler:
 
     def is_whole(self, sequence: Sequence) -> bool:
         """Whether a sequence's prompt is whole and its row not in its class yet."""
-        return sequence in self._staged and sequence.computed >= self._staged[sequence]
+        whole = self._staged.get(sequence)
+        return whole is not None and sequence.computed >= whole
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> list[RowOp]:
         """End a sequence and return what happens to its row."""
