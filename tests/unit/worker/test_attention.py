@@ -1,5 +1,7 @@
 """Attention against the textbook's, one head at a time in float64."""
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -48,12 +50,15 @@ def rows_of_cache(rows, kv_heads, columns, dtype):
     return keys, torch.randn(rows + 3, kv_heads, 64, 24).to(dtype)[:rows, :, :columns]
 
 
-@pytest.mark.parametrize("softcap", [None, 0.7])
-@pytest.mark.parametrize("window", [None, 5])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("heads", "kv_heads"), GROUPS)
-@pytest.mark.parametrize("lengths", [[37], [37, 37, 37], [1, 37, 12, 36, 5]])
-def test_decoding(lengths, heads, kv_heads, dtype, window, softcap):
+@pytest.fixture(params=product([None, 5, 30], [None, 0.7], DTYPES, GROUPS), ids=str)
+def case(request):
+    """Window, softcap, dtype, and the numbers of heads."""
+    return request.param
+
+
+@pytest.mark.parametrize("lengths", [[37], [37, 37, 37], [1, 37, 12, 36, 5]], ids=str)
+def test_decoding(lengths, case):
+    window, softcap, dtype, (heads, kv_heads) = case
     torch.manual_seed(0)
     query = torch.randn(len(lengths), heads, 16).to(dtype)
     keys, values = rows_of_cache(len(lengths), kv_heads, 37, dtype)
@@ -69,12 +74,9 @@ def test_decoding(lengths, heads, kv_heads, dtype, window, softcap):
         close(out[row], plain(query[row], keys[row], values[row], seen, softcap))
 
 
-@pytest.mark.parametrize("softcap", [None, 0.7])
-@pytest.mark.parametrize("window", [None, 5, 30])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("heads", "kv_heads"), GROUPS)
 @pytest.mark.parametrize(("start", "end"), [(0, 1), (0, 11), (20, 31), (36, 37)])
-def test_a_chunk(start, end, heads, kv_heads, dtype, window, softcap):
+def test_a_chunk(start, end, case):
+    window, softcap, dtype, (heads, kv_heads) = case
     torch.manual_seed(0)
     query = torch.randn(end - start, heads, 16).to(dtype)
     keys, values = (each[0] for each in rows_of_cache(1, kv_heads, end, dtype))
