@@ -32,6 +32,12 @@ class Adjustments:
         if place is not None:
             self._history.give_back(place)
 
+    def reset(self) -> None:
+        """Forget what all have had; of one that goes on it is known from its tokens."""
+        for place in self._places.values():
+            self._history.give_back(place)
+        self._places.clear()
+
     def apply(
         self,
         logits: torch.Tensor,

@@ -100,7 +100,9 @@ class Engine:
             drawn = self._runner.run(plan.groups, plan.chunks)
             for sequence, result in drawn.items():
                 self._accept(sequence, result)
-        whole = [chunk.sequence for chunk in plan.chunks if self.scheduler.is_whole(chunk.sequence)]
+        # Once each: in deterministic mode a step may have several chunks of one sequence.
+        prompts = dict.fromkeys(chunk.sequence for chunk in plan.chunks)
+        whole = [sequence for sequence in prompts if self.scheduler.is_whole(sequence)]
         self._runner.apply([op for sequence in whole for op in self.scheduler.join(sequence)])
         # What a chunk has reused may not go before here.
         self._runner.apply(self.scheduler.forgotten())

@@ -24,7 +24,13 @@ from services.worker.engine.sequence import (
     Sequence,
     TokenLogprobs,
 )
-from services.worker.engine.truncation import invert_cdf, keep_likely, keep_nucleus, keep_top
+from services.worker.engine.truncation import (
+    invert_cdf,
+    keep_likely,
+    keep_nucleus,
+    keep_top,
+    row_sums,
+)
 from services.worker.engine.uniforms import stream_key, uniforms
 
 # Below this, probabilities are 0 and 1 in float32 anyway.
@@ -45,10 +51,11 @@ class Sampler:
         """Forget a sequence."""
         self._adjustments.release(sequence)
         if sequence in self._sequences:
-            self.reset()
+            self._sequences, self._params = (), _RowParams((), self._device)
 
     def reset(self) -> None:
-        """Forget the present rows."""
+        """Forget everything."""
+        self._adjustments.reset()
         self._sequences, self._params = (), _RowParams((), self._device)
 
     def sample(
@@ -99,7 +106,7 @@ class Sampler:
             if params.any_min_p or params.largest_top_k:
                 # Only rows that have lost something: no row's sum is 1 to the last bit.
                 cut = (params.min_p > 0) | (params.top_k > 0)
-                probs = torch.where(cut, probs / probs.sum(dim=-1, keepdim=True), probs)
+                probs = torch.where(cut, probs / row_sums(probs), probs)
             probs = keep_nucleus(probs, params.top_p)
         return probs
 

@@ -305,7 +305,8 @@ def make_step(
         segments.append(ChunkSegment(rows, chunk.start, chunk.end, len(ids), device))
         ids += chunk.sequence.token_ids[chunk.start : chunk.end]
         positions += range(chunk.start, chunk.end)
-        sequences.append((chunk.sequence, len(ids) - 1))
+        if chunk.end == chunk.sequence.computed:  # another of this step's chunks is its last
+            sequences.append((chunk.sequence, len(ids) - 1))
     padding = padded(len(ids)) - len(ids)
     return Step(
         tuple(sequences),

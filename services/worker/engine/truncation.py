@@ -58,6 +58,15 @@ def keep_nucleus(probs: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     return torch.where(probs >= threshold, probs, 0)
 
 
+def row_sums(probs: torch.Tensor) -> torch.Tensor:
+    """Return each row's sum, [rows, 1], to the last bit the same beside any others.
+
+    torch adds up a single row in parts, one for each thread, and of several each row whole.
+    """
+    several = probs.expand(2, -1) if len(probs) == 1 else probs
+    return several.sum(dim=-1, keepdim=True)[: len(probs)]
+
+
 def _nucleus_threshold(
     ordered: torch.Tensor, top_p: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,77 +1,117 @@
+"""Attention against the textbook's, one head at a time in float64."""
+
+from itertools import product
+
 import pytest
 import torch
 
-from services.worker.engine.attention import attention
-from shared.errors import ModelNotSupported
+from services.worker.engine.attention import (
+    causal_bias,
+    chunk_attention,
+    decode_attention,
+    row_bias,
+)
 
 pytestmark = pytest.mark.torch
 
-
-class Layer(torch.nn.Module):
-    def __init__(self, groups):
-        super().__init__()
-        self.num_key_value_groups = groups
-
-
-def plain_attention(query, key, value, mask, scaling):
-    """Attention as in the textbook, one head at a time."""
-    groups = query.shape[1] // key.shape[1]
-    out = torch.empty(*query.shape[:3], value.shape[-1])
-    for head in range(query.shape[1]):
-        scores = query[:, head] @ key[:, head // groups].transpose(1, 2) * scaling
-        if mask is not None:
-            scores = scores + mask[:, 0]
-        out[:, head] = scores.softmax(dim=-1) @ value[:, head // groups]
-    return out.transpose(1, 2)
+SCALE = 0.3
+GROUPS = [(9, 3), (4, 4), (8, 1)]
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+DTYPES = list(TOLERANCE)
 
 
-def causal_mask(length):
-    return torch.full((1, 1, length, length), float("-inf")).triu(1)
+def plain(query, keys, values, seen, softcap=None):
+    """Return one query's output [heads, value_dim]; keys [kv_heads, length, dim]; seen: bool."""
+    heads, groups = len(query), len(query) // len(keys)
+    out = []
+    for head in range(heads):
+        scores = keys[head // groups].double() @ query[head].double() * SCALE
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        weights = scores.masked_fill(~seen, float("-inf")).softmax(dim=-1)
+        out.append(weights @ values[head // groups].double())
+    return torch.stack(out)
 
 
-@pytest.mark.parametrize("rows", [1, 5])
-@pytest.mark.parametrize(("heads", "kv_heads"), [(9, 3), (4, 4), (8, 1)])
-@pytest.mark.parametrize("masked", [False, True])
-def test_decoding_is_attention_over_views_of_the_cache(rows, heads, kv_heads, masked):
+def visible(length, columns, window=None):
+    """Return which columns the last of `length` tokens sees."""
+    at = torch.arange(columns)
+    return (at < length) & (at >= (0 if window is None else length - window))
+
+
+def close(out, expected):
+    tolerance = TOLERANCE[out.dtype]
+    torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+def rows_of_cache(rows, kv_heads, columns, dtype):
+    """As the cache gives them: of more rows and more room, with old numbers beyond."""
+    keys = torch.randn(rows + 3, kv_heads, 64, 16).to(dtype)[:rows, :, :columns]
+    return keys, torch.randn(rows + 3, kv_heads, 64, 24).to(dtype)[:rows, :, :columns]
+
+
+@pytest.fixture(params=product([None, 5, 30], [None, 0.7], DTYPES, GROUPS), ids=str)
+def case(request):
+    """Window, softcap, dtype, and the numbers of heads."""
+    return request.param
+
+
+@pytest.mark.parametrize("lengths", [[37], [37, 37, 37], [1, 37, 12, 36, 5]], ids=str)
+def test_decoding(lengths, case):
+    window, softcap, dtype, (heads, kv_heads) = case
     torch.manual_seed(0)
-    query = torch.randn(rows, heads, 1, 16)
-    # As the cache gives them: more slots and more room than are read.
-    key = torch.randn(8, kv_heads, 64, 16)[:rows, :, :37]
-    value = torch.randn(8, kv_heads, 64, 24)[:rows, :, :37]
-    mask = None
-    if masked:
-        mask = torch.zeros(rows, 1, 1, 37)
-        for row in range(rows):
-            mask[row, ..., row + 1 :] = float("-inf")
+    query = torch.randn(len(lengths), heads, 16).to(dtype)
+    keys, values = rows_of_cache(len(lengths), kv_heads, 37, dtype)
+    bias = None
+    if window is not None or len(set(lengths)) > 1:
+        bias = row_bias(torch.tensor(lengths), 37, window, kv_heads, dtype)
 
-    out, weights = attention(Layer(heads // kv_heads), query, key, value, mask, scaling=0.3)
+    out = decode_attention(query, keys, values, bias, SCALE, softcap)
 
-    torch.testing.assert_close(out, plain_attention(query, key, value, mask, 0.3))
-    assert weights is None
+    assert out.shape == (len(lengths), heads, 24)
+    for row, length in enumerate(lengths):
+        seen = visible(length, 37, window)
+        close(out[row], plain(query[row], keys[row], values[row], seen, softcap))
 
 
-def test_a_prompt_attends_causally():
+@pytest.mark.parametrize(("start", "end"), [(0, 1), (0, 11), (20, 31), (36, 37)])
+def test_a_chunk(start, end, case):
+    window, softcap, dtype, (heads, kv_heads) = case
     torch.manual_seed(0)
-    query, key, value = torch.randn(1, 6, 11, 8), torch.randn(1, 2, 11, 8), torch.randn(1, 2, 11, 8)
+    query = torch.randn(end - start, heads, 16).to(dtype)
+    keys, values = (each[0] for each in rows_of_cache(1, kv_heads, end, dtype))
+    bias = None
+    if start or window is not None:
+        bias = causal_bias(end - start, end, window, query)
 
-    out, _ = attention(Layer(3), query, key, value, None, scaling=0.5)
+    out = chunk_attention(query, keys, values, bias, SCALE, softcap)
 
-    expected = plain_attention(query, key, value, causal_mask(11), 0.5)
-    torch.testing.assert_close(out, expected)
-
-
-def test_scaling_has_the_usual_default():
-    torch.manual_seed(0)
-    query, key, value = torch.randn(2, 4, 1, 16), torch.randn(2, 2, 5, 16), torch.randn(2, 2, 5, 16)
-
-    out, _ = attention(Layer(2), query, key, value, None)
-
-    torch.testing.assert_close(out, plain_attention(query, key, value, None, 0.25))
+    assert out.shape == (end - start, heads, 24)
+    for at in range(end - start):
+        seen = visible(start + at + 1, end, window)
+        close(out[at], plain(query[at], keys, values, seen, softcap))
 
 
-@pytest.mark.parametrize("variant", ["softcap", "s_aux", "position_bias"])
-def test_a_variant_that_is_not_served_is_refused(variant):
-    states = torch.zeros(1, 1, 1, 4)
+@pytest.mark.parametrize("window", [None, 1, 4, 9, 100])
+@pytest.mark.parametrize(("tokens", "length"), [(9, 9), (3, 9), (1, 9)])
+def test_a_causal_bias_hides_what_is_later_and_what_the_window_has_left(tokens, length, window):
+    bias = causal_bias(tokens, length, window, torch.zeros(1, dtype=torch.bfloat16))
 
-    with pytest.raises(ModelNotSupported, match=variant):
-        attention(Layer(1), states, states, states, None, **{variant: 1.0})
+    assert bias.dtype == torch.bfloat16
+    for at in range(tokens):
+        seen = visible(length - tokens + at + 1, length, window)
+        expected = torch.where(seen, 0.0, float("-inf"))
+        assert torch.equal(bias[at].float(), expected)
+
+
+@pytest.mark.parametrize("window", [None, 1, 4, 100])
+def test_a_row_bias_is_the_same_for_all_heads_of_a_row(window):
+    lengths = [1, 9, 4]
+
+    bias = row_bias(torch.tensor(lengths), 9, window, 2, torch.float32)
+
+    assert bias.shape == (6, 9, 1)
+    for row, length in enumerate(lengths):
+        expected = torch.where(visible(length, 9, window), 0.0, float("-inf"))
+        for head in range(2):
+            assert torch.equal(bias[2 * row + head, :, 0], expected)

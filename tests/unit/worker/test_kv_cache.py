@@ -4,242 +4,244 @@ import pytest
 import torch
 
 from services.worker.engine.kv_cache import KVCache
-from services.worker.engine.prefix_index import Keep, Prefix
-from shared.errors import EngineFault
+from services.worker.engine.prefix_index import Prefix
+from services.worker.engine.sequence import SamplingParams, Sequence
+from services.worker.engine.slots import Drop, Forget, Join, Keep, Slots
 
 pytestmark = pytest.mark.torch
 
-LAYERS, HEADS, DIM = 2, 3, 4
+LAYERS, HEADS, DIM, VALUE_DIM = 2, 3, 4, 5
+CONTEXT = 300
 
 
 class Reference:
-    """Each row's keys and values as plain lists; what the cache must return."""
+    """The cache driven as scheduler and model do, and what each sequence's row must hold."""
 
-    def __init__(self, cache):
-        self.cache = cache
-        self.rows = []
+    def __init__(self, max_idle_tokens=0):
+        self.cache = KVCache(max_idle_tokens)
+        self.slots = Slots(CONTEXT)
+        self.rows = {}  # of sequences, [keys and values of each layer]
+        self.kept = {}
+        self._names = iter(range(10**6))
 
-    def prefill(self, length, chunk=0):
-        slot = len(self.rows)
-        states = torch.randn(LAYERS, 2, 1, HEADS, length, DIM)
-        for start in range(0, length, chunk or length):
-            end = min(length, start + (chunk or length))
-            write = self.cache.begin_prefill(slot, start, end)
-            for layer, parts in enumerate(states):
-                seen = self.cache.update(*parts[..., start:end, :], layer)
-                for part, got in zip(parts, seen, strict=True):
-                    assert torch.equal(got, part[..., :end, :])
-            self.cache.commit(write)
-            self.check_chunk_masks(write)
-        self.rows.append(states[:, :, 0])
+    def states(self, tokens):
+        return [
+            (torch.randn(tokens, HEADS, DIM), torch.randn(tokens, HEADS, VALUE_DIM))
+            for _ in range(LAYERS)
+        ]
 
-    def check_chunk_masks(self, write):
-        device = torch.device("cpu")
-        assert write.positions(device).tolist() == [list(range(write.start, write.end))]
-        assert write.token_mask(device).tolist() == [[1] * write.end]
-        mask = write.added_mask(torch.float32, device)
-        if not write.start:
-            assert mask is None
-            return
-        for row, position in zip(mask[0, 0], range(write.start, write.end), strict=True):
-            assert (row[: position + 1] == 0).all()
-            assert (row[position + 1 :] == float("-inf")).all()
+    def stage(self, length, chunk=10**6, reuse=None):
+        """Prefill a prompt in chunks; return its sequence, which has no place yet."""
+        params = SamplingParams(max_tokens=9, seed=0)
+        sequence = Sequence(str(next(self._names)), 0, (1,) * length, params)
+        states, start = self.states(length), 0
+        if reuse is not None:
+            start = reuse.length
+            for layer, known in zip(states, self.kept[reuse.key], strict=True):
+                for new, old in zip(layer, known, strict=True):
+                    new[:start] = old[:start]
+        while start < length:
+            end = min(length, start + chunk)
+            room = length if end == length else self.slots.capacity(end)
+            row = self.cache.stage(sequence.key, room, reuse)
+            self.write(row, 0, start, [[part[start:end] for part in layer] for layer in states])
+            start = end
+        sequence.computed = length
+        self.rows[sequence] = states
+        return sequence
+
+    def write(self, rows, row, start, states):
+        for index, (keys, values) in enumerate(states):
+            layer = rows.layer(index, keys, values)
+            layer.keys[row, :, start : start + len(keys)] = keys.transpose(0, 1)
+            layer.values[row, :, start : start + len(keys)] = values.transpose(0, 1)
+
+    def join(self, sequence, keep=None):
+        place = self.slots.take(sequence, sequence.computed + 1)
+        self.cache.apply([Join(sequence.key, place, sequence.computed, keep)])
+        if keep is not None:
+            self.kept[keep] = self.rows[sequence]
 
     def decode(self):
-        new = torch.randn(LAYERS, 2, len(self.rows), HEADS, 1, DIM)
-        write = self.cache.begin_decode(len(self.rows))
-        assert write.positions.tolist() == [row.shape[3] for row in self.rows]
-        self.rows = [torch.cat([row, new[:, :, i]], dim=3) for i, row in enumerate(self.rows)]
-        longest = max(row.shape[3] for row in self.rows)
-        for layer in range(LAYERS):
-            for kind, got in enumerate(self.cache.update(*new[layer], layer)):
-                assert got.shape == (len(self.rows), HEADS, longest, DIM)
-                for i, row in enumerate(self.rows):
-                    length = row.shape[3]
-                    assert torch.equal(got[i, :, :length], row[layer, kind])
-                    assert got[i, :, length:].isfinite().all()
-        assert self.cache.get_mask_sizes(1, 0) == (longest, 0)
-        self.check_masks(write, longest)
+        """Give every row in a class another token; those that are full move first."""
+        ops = []
+        for sequence in list(self.rows):
+            if self.slots.growth(sequence, sequence.computed + 1):
+                ops += self.slots.grow(sequence, sequence.computed + 1, sequence.computed)
+        self.cache.apply(ops)
+        for sequence, states in self.rows.items():
+            place = self.slots.place(sequence)
+            new = self.states(1)
+            rows = self.cache.size_class(place.capacity)
+            self.write(rows, place.index, sequence.computed, new)
+            sequence.computed += 1
+            self.rows[sequence] = [
+                tuple(map(torch.cat, zip(old, more, strict=True)))
+                for old, more in zip(states, new, strict=True)
+            ]
 
-    def check_masks(self, write, longest):
-        lengths = [row.shape[3] for row in self.rows]
-        ones = [[1] * length + [0] * (longest - length) for length in lengths]
-        assert write.token_mask().tolist() == ones
-        mask = write.added_mask(torch.float32)
-        if mask is None:
-            assert set(lengths) == {longest}
-            return
-        assert mask.shape == (len(self.rows), 1, 1, longest)
-        for i, length in enumerate(lengths):
-            assert (mask[i, ..., :length] == 0).all()
-            assert (mask[i, ..., length:] == float("-inf")).all()
+    def leave(self, sequence, keep=None):
+        ops = []
+        if keep is not None:
+            ops.append(Keep(self.slots.place(sequence), keep, sequence.computed))
+            self.kept[keep] = self.rows[sequence]
+        self.cache.apply([*ops, *self.slots.leave(sequence)])
+        del self.rows[sequence]
 
-    def release(self, slot):
-        last = self.rows.pop()
-        if slot < len(self.rows):
-            self.cache.move(len(self.rows), slot)
-            self.rows[slot] = last
-        self.cache.release()
-
-
-@pytest.fixture
-def cache():
-    return KVCache(max_num_seqs=4, max_model_len=2048, device=torch.device("cpu"))
+    def check(self):
+        for sequence, states in self.rows.items():
+            place = self.slots.place(sequence)
+            rows = self.cache.size_class(place.capacity)
+            for index, (keys, values) in enumerate(states):
+                layer = rows.layers[index]
+                for held, expected in ((layer.keys, keys), (layer.values, values)):
+                    row = held[place.index]
+                    assert torch.equal(row[:, : len(expected)].transpose(0, 1), expected)
+                    assert row.isfinite().all()
+        assert self.cache.running_tokens == self.slots.allocated_tokens
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_rows_keep_what_was_written_through_growth_moves_and_leaves(cache, seed):
+@pytest.mark.parametrize("idle", [0, 500])
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_keep_what_was_written_while_others_come_and_go(seed, idle):
     torch.manual_seed(seed)
-    order = random.Random(seed)
-    cache.max_tokens = 3000
-    reference = Reference(cache)
+    chance = random.Random(seed)
+    reference = Reference(idle)
 
-    for _ in range(60):
-        rows = len(reference.rows)
-        move = order.random()
-        if rows < 4 and (not rows or move < 0.3):
-            longest = max([row.shape[3] for row in reference.rows], default=0)
-            length = order.choice([1, 5, 200, 300, 600])
-            if (rows + 1) * (max(longest, length) + 60) <= 3000:
-                reference.prefill(length, chunk=order.choice([0, 0, 64]))
-        elif move < 0.4:
-            reference.release(order.randrange(rows))
+    for step in range(80):
+        rows, kind = list(reference.rows), chance.random()
+        if len(rows) < 9 and (not rows or kind < 0.4):
+            length, reuse = chance.choice([1, 5, 63, 64, 150, 200]), None
+            if reference.kept and kind < 0.2:
+                key, known = chance.choice(list(reference.kept.items()))
+                most = min(len(known[0][0]), length - 1)
+                reuse = Prefix(key, chance.randint(1, most)) if most else None
+            keep = step if chance.random() < 0.3 else None
+            reference.join(reference.stage(length, chance.choice([30, 999]), reuse), keep)
+        elif kind < 0.6:
+            reference.leave(chance.choice(rows), chance.choice([None, step]))
         else:
-            reference.decode()
-        assert cache.allocated_tokens <= 3000
+            for _ in range(chance.choice([1, 1, 30])):
+                reference.decode()
+                reference.rows = {
+                    s: r for s, r in reference.rows.items() if not finish(s, reference)
+                }
+        if len(reference.kept) > 4:
+            gone = chance.choice(list(reference.kept))
+            del reference.kept[gone]
+            reference.cache.apply([Forget(gone)])
+        reference.check()
+        assert reference.cache.idle_tokens <= idle
+        kept = sum(len(states[0][0]) for states in reference.kept.values())
+        assert reference.cache.kept_tokens == kept
+    assert reference.slots.allocated_tokens > 0
 
 
-def test_an_idle_cache_holds_no_memory(cache):
-    reference = Reference(cache)
-    for length in (300, 20):
-        reference.prefill(length)
-    assert cache.allocated_tokens == 2 * 512
-    assert cache.bytes_per_token == LAYERS * 2 * HEADS * DIM * 4
-
-    reference.release(0)
-    reference.release(0)
-
-    assert (cache.allocated_tokens, cache.bytes_per_token, cache.layer_count) == (0, 0, 0)
+def finish(sequence, reference):
+    """Let a sequence leave that has no room for another token."""
+    full = sequence.computed + 1 > CONTEXT
+    if full:
+        reference.cache.apply(reference.slots.leave(sequence))
+    return full
 
 
-def test_capacity_grows_by_doubling_up_to_the_context(cache):
-    reference = Reference(cache)
-    reference.prefill(256)
-    assert cache.allocated_tokens == 256
+def test_an_empty_cache_holds_no_memory():
+    reference = Reference()
+    for length in (200, 20, 30):
+        reference.join(reference.stage(length))
+    assert reference.cache.running_tokens == 256 + 2 * 64
+
+    for sequence in list(reference.rows):
+        reference.leave(sequence)
+
+    assert (reference.cache.running_tokens, reference.cache.idle_tokens) == (0, 0)
+
+
+def test_idle_rows_are_held_to_be_used_again():
+    reference = Reference(max_idle_tokens=200)
+    first, second, third = (reference.stage(20) for _ in range(3))
+    for sequence in (first, second, third):
+        reference.join(sequence)
+    before = reference.cache.size_class(64).layers[0].keys.data_ptr()
+
+    reference.leave(second)
+    assert (reference.cache.running_tokens, reference.cache.idle_tokens) == (128, 64)
+    reference.join(reference.stage(20))
+
+    reference.check()
+    assert reference.cache.idle_tokens == 0
+    assert reference.cache.size_class(64).layers[0].keys.data_ptr() == before
+
+
+def test_a_staged_prompt_counts_with_the_room_it_has():
+    reference = Reference()
+    sequence = Sequence("a", 0, (1,) * 100, SamplingParams(max_tokens=9, seed=0))
+    for room in (64, 96, 100):
+        reference.cache.stage(sequence.key, room, None)
+        assert reference.cache.running_tokens == room
+
+
+def test_what_is_kept_outlives_its_row_and_begins_another():
+    reference = Reference()
+    first = reference.stage(150)
+    reference.join(first, keep=7)
     reference.decode()
-    assert cache.allocated_tokens == 512
-    reference.release(0)
-    reference.prefill(1500)
-    assert cache.allocated_tokens == 2048
+    reference.leave(first, keep=8)
+    assert reference.cache.running_tokens == 0
+    assert reference.cache.kept_tokens == 150 + 151
+
+    for key, length in ((7, 149), (8, 151), (7, 1)):
+        reference.join(reference.stage(170, 40, Prefix(key, length)))
+        reference.decode()
+    reference.check()
 
 
-def test_decoding_reads_views_and_copies_nothing(cache):
-    reference = Reference(cache)
-    reference.prefill(5)
-    reference.prefill(9)
-
-    pointers = []
+def test_what_is_kept_does_not_change_with_who_reuses_it():
+    reference = Reference()
+    reference.join(reference.stage(80), keep=1)
     for _ in range(2):
-        cache.begin_decode(2)
-        keys, values = cache.update(*torch.randn(2, 2, HEADS, 1, DIM), 0)
-        pointers.append((keys.data_ptr(), values.data_ptr()))
-
-    assert pointers[0] == pointers[1]
+        reference.join(reference.stage(90, reuse=Prefix(1, 50)))
+        reference.decode()
+    reference.check()
 
 
-def test_a_tight_budget_is_used_to_the_last_token(cache):
-    cache.max_tokens = 100
-    reference = Reference(cache)
-    reference.prefill(30)
-    reference.prefill(20)
-    reference.prefill(33)
+def test_a_prompt_dropped_half_way_can_be_kept():
+    reference = Reference()
+    sequence = reference.stage(70)
+    reference.kept[3] = reference.rows.pop(sequence)
 
-    assert cache.allocated_tokens == 99
-    with pytest.raises(EngineFault):
-        cache.begin_prefill(3, 0, 34)
+    reference.cache.apply([Drop(sequence.key, 70, 3)])
 
-
-def test_a_prompt_that_failed_half_way_leaves_and_harms_nobody(cache):
-    reference = Reference(cache)
-    reference.prefill(5)
-    reference.prefill(6)
-    # Only the first layer has grown when the forward pass breaks off.
-    cache.begin_prefill(2, 0, 700)
-    cache.update(*torch.randn(2, 1, HEADS, 700, DIM), 0)
-
-    # Another row leaves first, so that the broken one is moved before it leaves itself.
-    cache.move(1, 0)
-    cache.move(2, 1)
-    cache.release()
-    cache.release()
-    reference.rows = [reference.rows[1]]
-    cache.begin_prefill(1, 0, 3)
-    cache.release()
-
-    reference.decode()
-    reference.prefill(4)
-    reference.decode()
+    assert (reference.cache.running_tokens, reference.cache.kept_tokens) == (0, 70)
+    reference.join(reference.stage(80, reuse=Prefix(3, 69)))
+    reference.check()
 
 
-def test_a_wiped_row_hides_no_nan_from_its_successor(cache):
-    reference = Reference(cache)
-    reference.prefill(3)
-    write = cache.begin_prefill(1, 0, 9)
-    for layer in range(LAYERS):
-        cache.update(*torch.full((2, 1, HEADS, 9, DIM), float("nan")), layer)
-    cache.commit(write)
-
-    cache.wipe(1)
-    cache.release()
-
-    reference.prefill(2)
-    reference.decode()
+def test_a_prompt_that_failed_before_it_wrote_leaves_too():
+    cache = KVCache()
+    cache.apply([Drop(("a", 0)), Drop(("a", 0), 5, 1)])
+    assert (cache.running_tokens, cache.kept_tokens) == (0, 0)
 
 
-def test_reset_frees_every_slot(cache):
-    reference = Reference(cache)
-    reference.prefill(3)
-    cache.reset()
-    reference.rows = []
+def test_what_is_forgotten_is_gone():
+    reference = Reference()
+    reference.join(reference.stage(30), keep=7)
 
-    reference.prefill(2)
-    reference.decode()
+    reference.cache.apply([Forget(7), Forget(8)])
 
-
-def test_tells_transformers_the_length_before_the_call(cache):
-    reference = Reference(cache)
-    reference.prefill(5)
-    assert cache.get_seq_length() == 0
-    reference.decode()
-    assert cache.get_seq_length() == 5
-
-
-def test_what_is_kept_outlives_its_row_and_begins_another(cache):
-    reference = Reference(cache)
-    reference.prefill(300)
-    kept = reference.rows[0]
-    cache.keep(Keep(slot=0, key=7, length=290))
-    reference.decode()
-    reference.release(0)
-    assert cache.allocated_tokens == 0
-    reference.prefill(5)
-
-    cache.reuse(1, Prefix(key=7, length=280))
-    reference.rows.append(kept[:, :, :, :280])
-
-    reference.decode()
-    reference.decode()
-    cache.reset()
+    assert reference.cache.kept_tokens == 0
     with pytest.raises(KeyError):
-        cache.reuse(0, Prefix(key=7, length=280))
+        reference.cache.stage(("b", 0), 40, Prefix(7, 20))
 
 
-def test_what_is_forgotten_is_gone(cache):
-    reference = Reference(cache)
-    reference.prefill(30)
-    cache.keep(Keep(slot=0, key=7, length=20))
-    cache.forget(7)
-    cache.forget(8)
+def test_a_reset_frees_everything():
+    reference = Reference(max_idle_tokens=1000)
+    reference.join(reference.stage(30), keep=7)
+    reference.stage(20)
+    reference.cache.reset()
 
-    with pytest.raises(KeyError):
-        cache.reuse(1, Prefix(key=7, length=20))
+    cache = reference.cache
+    assert (cache.running_tokens, cache.idle_tokens, cache.kept_tokens) == (0, 0, 0)
+    reference.rows, reference.slots = {}, Slots(CONTEXT)
+    reference.join(reference.stage(40))
+    reference.check()

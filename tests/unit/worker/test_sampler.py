@@ -3,7 +3,13 @@ import torch
 
 from services.worker.engine.sampler import Sampler
 from services.worker.engine.sequence import NO_TOKEN, SamplingParams, Sequence
-from services.worker.engine.truncation import invert_cdf, keep_nucleus
+from services.worker.engine.truncation import (
+    invert_cdf,
+    keep_likely,
+    keep_nucleus,
+    keep_top,
+    row_sums,
+)
 from services.worker.engine.uniforms import stream_key, uniforms
 
 pytestmark = pytest.mark.torch
@@ -22,15 +28,18 @@ def sequence(sampling, *, choice=0, prompt=(0,), output=()):
     return Sequence("r", choice, prompt, sampling, output_ids=list(output))
 
 
-def one_row(sampling, *, choice=0, index=0):
-    sampler = Sampler(1, CPU)
-    sampler.assign(0, sequence(sampling, choice=choice, output=[0] * index))
-    return sampler
+def step(sampler, logits, rows):
+    """Draw a token for each of the sequences, which have it from then on."""
+    tokens = [drawn.token_id for drawn in sampler.sample(logits, tuple(rows))]
+    for row, token in zip(rows, tokens, strict=True):
+        row.output_ids.append(token)
+    return tokens
 
 
-def draws(sampling, logits, count, **kwargs):
-    sampler = one_row(sampling, **kwargs)
-    return [int(sampler.sample(logits[None], slice(0, 1))) for _ in range(count)]
+def draws(sampling, logits, count, *, choice=0, index=0):
+    """Draw tokens number `index` and so on of one sequence."""
+    row, sampler = sequence(sampling, choice=choice, output=[0] * index), Sampler(CPU)
+    return [step(sampler, logits[None], [row])[0] for _ in range(count)]
 
 
 def chi_square(tokens, expected):
@@ -140,6 +149,24 @@ def test_the_nucleus_is_the_one_that_sorting_finds(scale):
     assert torch.equal(kept[3], probs[3])
 
 
+def test_the_likeliest_are_those_that_sorting_finds():
+    torch.manual_seed(0)
+    probs = torch.softmax(torch.randn(3, 200), dim=-1)
+    ordered = probs.sort(dim=-1, descending=True).values
+
+    kept = keep_top(probs, torch.tensor([[1], [17], [0]]), 17)
+
+    assert torch.equal(kept[0], torch.where(probs[0] >= ordered[0, 0], probs[0], 0))
+    assert torch.equal(kept[1], torch.where(probs[1] >= ordered[1, 16], probs[1], 0))
+    assert torch.equal(kept[2], probs[2])
+
+
+def test_the_likely_are_told_by_the_likeliest():
+    kept = keep_likely(PROBS.repeat(3, 1), torch.tensor([[0.0], [0.5], [1.0]]))
+
+    assert [int((row > 0).sum()) for row in kept] == [9, 3, 1]
+
+
 def test_no_token_without_weight_is_drawn_at_either_end():
     weights = torch.tensor([[0.0, 0.5, 0.0, 0.5, 0.0]])
 
@@ -149,25 +176,48 @@ def test_no_token_without_weight_is_drawn_at_either_end():
     assert (int(first), int(last)) == (1, 3)
 
 
-def test_a_draw_does_not_depend_on_the_other_rows_or_the_slot():
-    torch.manual_seed(0)
-    logits = torch.randn(12, 300)
-    sampling = params(temperature=0.9, top_p=0.8, seed=42)
-    alone = draws(sampling, logits[0], 12)
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
-    batch = Sampler(4, CPU)
-    for slot, other in enumerate([params(0), params(1.3, seed=9), sampling, params(0.7, 0.5)]):
-        batch.assign(slot, sequence(other))
-    beside = [
-        int(
-            batch.sample(torch.stack([logits[step], logits[3], logits[0], logits[1]]), slice(0, 4))[
-                2
-            ]
-        )
-        for step in range(12)
-    ]
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_large_rows_sum_is_the_same_alone_and_beside_others():
+    """Alone and in two threads torch itself adds it up otherwise."""
+    torch.manual_seed(0)
+    probs = torch.softmax(torch.randn(20, 50_000) * 3, dim=-1)
+
+    sums = row_sums(probs)
+
+    assert torch.equal(torch.cat([row_sums(row[None]) for row in probs]), sums)
+    torch.testing.assert_close(sums, torch.ones(20, 1))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_draw_does_not_depend_on_the_other_rows_or_its_place():
+    torch.manual_seed(0)
+    logits = torch.randn(12, 40_000) * 3
+    sampling = params(temperature=0.9, top_p=0.8, top_k=900, seed=42, logprobs=3)
+    alone, sampler = [], Sampler(CPU)
+    row = sequence(sampling)
+    for at in range(12):
+        alone += sampler.sample(logits[at][None], (row,))
+        row.output_ids.append(alone[-1].token_id)
+
+    others = [sequence(each) for each in (params(0), params(1.3, seed=9), params(0.7, 0.5))]
+    again, beside, sampler = sequence(sampling), [], Sampler(CPU)
+    for at in range(12):
+        rows = [*others[: at % 4], again, *others[at % 4 :]]
+        wanted = torch.stack([logits[at if row is again else 3] for row in rows])
+        drawn = sampler.sample(wanted, tuple(rows))[rows.index(again)]
+        beside.append(drawn)
+        again.output_ids.append(drawn.token_id)
 
     assert beside == alone
+    assert len(set(alone)) > 6
 
 
 def test_a_sequence_continues_elsewhere_with_the_same_draws():
@@ -180,33 +230,30 @@ def test_a_sequence_continues_elsewhere_with_the_same_draws():
     assert draws(sampling, logits, 20, choice=1) != whole
 
 
-def test_a_moved_row_goes_on_with_its_stream():
+def test_a_row_that_waits_goes_on_with_its_stream():
     sampling = params(seed=4)
     logits = PROBS.log()
-    whole = draws(sampling, logits, 13)
-    sampler = Sampler(3, CPU)
-    for slot in range(3):
-        sampler.assign(slot, sequence(params(0)))
-    sampler.assign(2, sequence(sampling, output=[0] * 3))
+    sampler, row, other = Sampler(CPU), sequence(sampling), sequence(params(seed=5))
 
-    rows = logits.expand(3, -1)
-    before = [int(sampler.sample(rows, slice(0, 3))[2]) for _ in range(4)]
-    sampler.move(2, 0)
-    after = [int(sampler.sample(rows[:1], slice(0, 1))) for _ in range(6)]
+    for at in range(12):
+        step(sampler, logits.repeat(1, 1), [other])
+        if at % 3:
+            step(sampler, logits.repeat(2, 1), [other, row])
+    sampler.release(other)
+    for _ in range(5):
+        step(sampler, logits.repeat(1, 1), [row])
 
-    assert before + after == whole[3:]
+    assert row.output_ids == draws(sampling, logits, 13)
 
 
 @pytest.mark.parametrize("sampling", [params(0), params(1.0), params(1.0, top_p=0.9)])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_row_without_finite_logits_gets_no_token_and_harms_no_other(sampling, bad):
-    sampler = Sampler(2, CPU)
-    sampler.assign(0, sequence(params(0)))
-    sampler.assign(1, sequence(sampling))
+    rows = [sequence(params(0)), sequence(sampling)]
     logits = PROBS.log().repeat(2, 1)
     logits[1, 4] = bad
 
-    assert sampler.sample(logits, slice(0, 2)).tolist() == [0, NO_TOKEN]
+    assert step(Sampler(CPU), logits, rows) == [0, NO_TOKEN]
 
 
 def test_bfloat16_logits_are_sampled_in_float32():

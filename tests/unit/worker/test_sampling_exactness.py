@@ -4,10 +4,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from services.worker.engine.engine import Engine
-from services.worker.engine.model_runner import ModelRunner
-from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.engine.sequence import SamplingParams, Sequence
+from tests.fakes.engines import make_engine, run
 
 pytestmark = pytest.mark.torch
 
@@ -34,36 +32,13 @@ def model():
     return LlamaForCausalLM(config).eval()
 
 
-@pytest.fixture
-def engine_of():
-    def make(model):
-        runner = ModelRunner(
-            model,
-            max_num_seqs=SLOTS,
-            max_model_len=CONTEXT,
-            eos_token_ids=frozenset({EOS}),
-            kv_cache_tokens=SLOTS * CONTEXT,
-        )
-        limits = Limits(
-            max_num_seqs=SLOTS,
-            max_waiting=9,
-            max_model_len=CONTEXT,
-            kv_cache_tokens=runner.kv_cache_tokens,
-        )
-        return Engine(runner, Scheduler(limits))
-
-    return make
+def engine_of(model):
+    return make_engine(model, max_num_seqs=SLOTS, max_model_len=CONTEXT)
 
 
-def run(engine, *sequences):
+def run_all(engine, *sequences):
     """Return each sequence's outputs."""
-    for sequence in sequences:
-        engine.add(sequence)
-    outputs = {}
-    while engine.has_work:
-        for output in engine.step():
-            outputs.setdefault(output.request_id, []).append(output)
-    return outputs
+    return run(engine, [(0, sequence) for sequence in sequences]).outputs
 
 
 def asked(i, prompt, output=(), **params):
@@ -93,23 +68,23 @@ def generate(model, prompt, **options):
     ],
     ids=["repetition", "repetition and least length", "bias"],
 )  # fmt: skip
-def test_greedy_answers_are_those_of_generate(model, engine_of, ours, theirs):
+def test_greedy_answers_are_those_of_generate(model, ours, theirs):
     expected = [generate(model, prompt, pad_token_id=EOS, **theirs) for prompt in PROMPTS]
     plain = [generate(model, prompt, pad_token_id=EOS) for prompt in PROMPTS]
 
-    outputs = run(engine_of(model), *(asked(i, p, **ours) for i, p in enumerate(PROMPTS)))
+    outputs = run_all(engine_of(model), *(asked(i, p, **ours) for i, p in enumerate(PROMPTS)))
 
     assert [tokens(outputs[str(i)]) for i in range(len(PROMPTS))] == expected
     # The comparison means something only if the parameter changes the answers.
     assert expected != plain
 
 
-def test_logprobs_are_the_models_own(model, engine_of):
+def test_logprobs_are_the_models_own(model):
     params = {"temperature": 0.8, "presence_penalty": 1.0, "logprobs": 3, "ignore_eos": True}
     reference = LlamaForCausalLM(model.config).eval()
     reference.load_state_dict(model.state_dict())
 
-    outputs = run(engine_of(model), *(asked(i, p, **params) for i, p in enumerate(PROMPTS)))
+    outputs = run_all(engine_of(model), *(asked(i, p, **params) for i, p in enumerate(PROMPTS)))
 
     for i, prompt in enumerate(PROMPTS):
         got = outputs[str(i)]
@@ -125,7 +100,7 @@ def test_logprobs_are_the_models_own(model, engine_of):
 
 
 @pytest.mark.parametrize("at", [1, 13])
-def test_an_answer_is_resumed_with_the_state_of_its_penalties(model, engine_of, at):
+def test_an_answer_is_resumed_with_the_state_of_its_penalties(model, at):
     params = {
         "temperature": 0.9,
         "repetition_penalty": 1.1,
@@ -136,11 +111,11 @@ def test_an_answer_is_resumed_with_the_state_of_its_penalties(model, engine_of, 
         "min_p": 0.01,
     }
     engine = engine_of(model)
-    outputs = run(engine, *(asked(i, p, **params) for i, p in enumerate(PROMPTS)))
+    outputs = run_all(engine, *(asked(i, p, **params) for i, p in enumerate(PROMPTS)))
     whole = {name: tokens(each) for name, each in outputs.items()}
 
     resumed = [asked(i, p, whole[str(i)][:at], **params) for i, p in enumerate(PROMPTS)]
-    rest = run(engine, *reversed(resumed))
+    rest = run_all(engine, *reversed(resumed))
 
     for name, ids in whole.items():
         assert ids[:at] + tokens(rest[name]) == ids

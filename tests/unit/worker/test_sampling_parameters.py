@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.worker.engine.sampler import Sampler
-from services.worker.engine.sequence import NO_TOKEN, SamplingParams, Sequence
+from services.worker.engine.sequence import NO_TOKEN, SamplingParams, Sequence, TokenLogprobs
 
 pytestmark = pytest.mark.torch
 
@@ -30,15 +30,13 @@ def sequence(prompt=(7,), output=(), choice=0, **params):
     return Sequence("r", choice, prompt, asked, output_ids=list(output))
 
 
-def sampler_of(*sequences):
-    sampler = Sampler(len(sequences), CPU, frozenset({EOS}))
-    for slot, each in enumerate(sequences):
-        sampler.assign(slot, each)
-    return sampler
-
-
-def draw(sampler, logits, **options):
-    return sampler.sample(logits, slice(0, len(logits)), **options)
+def draw(rows, logits, sampler=None, **options):
+    """Draw a token for each of the sequences, which have it from then on."""
+    sampler = sampler or Sampler(CPU, frozenset({EOS}))
+    tokens = [drawn.token_id for drawn in sampler.sample(logits, tuple(rows), **options)]
+    for row, token in zip(rows, tokens, strict=True):
+        row.output_ids.append(token)
+    return tokens
 
 
 def chi_square(tokens, weights):
@@ -54,7 +52,7 @@ def chi_square(tokens, weights):
 def drawn(prompt=(7,), output=(), allowed=None, **params):
     """Draw one token in each of thousands of rows: choices of one request."""
     rows = [sequence(prompt, output, choice, **params) for choice in range(ROWS)]
-    return draw(sampler_of(*rows), LOGITS.repeat(ROWS, 1), allowed=allowed)
+    return torch.tensor(draw(rows, LOGITS.repeat(ROWS, 1), allowed=allowed))
 
 
 def only(*tokens):
@@ -76,7 +74,14 @@ NEITHER = torch.where(torch.arange(8) > 1, PROBS, 0)
     ("asked", "weights"),
     [
         ({}, PROBS),
+        ({"seed": 2}, PROBS),
+        ({"seed": 2**80}, PROBS),
         ({"temperature": 2.0}, torch.softmax(LOGITS / 2, -1)),
+        ({"temperature": 0.5}, torch.softmax(LOGITS * 2, -1)),
+        # The first three have 0.80 together, the first four 0.89.
+        ({"top_p": 0.79}, torch.where(only(0, 1, 2), PROBS, 0)),
+        ({"top_p": 0.81}, torch.where(only(0, 1, 2, 3), PROBS, 0)),
+        ({"top_p": 1.0}, PROBS),
         ({"top_k": 3}, torch.where(only(0, 1, 2), PROBS, 0)),
         ({"top_k": 8}, PROBS),
         ({"top_k": 1000}, PROBS),
@@ -113,8 +118,8 @@ def test_a_mask_leaves_the_allowed_tokens_alone():
 
 def test_a_mask_is_a_matter_of_its_row():
     allowed = torch.stack([only(5), ~only(0), torch.zeros(8, dtype=torch.bool), ~only()])
-    sampler = sampler_of(*(sequence(temperature=0) for _ in allowed))
-    assert draw(sampler, LOGITS.repeat(4, 1), allowed=allowed).tolist() == [5, 1, NO_TOKEN, 0]
+    rows = [sequence(temperature=0) for _ in allowed]
+    assert draw(rows, LOGITS.repeat(4, 1), allowed=allowed) == [5, 1, NO_TOKEN, 0]
 
 
 @pytest.mark.parametrize(
@@ -135,18 +140,27 @@ def test_a_mask_is_a_matter_of_its_row():
 )
 def test_a_greedy_row_takes_the_best_of_the_adjusted_logits(asked, best):
     row = sequence((0,), (0, 0), temperature=0, **asked)
-    assert draw(sampler_of(row), LOGITS[None]).tolist() == [best]
+    assert draw([row], LOGITS[None]) == [best]
 
 
 def test_penalties_of_the_output_do_not_count_the_prompt():
     asked = {"presence_penalty": 2.0, "frequency_penalty": 2.0, "temperature": 0}
-    assert draw(sampler_of(sequence((0, 0), **asked)), LOGITS[None]).tolist() == [0]
+    assert draw([sequence((0, 0), **asked)], LOGITS[None]) == [0]
 
 
 def test_penalties_count_what_the_sampler_itself_has_drawn():
-    sampler = sampler_of(sequence(temperature=0, frequency_penalty=0.4))
-    tokens = [int(draw(sampler, LOGITS[None])) for _ in range(8)]
-    assert tokens == [0, 0, 1, 0, 1, 2, 0, 1]
+    row, sampler = sequence(temperature=0, frequency_penalty=0.4), Sampler(CPU)
+    for _ in range(8):
+        draw([row], LOGITS[None], sampler)
+    assert row.output_ids == [0, 0, 1, 0, 1, 2, 0, 1]
+
+
+def test_what_ends_is_not_drawn_before_min_tokens_are_there():
+    row = sequence(temperature=0, min_tokens=3, stop_token_ids=frozenset({STOP}))
+    sampler = Sampler(CPU, frozenset({EOS}))
+    for _ in range(4):
+        draw([row], LOGITS[None], sampler)
+    assert row.output_ids == [2, 2, 2, EOS]
 
 
 KINDS = [
@@ -167,110 +181,122 @@ def steps_of(count, rows):
     return torch.randn(count, rows, 40, generator=torch.Generator().manual_seed(9)) * 2
 
 
-def alone(row, logits):
-    sampler = sampler_of(row)
-    return [int(draw(sampler, step[None])) for step in logits]
+def rows_of(asked):
+    return [sequence((3, i), seed=i, **params) for i, params in enumerate(asked)]
+
+
+def alone(asked, logits):
+    """Return what each draws by itself."""
+    rows = rows_of(asked)
+    for i, row in enumerate(rows):
+        sampler = Sampler(CPU, frozenset({EOS}))
+        for step in logits:
+            draw([row], step[i][None], sampler)
+    return [row.output_ids for row in rows]
 
 
 @settings(deadline=None, max_examples=40)
 @given(kinds)
 def test_a_row_draws_the_same_beside_any_others(asked):
     logits = steps_of(10, len(asked))
-    rows = [sequence((3, i), seed=i, **params) for i, params in enumerate(asked)]
-    sampler = sampler_of(*rows)
-    together = torch.stack([draw(sampler, step) for step in logits]).T.tolist()
-    for i, row in enumerate(rows):
-        assert alone(row, logits[:, i]) == together[i]
+    rows, sampler = rows_of(asked), Sampler(CPU, frozenset({EOS}))
+    for step in logits:
+        draw(rows, step, sampler)
+    assert [row.output_ids for row in rows] == alone(asked, logits)
 
 
 @settings(deadline=None, max_examples=40)
 @given(kinds, st.integers(0, 9), st.randoms(use_true_random=False))
 def test_rows_that_leave_and_come_back_elsewhere_draw_on(asked, left_after, chance):
-    """Resumed with what was emitted, in other slots and beside others: the same tokens."""
+    """Resumed with what was emitted, in other rows and beside others: the same tokens."""
     logits = steps_of(10, len(asked))
-    whole = [
-        alone(sequence((3, i), seed=i, **params), logits[:, i]) for i, params in enumerate(asked)
-    ]
+    whole = alone(asked, logits)
     order = list(range(len(asked)))
     chance.shuffle(order)
-    rows = [sequence((3, i), whole[i][:left_after], seed=i, **asked[i]) for i in order]
-    sampler = sampler_of(*rows)
-    rest = [draw(sampler, step[order]).tolist() for step in logits[left_after:]]
-    for place, i in enumerate(order):
-        assert [step[place] for step in rest] == whole[i][left_after:]
+    rows = rows_of(asked)
+    for row, ids in zip(rows, whole, strict=True):
+        row.output_ids += ids[:left_after]
+    sampler = Sampler(CPU, frozenset({EOS}))
+    for step in logits[left_after:]:
+        draw([rows[i] for i in order], step[order], sampler)
+    assert [row.output_ids for row in rows] == whole
 
 
 @settings(deadline=None, max_examples=40)
 @given(kinds, st.data())
-def test_rows_keep_all_of_their_state_when_they_move(asked, data):
+def test_rows_keep_all_of_their_state_while_others_come_and_go(asked, data):
+    """Who draws in which order is another thing at each step, as with preempted sequences."""
     logits = steps_of(12, len(asked))
-    rows = [sequence((3, i), seed=i, **params) for i, params in enumerate(asked)]
-    sampler = sampler_of(*rows)
-    places, got = list(range(len(asked))), [[] for _ in asked]
-    for step in logits:
-        if len(places) > 1 and data.draw(st.booleans()):
-            hole = data.draw(st.integers(0, len(places) - 1))
-            sampler.move(len(places) - 1, hole)
-            places[hole] = places[-1]
-            places.pop()
-        for i, token in zip(places, draw(sampler, step[places]).tolist(), strict=True):
-            got[i].append(token)
-    for i, row in enumerate(rows):
-        assert got[i] == alone(row, logits[: len(got[i]), i])
+    rows, sampler = rows_of(asked), Sampler(CPU, frozenset({EOS}))
+    present = st.lists(st.sampled_from(range(len(asked))), min_size=1, unique=True)
+    for _ in range(12):
+        places = data.draw(present)
+        here = torch.stack([logits[len(rows[i].output_ids), i] for i in places])
+        draw([rows[i] for i in places], here, sampler)
+    for row, whole in zip(rows, alone(asked, logits), strict=True):
+        assert row.output_ids == whole[: len(row.output_ids)]
 
 
 def test_the_history_is_kept_for_rows_with_penalties_alone_and_given_back():
-    sampler = sampler_of(*(sequence() for _ in range(16)))
+    sampler = Sampler(CPU)
     history = sampler._adjustments._history
     logits = LOGITS.repeat(16, 1)
-    draw(sampler, logits)
+    rows = [sequence() for _ in range(16)]
+    draw(rows, logits, sampler)
     assert history.rows == 0
-    for slot in (2, 3, 15):
-        sampler.assign(slot, sequence(presence_penalty=1.0))
-    draw(sampler, logits)
+    for place in (2, 3, 15):
+        rows[place] = sequence(presence_penalty=1.0)
+    draw(rows, logits, sampler)
     assert history.rows == 4
-    # Thousands of requests later there are no more rows than there were at once.
+    # Hundreds of requests later there are no more rows than there were at once.
     for _ in range(100):
-        sampler.move(15, 3)
-        sampler.assign(15, sequence(frequency_penalty=1.0))
-        draw(sampler, logits)
+        sampler.release(rows[15])
+        rows[15] = sequence(frequency_penalty=1.0)
+        draw(rows, logits, sampler)
     assert history.rows == 4
-    for slot in (2, 3, 15):
-        sampler.assign(slot, sequence())
+    for place in (2, 3, 15):
+        sampler.release(rows[place])
     assert history.rows == 0
+
+
+def test_a_reset_gives_the_history_back_and_who_goes_on_has_it_still():
+    sampler = Sampler(CPU)
+    gone, row = (sequence(temperature=0, frequency_penalty=0.4) for _ in range(2))
+    draw([gone, row], LOGITS.repeat(2, 1), sampler)
+    draw([gone, row], LOGITS.repeat(2, 1), sampler)
+    sampler.reset()
+    assert sampler._adjustments._history.rows == 0
+    for _ in range(6):
+        draw([row], LOGITS[None], sampler)
+    assert row.output_ids == [0, 0, 1, 0, 1, 2, 0, 1]
+    assert sampler._adjustments._history.rows == 1
 
 
 @pytest.mark.parametrize("params", [{"presence_penalty": 1.0}, {"logit_bias": ((0, 5.0),)}])
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_a_broken_row_is_told_even_where_it_is_masked(params, temperature):
-    sampler = sampler_of(*(sequence(temperature=temperature, **params) for _ in range(2)))
+    rows = [sequence(temperature=temperature, **params) for _ in range(2)]
     logits = LOGITS.repeat(2, 1)
     logits[1, 6] = math.nan
     allowed = only(*range(6)).expand(2, -1)
-    first, second = draw(sampler, logits, allowed=allowed).tolist()
+    first, second = draw(rows, logits, allowed=allowed)
     assert 0 <= first < 6
     assert second == NO_TOKEN
 
 
 def test_logprobs_are_those_of_the_models_own_logits():
     asked = {"temperature": 0.3, "top_k": 2, "presence_penalty": 2.0, "logit_bias": ((5, 9.0),)}
-    sampler = sampler_of(
-        sequence(logprobs=3, **asked), sequence(), sequence(logprobs=0, temperature=0)
-    )
-    first, _, third = draw(sampler, torch.stack([LOGITS, LOGITS.flip(0), LOGITS])).tolist()
+    rows = sequence(logprobs=3, **asked), sequence(), sequence(logprobs=0, temperature=0)
+    logits = torch.stack([LOGITS, LOGITS.flip(0), LOGITS])
+    first, second, third = Sampler(CPU).sample(logits, rows)
     expected = torch.log_softmax(LOGITS, -1).tolist()
-    told = sampler.logprobs(0)
-    assert told.logprob == pytest.approx(expected[first])
-    assert [token for token, _ in told.top] == [0, 1, 2]
-    assert [value for _, value in told.top] == pytest.approx(expected[:3])
-    assert sampler.logprobs(1) is None
-    assert (sampler.logprobs(2).logprob, sampler.logprobs(2).top) == (
-        pytest.approx(expected[third]),
-        (),
-    )
+    assert first.logprobs.logprob == pytest.approx(expected[first.token_id])
+    assert [token for token, _ in first.logprobs.top] == [0, 1, 2]
+    assert [value for _, value in first.logprobs.top] == pytest.approx(expected[:3])
+    assert second.logprobs is None
+    assert third.logprobs == TokenLogprobs(pytest.approx(expected[third.token_id]), ())
 
 
 def test_no_more_logprobs_than_there_are_tokens():
-    sampler = sampler_of(sequence(logprobs=20))
-    draw(sampler, LOGITS[None])
-    assert len(sampler.logprobs(0).top) == 8
+    (drawn,) = Sampler(CPU).sample(LOGITS[None], (sequence(logprobs=20),))
+    assert len(drawn.logprobs.top) == 8
