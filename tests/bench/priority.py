@@ -146,7 +146,8 @@ class Bench:
 
 async def run(options: argparse.Namespace) -> list[Round]:
     """Return the rounds, each with a line on stderr."""
-    bench, rounds = Bench.of(options), []
+    bench = Bench.of(options)
+    rounds: list[Round] = []
     await bench.interactive.server.check()
     for number in range(options.rounds):
         rounds.append(await bench.round())

@@ -106,7 +106,8 @@ def text_of(stream: bytes) -> str:
     for event in SSEDecoder().feed(stream):
         if event != b"[DONE]":
             choices: list[dict[str, Any]] = orjson.loads(event).get("choices") or []
-            pieces += [(choice.get("delta") or {}).get("content") or "" for choice in choices]
+            deltas: list[dict[str, Any]] = [choice.get("delta") or {} for choice in choices]
+            pieces += [delta.get("content") or "" for delta in deltas]
     return "".join(pieces)
 
 

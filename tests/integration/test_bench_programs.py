@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+
 import pytest
 
-from tests.bench import priority, second_turn
+from tests.bench import overhead, priority, second_turn, start
+from tests.bench.peers import Peer
 from tests.fakes.controller_app import ServedApp
 from tests.fakes.openai_server import PIECES, PROMPT_TOKENS, Manners, OpenAIServer
 
@@ -20,6 +24,13 @@ def server():
 def url(server):
     with ServedApp(server.app) as served:
         yield served.url
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 async def test_what_interactive_requests_wait_for_beside_batch_ones(url, server):
@@ -60,3 +71,61 @@ async def test_the_second_turn_brings_the_first_one_back(url, server):
         lengths = {len(talk[0]["content"].split()) for talk in (first, second, unknown)}
         assert lengths == {99}
     assert str(PROMPT_TOKENS) in "\n".join(second_turn.lines(rounds))
+
+
+# Refuses once, then streams one token; SIGINT leaves a file behind.
+SLOW_STARTER = """
+import http.server, pathlib, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    asked = 0
+    def do_POST(self):
+        Handler.asked += 1
+        self.send_response(200 if Handler.asked > 1 else 503)
+        self.end_headers()
+        if Handler.asked > 1:
+            self.wfile.write(b'data: {"choices": [{"text": " x", "finish_reason": "length"}]}\\n\\n')
+
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+try:
+    server.serve_forever()
+except KeyboardInterrupt:
+    with pathlib.Path(sys.argv[2]).open("a") as file:
+        file.write(f"asked {Handler.asked}\\n")
+"""
+
+
+def starting(port: int, *options: str):
+    return start.parse(["--base-url", f"http://127.0.0.1:{port}", "--runs", "2", *options])
+
+
+async def test_a_start_lasts_until_the_first_token_and_is_ended_by_sigint(free_port, tmp_path):
+    ended = tmp_path / "ended"
+    command = [sys.executable, "-c", SLOW_STARTER, str(free_port), str(ended)]
+    seconds = await start.measure(starting(free_port), command)
+    assert len(seconds) == 2
+    assert all(0 < found < 60 for found in seconds)
+    assert ended.read_text() == "asked 2\n" * 2
+
+
+async def test_a_command_that_ends_is_no_start(free_port):
+    with pytest.raises(SystemExit, match="ended with 3"):
+        await start.measure(starting(free_port), [sys.executable, "-c", "raise SystemExit(3)"])
+
+
+async def test_a_server_that_is_there_already_cannot_be_started(url):
+    with pytest.raises(SystemExit, match="already"):
+        await start.measure(start.parse(["--base-url", url]), ["true"])
+
+
+@pytest.mark.torch
+def test_a_zoo_over_its_engine(url, tmp_path, monkeypatch):
+    from tests.fakes.model_files import save_folder, tiny_llama  # noqa: PLC0415 - brings torch
+
+    monkeypatch.setenv("LLMZOO_THREADS", "1")
+    monkeypatch.setenv("LLMZOO_CACHE_DIR", str(tmp_path / "cache"))
+    folder = save_folder(tiny_llama(), tmp_path / "tiny")
+    bench = overhead.Bench(Peer("zoo", url, str(folder)), 2, 1, 5, 6)
+    assert bench.of_zoo()[1] == PROMPT_TOKENS
+    (found,) = overhead.run(bench, 1)
+    assert found.ratio == found.zoo / found.engine > 0
