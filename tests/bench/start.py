@@ -29,7 +29,7 @@ from services.cli.bench.prompts import word_prompts
 from services.cli.bench.sample import Sample
 from shared.errors import UpstreamFailed
 
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
 END_SECONDS = 60.0
 
 
