@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from shared.protocol.priority import PRIORITY_HEADER
 from shared.protocol.sse import DONE, event
 
 PIECES = 4
@@ -37,6 +38,9 @@ class Manners:
     """Which ones lose their connection after two pieces."""
     hangs: bool = False
     """Whether answers stay open after two pieces."""
+    pace: float = 0.0
+    """Seconds a step: batch requests get max_tokens pieces, one a step, and interactive ones wait
+    two steps for their first piece while a batch request runs."""
 
 
 @dataclass
@@ -47,6 +51,7 @@ class OpenAIServer:
     requests: list[tuple[str, dict[str, Any], dict[str, str]]] = field(default_factory=list)
     """Path, body and headers."""
     hanging: int = 0
+    batch_running: int = 0
 
     @property
     def app(self) -> ASGIApp:
@@ -70,7 +75,22 @@ class OpenAIServer:
         if number in manners.rejected:
             error = {"message": "All places are taken.", "type": "server_error"}
             return JSONResponse({"error": error}, 429, {"retry-after": "1"})
-        return StreamingResponse(self._events(number, body), media_type="text/event-stream")
+        batch = request.headers.get(PRIORITY_HEADER) == "batch"
+        events = self._paced(batch, body) if manners.pace else self._events(number, body)
+        return StreamingResponse(events, media_type="text/event-stream")
+
+    async def _paced(self, batch: bool, body: dict[str, Any]) -> AsyncGenerator[bytes]:
+        if not batch and self.batch_running:
+            await asyncio.sleep(2 * self.manners.pace)
+        self.batch_running += batch
+        try:
+            for _ in range(body["max_tokens"] if batch else 1):
+                yield event({"choices": [{"index": 0, "delta": {"content": "x"}}]})
+                await asyncio.sleep(self.manners.pace if batch else 0)
+        finally:
+            self.batch_running -= batch
+        yield event({"choices": [{"index": 0, "finish_reason": "length", "delta": {}}]})
+        yield DONE
 
     async def _events(self, number: int, body: dict[str, Any]) -> AsyncGenerator[bytes]:
         for index in range(PIECES):

@@ -53,6 +53,8 @@ class Server:
     path: str
     authority: str
     api_key: str
+    headers: tuple[tuple[str, str], ...] = ()
+    """More of them, sent with each request."""
 
     @classmethod
     def at(cls, base_url: str, api_key: str) -> Self:
@@ -108,6 +110,7 @@ class Server:
             ("accept-encoding", "identity"),
             ("content-length", str(len(body))),
             ("connection", "close"),
+            *self.headers,
         ]
         if self.api_key:
             headers.append(("authorization", f"Bearer {self.api_key}"))
