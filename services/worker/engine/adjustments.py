@@ -32,6 +32,11 @@ class Adjustments:
         if place is not None:
             self._history.give_back(place)
 
+    def reset(self) -> None:
+        """Forget what all sequences have had; those that go on are taken note of anew."""
+        self._places.clear()
+        self._history = TokenHistory(self._device)
+
     def apply(
         self,
         logits: torch.Tensor,

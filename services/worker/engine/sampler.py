@@ -34,9 +34,7 @@ _GREEDY_BELOW = 1e-5
 class Sampler:
     """One vectorised draw for all rows."""
 
-    def __init__(
-        self, device: torch.device, eos_token_ids: frozenset[int] = frozenset()
-    ) -> None:
+    def __init__(self, device: torch.device, eos_token_ids: frozenset[int] = frozenset()) -> None:
         """Sample on `device`; `eos_token_ids` do not come before `min_tokens` have."""
         self._device = device
         self._adjustments = Adjustments(device, eos_token_ids)
@@ -47,11 +45,12 @@ class Sampler:
         """Forget a sequence."""
         self._adjustments.release(sequence)
         if sequence in self._sequences:
-            self.reset()
+            self._forget_rows()
 
     def reset(self) -> None:
-        """Forget the present rows."""
-        self._sequences, self._params = (), _RowParams((), self._device)
+        """Forget all sequences."""
+        self._adjustments.reset()
+        self._forget_rows()
 
     def sample(
         self,
@@ -81,6 +80,9 @@ class Sampler:
         told = self._logprobs(logits, tokens)
         ids = cast("list[int]", tokens.tolist())  # pyright: ignore[reportUnknownMemberType]
         return [Drawn(token, told.get(row)) for row, token in enumerate(ids)]
+
+    def _forget_rows(self) -> None:
+        self._sequences, self._params = (), _RowParams((), self._device)
 
     def _draw(self, logits: torch.Tensor) -> torch.Tensor:
         params = self._params
