@@ -40,7 +40,7 @@ class Runner(Protocol):
         ...
 
     def reset(self) -> None:
-        """Free every row and let go of all that was kept."""
+        """Free every row, let go of all that was kept, and forget every sequence."""
         ...
 
 
@@ -117,20 +117,12 @@ class Engine:
             self._finish(sequence, None, FinishReason.ERROR)
             return
         sequence.output_ids.append(token)
-        reason = self._reason(sequence, token)
+        limits = self.scheduler.limits
+        reason = sequence.ending(self._runner.eos_token_ids, limits.max_model_len)
         if reason is None:
             self._outputs.append(StepOutput(*sequence.key, token, None, logprobs))
         else:
             self._finish(sequence, token, reason, logprobs)
-
-    def _reason(self, sequence: Sequence, token: int) -> FinishReason | None:
-        params = sequence.params
-        if token in params.stop_token_ids:
-            return FinishReason.STOP
-        if not params.ignore_eos and token in self._runner.eos_token_ids:
-            return FinishReason.STOP
-        full = sequence.length >= self.scheduler.limits.max_model_len
-        return FinishReason.LENGTH if full or sequence.remaining <= 0 else None
 
     def _finish(
         self,
@@ -139,9 +131,11 @@ class Engine:
         reason: FinishReason,
         logprobs: TokenLogprobs | None = None,
     ) -> None:
-        self._runner.apply(self.scheduler.finish(sequence, reason))
-        self._runner.release(sequence)
+        ops = self.scheduler.finish(sequence, reason)
+        # Before the runner is asked: a fault there ends what runs, which this one no longer does.
         self._outputs.append(StepOutput(*sequence.key, token, reason, logprobs))
+        self._runner.apply(ops)
+        self._runner.release(sequence)
 
     def _take_outputs(self) -> list[StepOutput]:
         outputs, self._outputs = self._outputs, []
