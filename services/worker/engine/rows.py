@@ -11,6 +11,9 @@ import torch
 
 # When a class runs out of rows it gets an eighth more, so that few are copied and few are idle.
 _GROWTH = 8
+# When more than a quarter is idle, the memory is given back: for each row that has left, three at
+# most are copied.
+_IDLE = 4
 IDLE_ROWS = 1 + 1 / _GROWTH
 """What memory is taken for, in parts of the rows in use, while none is trimmed."""
 
@@ -54,8 +57,8 @@ class Rows:
             self._resize(max(rows, self.rows + self.rows // _GROWTH), self.capacity, self.rows)
 
     def trim(self, used: int) -> None:
-        """Give memory back when less than half of the rows is in use."""
-        if used < self.rows // 2:
+        """Give memory back when more than the part of the rows is idle that may be."""
+        if used < self.rows - self.rows // _IDLE:
             self._resize(used, self.capacity, used)
 
     def extend(self, capacity: int) -> None:
