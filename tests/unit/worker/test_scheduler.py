@@ -380,19 +380,71 @@ def test_nothing_of_a_faulty_sequence_is_kept():
     assert scheduler.finish(one, FinishReason.ERROR) == [Trim(64, 0)]
 
 
-def test_what_is_kept_gives_way_to_what_runs():
-    first = sequence("a", prompt=90)
-    scheduler = scheduler_of(first, kv_cache_tokens=200, prefix_cache_tokens=200)
+def with_kept(tokens, **changes):
+    """Return a scheduler where nothing runs and a prompt of so many tokens is kept."""
+    one = sequence("kept", prompt=tokens)
+    options = {"kv_cache_tokens": 200, "prefix_cache_tokens": 200, "max_num_batched_tokens": 150}
+    scheduler = scheduler_of(one, **(options | changes))
     plan_step(scheduler)
-    assert scheduler.prefixes.tokens == 90
-    scheduler.add(sequence("b", prompt=20, token=2))
+    scheduler.finish(one, FinishReason.STOP)
+    assert scheduler.prefixes.tokens == tokens
+    return scheduler
 
-    plan_step(scheduler)
 
-    assert scheduler.kv_tokens_used == 96 + 64
-    # What b left of the 90, and then its own prompt.
+def test_what_is_kept_gives_way_to_who_is_admitted():
+    scheduler = with_kept(90)
+    scheduler.add(sequence("b", prompt=120, token=2))
+
+    scheduler.schedule()
+
     assert scheduler.forgotten() == [Forget(0)]
-    assert scheduler.prefixes.tokens == 20
+
+
+def test_what_is_kept_gives_way_to_rows_that_grow():
+    scheduler = with_kept(60)
+    scheduler.add(sequence("b", prompt=63, token=2))
+    for _ in range(2):
+        plan_step(scheduler)
+    assert scheduler.prefixes.tokens == 60 + 63
+    assert scheduler.forgotten() == []
+
+    plan = plan_step(scheduler)
+
+    # 200 tokens are 96 for the row and 104 for what is kept.
+    assert plan.ops == (Move(Place(64, 0), Place(96, 0), 64), Trim(64, 0))
+    assert scheduler.forgotten() == [Forget(0)]
+    assert scheduler.prefixes.tokens == 63
+
+
+def test_what_is_kept_gives_way_to_what_is_kept_later():
+    scheduler = with_kept(50)
+    scheduler.add(sequence("b", prompt=90, token=2))
+
+    plan_step(scheduler)
+
+    assert scheduler.forgotten() == [Forget(0)]
+    assert scheduler.prefixes.tokens == 90
+
+
+def test_nothing_is_kept_for_which_no_memory_is_left():
+    one = sequence(prompt=90)
+    scheduler = scheduler_of(one, kv_cache_tokens=180, max_model_len=180, prefix_cache_tokens=180)
+    scheduler.schedule()
+
+    assert scheduler.join(one) == [Join(one.key, Place(96, 0), 90)]
+    assert scheduler.prefixes.tokens == 0
+
+
+@pytest.mark.parametrize(("chunk_tokens", "kept"), [(0, 50), (20, 20)])
+def test_decoded_tokens_are_kept_unless_deterministic(chunk_tokens, kept):
+    one = sequence(prompt=20)
+    scheduler = scheduler_of(one, prefix_cache_tokens=100, chunk_tokens=chunk_tokens)
+    for _ in range(31):
+        plan_step(scheduler)
+
+    scheduler.finish(one, FinishReason.STOP)
+
+    assert scheduler.prefixes.tokens == kept
 
 
 def test_choices_of_a_prompt_wait_for_the_first_to_compute_it():

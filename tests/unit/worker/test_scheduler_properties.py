@@ -18,9 +18,9 @@ LIMITS = st.builds(
     max_num_seqs=st.integers(1, 6),
     max_waiting=st.integers(0, 6),
     max_model_len=st.just(CONTEXT),
-    kv_cache_tokens=st.integers(CONTEXT, 6 * CONTEXT),
+    kv_cache_tokens=st.one_of(st.integers(CONTEXT, 2 * CONTEXT), st.just(6 * CONTEXT)),
     max_num_batched_tokens=st.integers(1, 2 * CONTEXT),
-    prefix_cache_tokens=st.sampled_from([0, CONTEXT, 4 * CONTEXT]),
+    prefix_cache_tokens=st.sampled_from([0, CONTEXT, 2 * CONTEXT]),
     chunk_tokens=st.sampled_from([0, 0, 1, 20, 64, 1000]),
 )
 
@@ -40,7 +40,7 @@ class AnyTraffic(RuleBasedStateMachine):
         self.started = []
 
     @rule(
-        prompt=st.integers(1, CONTEXT + 2),
+        prompt=st.one_of(st.integers(1, 60), st.integers(50, CONTEXT + 2)),
         max_tokens=st.integers(1, CONTEXT + 10),
         choices=st.sampled_from([1, 1, 1, 3]),
         known=st.sampled_from([0, 0, 0, 1, 30]),
@@ -50,7 +50,7 @@ class AnyTraffic(RuleBasedStateMachine):
     def arrive(self, *, prompt, max_tokens, choices, known, stop, priority):
         name = str(len(self.accepted))
         # Some begin alike, so that there is something to reuse.
-        ids = tuple(int(name) % 3 + i for i in range(prompt))
+        ids = tuple(int(name) % 5 + i for i in range(prompt))
         stops = frozenset(expected_output(ids, stop)[-1:]) if stop else frozenset()
         params = SamplingParams(max_tokens=max_tokens, seed=0, logprobs=0, stop_token_ids=stops)
         for choice in range(choices):
