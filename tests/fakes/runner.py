@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
-from services.worker.engine.prefix_index import Keep
 from services.worker.engine.scheduler import Chunk
-from services.worker.engine.sequence import TokenLogprobs
+from services.worker.engine.sequence import NO_TOKEN, Drawn, Sequence, TokenLogprobs
+from services.worker.engine.slots import Group, RowOp
+from tests.fakes.rows import FakeRows
 
 VOCABULARY = 1000
 EOS = 0
@@ -14,10 +16,7 @@ EOS = 0
 
 def next_token(token_ids: list[int]) -> int:
     """Return a token in 1..999 that depends on every token before it."""
-    mixed = 7
-    for token in token_ids:
-        mixed = (mixed * 31 + token + 1) % 1_000_003
-    return 1 + mixed % (VOCABULARY - 1)
+    return 1 + hash(tuple(token_ids)) % (VOCABULARY - 1)
 
 
 def expected_output(prompt_ids: tuple[int, ...], count: int) -> list[int]:
@@ -32,16 +31,22 @@ class FakeRunner:
     """Keeps rows as a real runner does and refuses what a real one would run wrongly."""
 
     def __init__(self, max_tokens: int = 10**9) -> None:
-        self.rows: list[list[int]] = []
+        self.held = FakeRows()
         self.max_tokens = max_tokens
+        # Of whom something is remembered besides their row.
+        self.known: set[Sequence] = set()
+        # What ran: rows of each step, tokens of each chunk, and the last step itself.
         self.decode_calls: list[int] = []
-        self.prefill_calls: list[int] = []  # tokens
-        self.kept: dict[int, list[int]] = {}
-        # Faults to come, each used once: exceptions, or -1 for a row without a token.
-        self.prefill_faults: dict[tuple[int, ...], Exception] = {}
+        self.prefill_calls: list[int] = []
+        self.last_groups: tuple[Group, ...] = ()
+        self.last_chunks: tuple[Chunk, ...] = ()
+        # Faults to come, each used once.
+        self.prefill_faults: set[tuple[int, ...]] = set()  # prompts: their next chunk
         self.decode_faults: list[Exception] = []
+        self.apply_faults: list[Exception] = []
         self.release_faults: list[Exception] = []
         self.reset_faults: list[Exception] = []
+        # From all tokens of a row to the next one; NO_TOKEN for a row without one.
         self.forced: dict[tuple[int, ...], int] = {}
         # Cleared by a test that wants to find the engine in the middle of a step.
         self.may_step = threading.Event()
@@ -52,74 +57,84 @@ class FakeRunner:
     def eos_token_ids(self) -> frozenset[int]:
         return frozenset({EOS})
 
-    def prefill(self, slot: int, chunk: Chunk) -> int | None:
-        self._gate()
-        sequence = chunk.sequence
-        if chunk.reuse is not None or not chunk.start:
-            assert slot == len(self.rows), "prefill begins in the first free slot"
-            self.rows.append([])
-        if chunk.reuse is not None:
-            kept = self.kept[chunk.reuse.key]
-            assert chunk.reuse.length <= len(kept)
-            self.rows[slot] += kept[: chunk.reuse.length]
-            assert tuple(self.rows[slot]) == sequence.token_ids[: chunk.start]
-        row = self.rows[slot]
-        assert slot == len(self.rows) - 1, "prefill goes on in the last slot"
-        assert len(row) == chunk.start, "chunks follow each other"
-        row += [*sequence.prompt_ids, *sequence.output_ids][chunk.start : chunk.end]
-        self.prefill_calls.append(chunk.end - chunk.start)
-        self._check_budget()
-        if fault := self.prefill_faults.pop(sequence.prompt_ids, None):
-            raise fault
-        return self._next(slot) if chunk.is_last else None
+    @property
+    def rows(self) -> list[list[int]]:
+        """What the running sequences hold."""
+        return self.held.all()
 
-    def decode(self, rows: int) -> list[int]:
-        self._gate()
-        assert rows in (len(self.rows), len(self.rows) - 1), "decode takes every whole row"
-        self.decode_calls.append(rows)
-        if self.decode_faults:
-            raise self.decode_faults.pop(0)
-        tokens = [self._next(slot) for slot in range(rows)]
-        self._check_budget()
-        return tokens
+    @property
+    def kept(self) -> dict[int, list[int]]:
+        """What is kept, by key."""
+        return self.held.kept
 
-    def logprobs(self, slot: int) -> TokenLogprobs:
-        """Tell the slot's last token again, in a form that no other token's has."""
-        return TokenLogprobs(-float(self.rows[slot][-1]), ())
+    def apply(self, ops: Iterable[RowOp]) -> None:
+        ops = tuple(ops)
+        if ops and self.apply_faults:
+            raise self.apply_faults.pop(0)
+        self.held.apply(ops)
 
-    def move(self, source: int, target: int) -> None:
-        self.rows[target] = list(self.rows[source])
-
-    def release(self) -> None:
-        if self.release_faults:
-            raise self.release_faults.pop(0)
-        self.rows.pop()
-
-    def keep(self, keep: Keep) -> None:
-        assert keep.key not in self.kept
-        assert keep.length <= len(self.rows[keep.slot])
-        self.kept[keep.key] = self.rows[keep.slot][: keep.length]
-
-    def forget(self, key: int) -> None:
-        del self.kept[key]
-
-    def reset(self) -> None:
-        self.kept.clear()
-        if self.reset_faults:
-            raise self.reset_faults.pop(0)
-        self.rows.clear()
-
-    def _next(self, slot: int) -> int:
-        row = self.rows[slot]
-        token = self.forced.pop(tuple(row), None)
-        row.append(next_token(row) if token is None else token)
-        return row[-1]
-
-    def _check_budget(self) -> None:
-        # The last token of a row is sampled, not stored yet, or the row is not whole yet.
-        longest = max(len(row) - 1 for row in self.rows)
-        assert len(self.rows) * longest <= self.max_tokens, "more KV cache than there is"
-
-    def _gate(self) -> None:
+    def run(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> dict[Sequence, Drawn]:
         self.stepping.set()
         assert self.may_step.wait(timeout=30)
+        assert groups or chunks, "a step computes something"
+        self.last_groups, self.last_chunks = groups, chunks
+        drawn: dict[Sequence, Drawn] = {}
+        if groups:
+            self._decode(groups, drawn)
+        assert len({chunk.sequence for chunk in chunks}) == len(chunks), "one chunk of a prompt"
+        for chunk in chunks:
+            self._prefill(chunk, drawn)
+        assert self.held.running_tokens <= self.max_tokens, "more KV cache than there is"
+        return drawn
+
+    def release(self, sequence: Sequence) -> None:
+        if self.release_faults:
+            raise self.release_faults.pop(0)
+        self.known.discard(sequence)
+
+    def reset(self) -> None:
+        self.held.reset()
+        self.known.clear()
+        if self.reset_faults:
+            raise self.reset_faults.pop(0)
+
+    def _decode(self, groups: tuple[Group, ...], drawn: dict[Sequence, Drawn]) -> None:
+        rows = {capacity: len(rows) for capacity, rows in self.held.classes.items()}
+        laid_out = {group.capacity: len(group.sequences) for group in groups}
+        assert laid_out == rows, "every row of every class decodes"
+        assert list(laid_out) == sorted(laid_out), "the smallest class comes first"
+        self.decode_calls.append(sum(rows.values()))
+        if self.decode_faults:
+            raise self.decode_faults.pop(0)
+        for group in groups:
+            for index, sequence in enumerate(group.sequences):
+                row = self.held.row(group.capacity, index)
+                row.append(sequence.token(len(row)))
+                assert len(row) <= group.capacity, "a row is no longer than its capacity"
+                self._draw(sequence, row, drawn)
+
+    def _prefill(self, chunk: Chunk, drawn: dict[Sequence, Drawn]) -> None:
+        sequence = chunk.sequence
+        if sequence.prompt_ids in self.prefill_faults:
+            self.prefill_faults.remove(sequence.prompt_ids)
+            if sequence.key not in self.held.staged:
+                self.held.unwritten.add(sequence.key)
+            drawn[sequence] = Drawn(NO_TOKEN)
+            return
+        row = self.held.stage(sequence.key, chunk.room, chunk.reuse)
+        assert len(row) == chunk.start < chunk.end <= chunk.room, "chunks follow each other"
+        row += sequence.token_ids[chunk.start : chunk.end]
+        self.prefill_calls.append(chunk.end - chunk.start)
+        self._draw(sequence, row, drawn)
+
+    def _draw(self, sequence: Sequence, row: list[int], drawn: dict[Sequence, Drawn]) -> None:
+        assert len(row) == sequence.computed, "a row holds what its sequence says"
+        assert tuple(row) == sequence.token_ids[: len(row)], "a row is its sequence's own"
+        if not sequence.draws:
+            return
+        self.known.add(sequence)
+        token = self.forced.pop(tuple(row), None)
+        token = next_token(row) if token is None else token
+        # The token again, in a form that no other token's has.
+        told = None if sequence.params.logprobs is None else TokenLogprobs(-float(token), ())
+        drawn[sequence] = Drawn(token, told)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from services.worker.detokenizer import Detokenizers
 from services.worker.engine.engine import Engine
 from services.worker.engine.loop import EngineLoop
-from services.worker.engine.prefix_index import Keep
 from services.worker.engine.scheduler import Chunk, Limits, Scheduler
-from services.worker.engine.sequence import TokenLogprobs
+from services.worker.engine.sequence import Drawn, Sequence, TokenLogprobs
+from services.worker.engine.slots import Group, RowOp
 from services.worker.prompts import PromptEncoder
 from services.worker.served_model import ServedModel
+from tests.fakes.rows import FakeRows
 from tests.fakes.tiny_tokenizer import END, TinyTokenizer
 
 _STEP_SECONDS = 0.0002
@@ -32,10 +33,8 @@ class ScriptedRunner:
         self._backend = tokenizer.backend_tokenizer
         self._script = script
         self._end = self._backend.token_to_id(END)
-        self.rows: list[list[int]] = []
-        # How many logprobs each row asks for, and the token it got last.
-        self._asked: list[int | None] = []
-        self._drawn: dict[int, int] = {}
+        self._held = FakeRows()
+        self._answers: dict[Sequence, list[int]] = {}
         self.prompts: list[str] = []
         self.fault: Exception | None = None
         self.prefill_faults: list[Exception] = []
@@ -49,6 +48,11 @@ class ScriptedRunner:
     def eos_token_ids(self) -> frozenset[int]:
         return frozenset({self._end})
 
+    @property
+    def rows(self) -> list[list[int]]:
+        """What the running sequences hold."""
+        return self._held.all()
+
     def hold(self) -> None:
         """Stop before the next step; `allow` lets single steps through, `go` all of them."""
         self._free.clear()
@@ -60,61 +64,55 @@ class ScriptedRunner:
         self._free.set()
         self._permits.release()
 
-    def prefill(self, slot: int, chunk: Chunk) -> int | None:
-        self._pass()
-        if not chunk.start:
-            assert slot == len(self.rows)
-            self.rows.append([])
-            self._asked.append(chunk.sequence.params.logprobs)
-        if self.prefill_faults:
-            raise self.prefill_faults.pop(0)
-        if not chunk.is_last:
-            return None
-        sequence = chunk.sequence
-        prompt = self._backend.decode(list(sequence.prompt_ids), skip_special_tokens=False)
-        self.prompts.append(prompt)
-        answer = self._script(prompt, sequence.choice)
-        ids = self._backend.encode(answer, add_special_tokens=False).ids
-        self.rows[slot] = [*ids, self._end][len(sequence.output_ids) :]
-        self._drawn[slot] = self.rows[slot].pop(0)
-        return self._drawn[slot]
+    def apply(self, ops: Iterable[RowOp]) -> None:
+        self._held.apply(ops)
 
-    def decode(self, rows: int) -> list[int]:
+    def run(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> dict[Sequence, Drawn]:
         self._pass()
-        if self.fault is not None:
+        if groups and self.fault is not None:
             fault, self.fault = self.fault, None
             raise fault
-        tokens = [row.pop(0) if row else self._end for row in self.rows[:rows]]
-        self._drawn.update(enumerate(tokens))
-        return tokens
+        if chunks and self.prefill_faults:
+            raise self.prefill_faults.pop(0)
+        decoding = [sequence for group in groups for sequence in group.sequences]
+        for group in groups:
+            for index, sequence in enumerate(group.sequences):
+                self._held.row(group.capacity, index).append(sequence.token(sequence.computed - 1))
+        for chunk in chunks:
+            row = self._held.stage(chunk.sequence.key, chunk.room, chunk.reuse)
+            row += chunk.sequence.token_ids[chunk.start : chunk.end]
+        stepping = (*decoding, *(chunk.sequence for chunk in chunks))
+        return {sequence: self._drawn(sequence) for sequence in stepping if sequence.draws}
 
-    def logprobs(self, slot: int) -> TokenLogprobs | None:
-        """Say that the token and those after it in the vocabulary are ever less likely."""
-        asked, token = self._asked[slot], self._drawn[slot]
-        if asked is None:
-            return None
-        size = self._backend.get_vocab_size()
-        return TokenLogprobs(-0.5, tuple(((token + i) % size, -0.5 - i) for i in range(asked)))
-
-    def move(self, source: int, target: int) -> None:
-        self.rows[target] = list(self.rows[source])
-        self._asked[target] = self._asked[source]
-
-    def release(self) -> None:
-        self.rows.pop()
-        self._asked.pop()
-
-    def keep(self, _: Keep) -> None:
-        raise AssertionError("this zoo keeps no prefixes")
-
-    def forget(self, _: int) -> None:
-        raise AssertionError("this zoo keeps no prefixes")
+    def release(self, sequence: Sequence) -> None:
+        self._answers.pop(sequence, None)
 
     def reset(self) -> None:
         if self.reset_faults:
             raise self.reset_faults.pop(0)
-        self.rows.clear()
-        self._asked.clear()
+        self._held.reset()
+        self._answers.clear()
+
+    def _drawn(self, sequence: Sequence) -> Drawn:
+        answer = self._answers.get(sequence)
+        if answer is None:
+            answer = self._answers[sequence] = self._answer(sequence)
+        index = len(sequence.output_ids)
+        token = answer[index] if index < len(answer) else self._end
+        return Drawn(token, self._logprobs(sequence.params.logprobs, token))
+
+    def _answer(self, sequence: Sequence) -> list[int]:
+        prompt = self._backend.decode(list(sequence.prompt_ids), skip_special_tokens=False)
+        self.prompts.append(prompt)
+        answer = self._script(prompt, sequence.choice)
+        return self._backend.encode(answer, add_special_tokens=False).ids
+
+    def _logprobs(self, asked: int | None, token: int) -> TokenLogprobs | None:
+        """Say that the token and those after it in the vocabulary are ever less likely."""
+        if asked is None:
+            return None
+        size = self._backend.get_vocab_size()
+        return TokenLogprobs(-0.5, tuple(((token + i) % size, -0.5 - i) for i in range(asked)))
 
     def _pass(self) -> None:
         if not self._free.is_set():

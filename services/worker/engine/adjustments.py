@@ -33,10 +33,9 @@ class Adjustments:
             self._history.give_back(place)
 
     def reset(self) -> None:
-        """Forget what all have had; of one that goes on it is known from its tokens."""
-        for place in self._places.values():
-            self._history.give_back(place)
+        """Forget what all sequences have had; those that go on are taken note of anew."""
         self._places.clear()
+        self._history = TokenHistory(self._device)
 
     def apply(
         self,

@@ -40,7 +40,7 @@ class Runner(Protocol):
         ...
 
     def reset(self) -> None:
-        """Free every row and let go of all that was kept."""
+        """Free every row, let go of all that was kept, and forget every sequence."""
         ...
 
 
@@ -122,7 +122,8 @@ class Engine:
             self._finish(sequence, FinishReason.ERROR, error=drawn.error)
             return
         sequence.output_ids.append(drawn.token_id)
-        reason = sequence.ending(self._runner.eos_token_ids, self.scheduler.limits.max_model_len)
+        limits = self.scheduler.limits
+        reason = sequence.ending(self._runner.eos_token_ids, limits.max_model_len)
         if reason is None:
             self._outputs.append(StepOutput(*sequence.key, drawn.token_id, None, drawn.logprobs))
         else:
@@ -131,10 +132,12 @@ class Engine:
     def _finish(
         self, sequence: Sequence, reason: FinishReason, last: Drawn | None = None, error: str = ""
     ) -> None:
-        self._runner.apply(self.scheduler.finish(sequence, reason))
-        self._runner.release(sequence)
+        ops = self.scheduler.finish(sequence, reason)
         token, logprobs = (None, None) if last is None else (last.token_id, last.logprobs)
+        # Before the runner is asked: a fault there ends what runs, which this one no longer does.
         self._outputs.append(StepOutput(*sequence.key, token, reason, logprobs, error))
+        self._runner.apply(ops)
+        self._runner.release(sequence)
 
     def _take_outputs(self) -> list[StepOutput]:
         outputs, self._outputs = self._outputs, []

@@ -39,14 +39,20 @@ class PrefixIndex:
         self._kept: OrderedDict[int, TokenIds] = OrderedDict()  # the latest used last
         self._blocks: dict[int, int] = {}  # hash of all tokens up to a block's end -> key
 
-    def find(self, token_ids: TokenIds) -> Prefix | None:
-        """Return the longest kept prefix of `token_ids` that leaves one token to compute."""
+    def find(self, token_ids: TokenIds, multiple: int = 1) -> Prefix | None:
+        """Return the longest kept prefix of `token_ids` that leaves one token to compute.
+
+        Its length is cut to a multiple of `multiple`.
+        """
         self.queried_tokens += len(token_ids)
         prefix = self.peek(token_ids)
         if prefix is not None:
+            prefix = Prefix(prefix.key, prefix.length - prefix.length % multiple)
+        if prefix is not None and prefix.length:
             self._kept.move_to_end(prefix.key)
             self.reused_tokens += prefix.length
-        return prefix
+            return prefix
+        return None
 
     def peek(self, token_ids: TokenIds) -> Prefix | None:
         """Return what `find` would, without counting it as used."""

@@ -51,12 +51,12 @@ class Sampler:
         """Forget a sequence."""
         self._adjustments.release(sequence)
         if sequence in self._sequences:
-            self._sequences, self._params = (), _RowParams((), self._device)
+            self._forget_rows()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Forget all sequences."""
         self._adjustments.reset()
-        self._sequences, self._params = (), _RowParams((), self._device)
+        self._forget_rows()
 
     def sample(
         self,
@@ -88,6 +88,9 @@ class Sampler:
         told = self._logprobs(logits, tokens)
         ids = cast("list[int]", tokens.tolist())  # pyright: ignore[reportUnknownMemberType]
         return [Drawn(token, told.get(row)) for row, token in enumerate(ids)]
+
+    def _forget_rows(self) -> None:
+        self._sequences, self._params = (), _RowParams((), self._device)
 
     def _draw(self, logits: torch.Tensor) -> torch.Tensor:
         params = self._params

@@ -80,6 +80,10 @@ class Scheduler:
     def __init__(self, limits: Limits) -> None:
         """Start empty."""
         self.limits = limits
+        total = limits.kv_cache_tokens
+        # Where all sequences can be as long as any may be, none will ever lack memory to grow.
+        enough = total >= limits.max_num_seqs * limits.max_model_len
+        self._watermark = 0 if enough else int(total * _WATERMARK)
         self.preemptions = 0
         self.prefixes = PrefixIndex(limits.prefix_cache_tokens)
         self.slots = Slots(limits.max_model_len)
@@ -107,6 +111,7 @@ class Scheduler:
     @property
     def kv_tokens_used(self) -> int:
         """Tokens of KV cache that are allocated to running sequences; from any thread."""
+        # Copied in one go: the engine's thread may be stepping while others ask.
         return self.slots.allocated_tokens + sum(map(self._room, tuple(self._staged)))
 
     @property
@@ -254,7 +259,10 @@ class Scheduler:
         return key
 
     def _chunks(self, budget: int) -> Iterator[Chunk]:
-        """Yield chunks of prompts, `budget` tokens together, and count them as computed."""
+        """Yield chunks of prompts, `budget` tokens together, and count them as computed.
+
+        There is one at most of each, and so none after one of a prompt that is not whole yet.
+        """
         begun: list[Sequence] = []
         while budget > 0:
             sequence, reuse = self._partial, None
@@ -268,6 +276,8 @@ class Scheduler:
             start = sequence.computed
             sequence.computed = self._chunk_end(sequence, budget)
             yield Chunk(sequence, start, sequence.computed, self._room(sequence), reuse)
+            if not self.is_whole(sequence):
+                return
             budget -= sequence.computed - start
 
     @property
@@ -283,12 +293,8 @@ class Scheduler:
         return min(prompt, (sequence.computed // size + 1) * size)
 
     def _reuse(self, sequence: Sequence) -> Prefix | None:
-        prefix = self.prefixes.find(sequence.token_ids[: self._staged[sequence]])
-        size = self.limits.chunk_tokens
-        if prefix is None or not size:
-            return prefix
-        whole = prefix.length - prefix.length % size
-        return Prefix(prefix.key, whole) if whole else None
+        known = sequence.token_ids[: self._staged[sequence]]
+        return self.prefixes.find(known, self.limits.chunk_tokens or 1)
 
     def _room(self, sequence: Sequence) -> int:
         """Return what the row of a prompt holds: a whole one is as long as the prompt."""
@@ -328,7 +334,7 @@ class Scheduler:
         running = len(self._decoding) + len(self._staged) - len(gone)
         free = self._free() + sum(map(self._reserved, gone))
         if running:
-            free -= int(self.limits.kv_cache_tokens * _WATERMARK)
+            free -= self._watermark
         needed = self.slots.capacity(waiting.length + 1)
         return running < self.limits.max_num_seqs and needed <= free
 

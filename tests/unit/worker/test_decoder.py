@@ -51,7 +51,7 @@ def test_it_computes_what_the_model_does(model):
 
 
 def test_a_subclass_from_elsewhere_is_not_taken_for_a_llama(model):
-    class LlamaForCausalLM(type(model)):  # noqa: N801 - the name is what could mislead
+    class LlamaForCausalLM(type(model)):
         pass
 
     assert is_llama_shaped(model)

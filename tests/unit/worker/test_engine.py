@@ -2,7 +2,7 @@ import pytest
 
 from services.worker.engine.engine import Engine, StepOutput
 from services.worker.engine.scheduler import Limits, Scheduler
-from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
+from services.worker.engine.sequence import NO_TOKEN, FinishReason, SamplingParams, Sequence
 from shared.protocol.priority import Priority
 from tests.fakes.runner import EOS, FakeRunner, expected_output
 
@@ -47,6 +47,7 @@ def test_a_sequence_ends_by_length_at_max_tokens(engine, runner):
     assert tokens(outputs) == expected_output((1, 2, 3), 5)
     assert [o.finish_reason for o in outputs] == [None] * 4 + [FinishReason.LENGTH]
     assert runner.rows == []
+    assert not runner.known
 
 
 def test_sequences_join_while_others_decode(engine):
@@ -120,7 +121,7 @@ def test_an_abort_frees_the_slot_in_the_next_step(engine, runner):
 
     assert StepOutput("b", 0, None, FinishReason.ABORT) in outputs
     # The slot is taken again in the very same step.
-    assert [s.request_id for s in engine.scheduler.running] == ["a", "d", "c", "e"]
+    assert [s.request_id for s in engine.scheduler.running] == ["a", "c", "d", "e"]
     assert len(runner.rows) == 4
 
 
@@ -138,6 +139,24 @@ def test_an_abort_ends_every_choice_and_a_waiting_one(engine):
     assert not engine.has_work
 
 
+@pytest.mark.parametrize("prefixes", [0, 1000])
+def test_an_abort_of_a_prompt_in_part_frees_its_row(runner, prefixes):
+    engine = make_engine(runner, max_num_batched_tokens=20, prefix_cache_tokens=prefixes)
+    prompt = tuple(range(1, 101))
+    engine.add(sequence("long", prompt=prompt))
+    for _ in range(2):
+        assert engine.step() == []
+    engine.abort("long")
+
+    assert engine.step() == [StepOutput("long", 0, None, FinishReason.ABORT)]
+    assert runner.rows == []
+    assert engine.scheduler.kv_tokens_used == 0
+    # What it had computed serves the next one, if anything is kept.
+    engine.add(sequence("again", prompt=prompt))
+    assert tokens(run(engine)["again"]) == expected_output(prompt, 5)
+    assert sum(runner.prefill_calls) == (100 if prefixes else 140)
+
+
 def test_aborting_an_unknown_request_is_no_fault(engine):
     engine.abort("nobody")
 
@@ -145,9 +164,8 @@ def test_aborting_an_unknown_request_is_no_fault(engine):
     assert not engine.has_work
 
 
-@pytest.mark.parametrize("fault", [RuntimeError("x"), IndexError("x"), ArithmeticError("x")])
-def test_a_fault_in_one_prefill_ends_that_sequence_alone(engine, runner, fault):
-    runner.prefill_faults[(7,)] = fault
+def test_a_fault_in_one_prefill_ends_that_sequence_alone(engine, runner):
+    runner.prefill_faults.add((7,))
     for name, prompt in {"a": (5,), "bad": (7,), "c": (6,)}.items():
         engine.add(sequence(name, prompt=prompt))
 
@@ -158,8 +176,9 @@ def test_a_fault_in_one_prefill_ends_that_sequence_alone(engine, runner, fault):
     assert tokens(outputs["c"]) == expected_output((6,), 5)
 
 
-def test_a_row_without_a_token_ends_with_an_error(engine, runner):
-    runner.forced[(1, 2, 3, expected_output((1, 2, 3), 1)[0])] = -1
+@pytest.mark.parametrize("computed", [0, 1])
+def test_a_row_without_a_token_ends_with_an_error(engine, runner, computed):
+    runner.forced[(1, 2, 3, *expected_output((1, 2, 3), computed))] = NO_TOKEN
     engine.add(sequence("a"))
     engine.add(sequence("b", prompt=(4,)))
 
@@ -181,13 +200,32 @@ def test_a_fault_in_decode_ends_what_runs_and_keeps_the_queue(engine, runner):
 
     assert failed == [StepOutput(name, 0, None, FinishReason.ERROR) for name in "abcd"]
     assert runner.rows == []
+    assert not runner.known
     assert set(run(engine)) == {"e", "f"}
 
 
-def test_a_fault_while_finishing_loses_no_output(engine, runner):
+def test_a_fault_ends_prompts_in_part_too(runner):
+    engine = make_engine(runner, max_num_batched_tokens=20)
+    engine.add(sequence("a"))
+    engine.add(sequence("part", prompt=tuple(range(1, 101))))
+    engine.add(sequence("waits"))
+    engine.step()
+    assert [s.request_id for s in engine.scheduler.running] == ["a", "part"]
+    runner.decode_faults.append(KeyError("no such kernel"))
+
+    with pytest.raises(KeyError):
+        engine.step()
+
+    assert [o.request_id for o in engine.fail_running()] == ["a", "part"]
+    assert (runner.rows, engine.scheduler.kv_tokens_used) == ([], 0)
+    assert tokens(run(engine)["waits"]) == expected_output((1, 2, 3), 5)
+
+
+@pytest.mark.parametrize("faults", ["apply_faults", "release_faults"])
+def test_a_fault_while_finishing_loses_no_output(engine, runner, faults):
     engine.add(sequence("short", max_tokens=1))
     engine.add(sequence("long"))
-    runner.release_faults.append(RuntimeError("gone"))
+    getattr(runner, faults).append(RuntimeError("gone"))
 
     with pytest.raises(RuntimeError):
         engine.step()
@@ -216,11 +254,12 @@ def test_a_fault_in_a_later_chunk_ends_that_sequence_alone(runner):
     engine.add(sequence("a"))
     engine.add(sequence("bad", prompt=tuple(range(40))))
     first = engine.step()
-    runner.prefill_faults[tuple(range(40))] = RuntimeError("x")
+    runner.prefill_faults.add(tuple(range(40)))
 
     outputs = run(engine, {"a": first})
 
     assert outputs["bad"] == [StepOutput("bad", 0, None, FinishReason.ERROR)]
+    assert runner.rows == []
     assert tokens(outputs["a"]) == expected_output((1, 2, 3), 5)
 
 
@@ -334,3 +373,103 @@ def test_after_a_fault_nothing_of_before_is_reused(runner):
 
     assert tokens(run(engine)["b"]) == expected_output(prompt, 5)
     assert runner.prefill_calls == [100, 100]
+
+
+def test_a_prompt_that_ends_with_its_first_token_is_kept(runner):
+    engine = with_prefixes(runner)
+    prompt = tuple(range(1, 101))
+    engine.add(sequence("one", prompt=prompt, max_tokens=1))
+    engine.add(sequence("two", prompt=prompt, max_tokens=3))
+
+    outputs = run(engine)
+
+    assert tokens(outputs["one"]) == expected_output(prompt, 1)
+    assert tokens(outputs["two"]) == expected_output(prompt, 3)
+    assert runner.prefill_calls == [100, 1]
+
+
+def test_a_sequence_with_outputs_goes_on_after_them(engine, runner):
+    known = expected_output((1, 2, 3), 3)
+    one = sequence("a", max_tokens=8)
+    one.output_ids += known
+
+    engine.add(one)
+
+    assert tokens(run(engine)["a"]) == expected_output((1, 2, 3), 8)[3:]
+    assert (runner.prefill_calls, len(runner.decode_calls)) == ([6], 4)
+
+
+def deterministic(runner, **changes):
+    return make_engine(runner, chunk_tokens=32, max_num_batched_tokens=32, **changes)
+
+
+def spans(engine, runner):
+    """Step until nothing is left; return all chunks as (request, start, end)."""
+    ran = []
+    while engine.has_work:
+        runner.last_chunks = ()
+        engine.step()
+        ran += [(c.sequence.request_id, c.start, c.end) for c in runner.last_chunks]
+    return ran
+
+
+def test_deterministic_chunks_end_at_multiples_whatever_runs_beside(runner):
+    engine = deterministic(runner)
+    engine.add(sequence("a", prompt=(5,) * 10, max_tokens=20))
+    engine.add(sequence("b", prompt=(6,) * 70))
+
+    assert spans(engine, runner) == [
+        ("a", 0, 10),
+        ("b", 0, 32),
+        ("b", 32, 64),
+        ("b", 64, 70),
+    ]
+
+
+@pytest.mark.parametrize("chunk_tokens", [8, 32, 100])
+def test_no_prompt_has_two_chunks_in_a_step(runner, chunk_tokens):
+    engine = make_engine(runner, chunk_tokens=chunk_tokens, max_num_batched_tokens=64)
+    engine.add(sequence("a", prompt=(6,) * 70))
+
+    assert tokens(run(engine)["a"]) == expected_output((6,) * 70, 5)
+
+
+def test_deterministic_reuse_ends_at_a_multiple(runner):
+    engine = deterministic(runner, prefix_cache_tokens=1000)
+    prompt = tuple(range(1, 51))
+    engine.add(sequence("a", prompt=prompt))
+    run(engine)
+    turn = (*prompt, *expected_output(prompt, 5))
+    engine.add(sequence("b", prompt=turn))
+
+    # Neither the prompt's last chunk, which was shorter, nor what was decoded is taken over.
+    assert spans(engine, runner) == [("b", 32, 55)]
+    assert engine.scheduler.prefixes.reused_tokens == 32
+
+
+def test_deterministic_outputs_are_decoded_again_and_not_told_again(runner):
+    engine = deterministic(runner)
+    prompt = tuple(range(1, 41))
+    known = expected_output(prompt, 6)
+    one = sequence("a", prompt=prompt, max_tokens=9)
+    one.output_ids += known
+    engine.add(one)
+
+    outputs = run(engine)["a"]
+
+    assert tokens(outputs) == expected_output(prompt, 9)[6:]
+    assert runner.prefill_calls == [32, 8]
+    assert len(runner.decode_calls) == 8
+
+
+def test_a_deterministic_sequence_is_computed_again_after_preemption_as_at_first(runner):
+    engine = deterministic(runner, prefix_cache_tokens=1000)
+    prompts = {f"b{n}": tuple(range(n * 100, n * 100 + 40)) for n in range(4)}
+
+    outputs = run_preempted(engine, prompts, max_tokens=30, after=20)
+
+    assert engine.scheduler.preemptions == 1
+    for name, prompt in prompts.items():
+        assert tokens(outputs[name]) == expected_output(prompt, 30)
+    # Of the preempted one's prompt the whole chunk is reused; its outputs are decoded again.
+    assert runner.prefill_calls == [*[32, 8] * 4, 1, 8]

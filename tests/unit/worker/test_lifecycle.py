@@ -86,7 +86,7 @@ async def test_a_model_that_is_not_there():
 
 async def test_an_engine_that_gives_no_token_when_it_warms_up():
     served, runner = scripted_model()
-    runner.prefill = None  # not callable: what any broken runner comes to
+    runner.run = None  # not callable: what any broken runner comes to
     told = Told(lambda _settings, _report: served)
     async with told.lifecycle.running():
         await told.reaches(State.FAILED)

@@ -35,6 +35,16 @@ def test_one_token_is_always_left_to_compute():
     assert index.find(ids(BLOCK)) is None
 
 
+def test_what_is_found_is_cut_to_a_multiple():
+    index = PrefixIndex(1000)
+    key = index.add(ids(100))
+
+    assert index.find(ids(100), 48) == Prefix(key, 96)
+    assert index.find(ids(100), 99) == Prefix(key, 99)
+    assert index.find(ids(60), 60) is None
+    assert (index.queried_tokens, index.reused_tokens) == (260, 195)
+
+
 @pytest.mark.parametrize("count", [0, 1, BLOCK - 1, 101])
 def test_what_is_too_short_or_too_long_is_not_kept(count):
     index = PrefixIndex(100)
@@ -68,6 +78,30 @@ def test_the_least_recently_used_goes_first():
     index.shrink(0)
     assert index.take_forgotten() == [third]
     assert index.tokens == 0
+
+
+def test_a_peek_is_no_use():
+    index = PrefixIndex(100)
+    first, second = index.add(ids(40, 1)), index.add(ids(40, 2))
+
+    assert index.peek(ids(41, 1)) == Prefix(first, 40)
+    index.shrink(50)
+
+    assert index.take_forgotten() == [first]
+    assert index.peek(ids(41, 2)) == Prefix(second, 40)
+    assert (index.queried_tokens, index.reused_tokens) == (0, 0)
+
+
+def test_what_is_cleared_is_not_told_as_forgotten():
+    index = PrefixIndex(100)
+    index.add(ids(40, 1))
+    index.add(ids(80, 2))
+
+    index.clear()
+
+    assert (index.tokens, index.take_forgotten()) == (0, [])
+    assert index.find(ids(41, 1)) is None
+    assert index.add(ids(40, 1)) not in (None, 0, 1)
 
 
 def test_queries_and_reuse_are_counted_in_tokens():
