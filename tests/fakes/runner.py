@@ -6,8 +6,9 @@ import threading
 from collections.abc import Iterable
 
 from services.worker.engine.scheduler import Chunk
-from services.worker.engine.sequence import NO_TOKEN, Drawn, Sequence, TokenLogprobs
+from services.worker.engine.sequence import Drawn, Sequence, TokenLogprobs
 from services.worker.engine.slots import Group, RowOp
+from tests.fakes.chunk_faults import failed_chunk
 from tests.fakes.rows import FakeRows
 
 VOCABULARY = 1000
@@ -41,7 +42,7 @@ class FakeRunner:
         self.last_groups: tuple[Group, ...] = ()
         self.last_chunks: tuple[Chunk, ...] = ()
         # Faults to come, each used once.
-        self.prefill_faults: set[tuple[int, ...]] = set()  # prompts: their next chunk
+        self.prefill_faults: dict[tuple[int, ...], Exception] = {}  # by prompt: its next chunk's
         self.decode_faults: list[Exception] = []
         self.apply_faults: list[Exception] = []
         self.release_faults: list[Exception] = []
@@ -74,8 +75,7 @@ class FakeRunner:
         self.held.apply(ops)
 
     def run(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> dict[Sequence, Drawn]:
-        self.stepping.set()
-        assert self.may_step.wait(timeout=30)
+        self._gate()
         assert groups or chunks, "a step computes something"
         self.last_groups, self.last_chunks = groups, chunks
         drawn: dict[Sequence, Drawn] = {}
@@ -98,6 +98,10 @@ class FakeRunner:
         if self.reset_faults:
             raise self.reset_faults.pop(0)
 
+    def _gate(self) -> None:
+        self.stepping.set()
+        assert self.may_step.wait(timeout=30)
+
     def _decode(self, groups: tuple[Group, ...], drawn: dict[Sequence, Drawn]) -> None:
         rows = {capacity: len(rows) for capacity, rows in self.held.classes.items()}
         laid_out = {group.capacity: len(group.sequences) for group in groups}
@@ -115,11 +119,10 @@ class FakeRunner:
 
     def _prefill(self, chunk: Chunk, drawn: dict[Sequence, Drawn]) -> None:
         sequence = chunk.sequence
-        if sequence.prompt_ids in self.prefill_faults:
-            self.prefill_faults.remove(sequence.prompt_ids)
+        if fault := self.prefill_faults.pop(sequence.prompt_ids, None):
             if sequence.key not in self.held.staged:
                 self.held.unwritten.add(sequence.key)
-            drawn[sequence] = Drawn(NO_TOKEN)
+            drawn[sequence] = failed_chunk(fault)
             return
         row = self.held.stage(sequence.key, chunk.room, chunk.reuse)
         assert len(row) == chunk.start < chunk.end <= chunk.room, "chunks follow each other"

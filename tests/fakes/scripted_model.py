@@ -14,6 +14,7 @@ from services.worker.engine.sequence import Drawn, Sequence, TokenLogprobs
 from services.worker.engine.slots import Group, RowOp
 from services.worker.prompts import PromptEncoder
 from services.worker.served_model import ServedModel
+from tests.fakes.chunk_faults import failed_chunk
 from tests.fakes.rows import FakeRows
 from tests.fakes.tiny_tokenizer import END, TinyTokenizer
 
@@ -72,17 +73,19 @@ class ScriptedRunner:
         if groups and self.fault is not None:
             fault, self.fault = self.fault, None
             raise fault
-        if chunks and self.prefill_faults:
-            raise self.prefill_faults.pop(0)
         decoding = [sequence for group in groups for sequence in group.sequences]
         for group in groups:
             for index, sequence in enumerate(group.sequences):
                 self._held.row(group.capacity, index).append(sequence.token(sequence.computed - 1))
+        failed: dict[Sequence, Drawn] = {}
         for chunk in chunks:
             row = self._held.stage(chunk.sequence.key, chunk.room, chunk.reuse)
             row += chunk.sequence.token_ids[chunk.start : chunk.end]
+            if self.prefill_faults:
+                failed[chunk.sequence] = failed_chunk(self.prefill_faults.pop(0))
         stepping = (*decoding, *(chunk.sequence for chunk in chunks))
-        return {sequence: self._drawn(sequence) for sequence in stepping if sequence.draws}
+        drawn = {sequence: self._drawn(sequence) for sequence in stepping if sequence.draws}
+        return drawn | failed
 
     def release(self, sequence: Sequence) -> None:
         self._answers.pop(sequence, None)

@@ -165,7 +165,7 @@ def test_aborting_an_unknown_request_is_no_fault(engine):
 
 
 def test_a_fault_in_one_prefill_ends_that_sequence_alone(engine, runner):
-    runner.prefill_faults.add((7,))
+    runner.prefill_faults[(7,)] = RuntimeError("x")
     for name, prompt in {"a": (5,), "bad": (7,), "c": (6,)}.items():
         engine.add(sequence(name, prompt=prompt))
 
@@ -254,7 +254,7 @@ def test_a_fault_in_a_later_chunk_ends_that_sequence_alone(runner):
     engine.add(sequence("a"))
     engine.add(sequence("bad", prompt=tuple(range(40))))
     first = engine.step()
-    runner.prefill_faults.add(tuple(range(40)))
+    runner.prefill_faults[tuple(range(40))] = RuntimeError("x")
 
     outputs = run(engine, {"a": first})
 

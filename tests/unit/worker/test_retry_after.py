@@ -39,8 +39,8 @@ class ClockedRunner(FakeRunner):
     def clock(self) -> float:
         return self.now
 
-    def release(self) -> None:
-        super().release()
+    def release(self, sequence: Sequence) -> None:
+        super().release(sequence)
         self.released_at.append(self.now)
 
     def _gate(self) -> None:

@@ -277,7 +277,7 @@ def nearly_grown(*sequences, kv_cache_tokens):
 
 def test_memory_that_runs_out_preempts_the_latest():
     pair = [sequence(name, prompt=60) for name in "ab"]
-    scheduler = nearly_grown(*pair, kv_cache_tokens=150)
+    scheduler = nearly_grown(*pair, kv_cache_tokens=159)
 
     plan = plan_step(scheduler)
 
@@ -285,6 +285,16 @@ def test_memory_that_runs_out_preempts_the_latest():
     assert decoding(plan) == ["a"]
     assert names(scheduler.waiting) == ["b"]
     assert scheduler.preemptions == 1
+
+
+def test_memory_that_just_suffices_preempts_nobody():
+    scheduler = nearly_grown(
+        sequence("a", prompt=60), sequence("b", prompt=30), kv_cache_tokens=160
+    )
+
+    plan_step(scheduler)
+
+    assert (scheduler.preemptions, scheduler.kv_tokens_used) == (0, 160)
 
 
 def test_memory_that_runs_out_preempts_batch_first():
@@ -329,7 +339,9 @@ def test_what_runs_keeps_some_memory_to_grow_where_not_all_have_enough():
     pair = [sequence(name, prompt=60) for name in "ab"]
     assert admitted(scheduler_of(*pair, kv_cache_tokens=200).schedule()) == ["a", "b"]
     pair = [sequence(name, prompt=100) for name in "ab"]
-    assert len(scheduler_of(*pair, kv_cache_tokens=256).schedule().chunks) == 1
+    # Each takes 128 tokens, which leaves none of 256.
+    scheduler = scheduler_of(*pair, kv_cache_tokens=256, max_num_batched_tokens=300)
+    assert admitted(scheduler.schedule()) == ["a"]
     # Nothing need be left where each may be as long as any.
     trio = [sequence(name, prompt=193, token=ord(name)) for name in "abc"]
     scheduler = scheduler_of(*trio, kv_cache_tokens=600, max_num_batched_tokens=600)

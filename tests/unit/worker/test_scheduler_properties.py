@@ -86,7 +86,8 @@ class AnyTraffic(RuleBasedStateMachine):
     @rule(pick=st.integers(0))
     def fail_a_prompt(self, pick):
         if waiting := self.scheduler.waiting:
-            self.runner.prefill_faults = {waiting[pick % len(waiting)].prompt_ids}
+            prompt = waiting[pick % len(waiting)].prompt_ids
+            self.runner.prefill_faults = {prompt: RuntimeError("chunk")}
 
     @rule(fault=st.sampled_from(["decode_faults", "apply_faults", "release_faults"]))
     def fail_a_step(self, fault):
@@ -197,4 +198,4 @@ class AnyTraffic(RuleBasedStateMachine):
 
 
 TestAnyTraffic = AnyTraffic.TestCase
-TestAnyTraffic.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAnyTraffic.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
