@@ -63,6 +63,8 @@ MODELS = [
     ("llama", torch.bfloat16),
     ("bloom", torch.float32),
     ("bloom", torch.bfloat16),
+    ("gemma2", torch.float32),
+    ("mistral, sliding", torch.bfloat16),
 ]
 
 
