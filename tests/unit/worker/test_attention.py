@@ -66,7 +66,7 @@ def test_decoding(lengths, case):
     if window is not None or len(set(lengths)) > 1:
         bias = row_bias(torch.tensor(lengths), 37, window, kv_heads, dtype)
 
-    out = decode_attention(query, keys, values, bias, SCALE, softcap)
+    out = decode_attention(query, keys, values, bias=bias, scale=SCALE, softcap=softcap)
 
     assert out.shape == (len(lengths), heads, 24)
     for row, length in enumerate(lengths):
@@ -84,7 +84,7 @@ def test_a_chunk(start, end, case):
     if start or window is not None:
         bias = causal_bias(end - start, end, window, query)
 
-    out = chunk_attention(query, keys, values, bias, SCALE, softcap)
+    out = chunk_attention(query, keys, values, bias=bias, scale=SCALE, softcap=softcap)
 
     assert out.shape == (end - start, heads, 24)
     for at in range(end - start):

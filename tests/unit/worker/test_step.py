@@ -70,7 +70,9 @@ class Setup:
             seen &= at[None] > at[:, None] - kind.window
         bias = torch.zeros(length, length).masked_fill(~seen, float("-inf"))
         keys, values = key.transpose(0, 1), value.transpose(0, 1)
-        return chunk_attention(query, keys, values, bias, kind.scale, kind.softcap)
+        return chunk_attention(
+            query, keys, values, bias=bias, scale=kind.scale, softcap=kind.softcap
+        )
 
     def decoding(self, name, length, kind=KINDS[0]):
         """Return a sequence whose row holds all but the last of its `length` tokens."""
