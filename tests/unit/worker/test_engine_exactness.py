@@ -107,6 +107,9 @@ def test_prefixes_reused(served):
     assert served.engine.scheduler.prefixes.reused_tokens > reused + 150
     expected = [served.alone(p) for p in (*prompts, *prompts, *turns)]
     assert [answers.tokens(i) for i in range(9)] == expected
+    cache = served.engine._runner.cache
+    assert cache.running_tokens == 0
+    assert 0 < cache.kept_tokens == served.engine.scheduler.prefixes.tokens
 
 
 def test_resumed(served):
