@@ -37,6 +37,23 @@ async def worker(folder: Path) -> AsyncIterator[RunningWorker]:
     await running.stop()
 
 
+@pytest.fixture
+async def deterministic(folder: Path) -> AsyncIterator[RunningWorker]:
+    """In bfloat16, whose rounding shows at once who computes beside whom."""
+    running = await RunningWorker(
+        open_model,
+        model=str(folder),
+        model_name="",
+        max_num_seqs=4,
+        dtype="bfloat16",
+        threads=1,
+        deterministic=True,
+    ).listening()
+    await eventually(running.ready, seconds=60)
+    yield running
+    await running.stop()
+
+
 async def ask(worker: RunningWorker, text: str, **parameters: Any) -> str:
     answer = await worker.openai.chat.completions.create(
         model=MODEL, messages=[{"role": "user", "content": text}], **parameters
@@ -52,6 +69,25 @@ async def test_a_batch_gives_what_each_request_gives_alone(worker):
         together = await asyncio.gather(*(ask(worker, text, **parameters) for text in texts))
         assert together == alone
     await worker.idle()
+
+
+async def test_in_deterministic_mode_company_changes_no_bit(deterministic):
+    async def told(text: str) -> list[tuple[str, float]]:
+        answer = await deterministic.openai.chat.completions.create(
+            model=MODEL,
+            messages=[{"role": "user", "content": text}],
+            temperature=0.9,
+            top_p=0.9,
+            seed=5,
+            max_tokens=12,
+            logprobs=True,
+        )
+        return [(each.token, each.logprob) for each in answer.choices[0].logprobs.content]
+
+    texts = [f"question {'ab' * length}" for length in range(8)]
+    alone = [await told(text) for text in texts]
+    assert await asyncio.gather(*(told(text) for text in texts)) == alone
+    assert await asyncio.gather(*(told(text) for text in reversed(texts))) == alone[::-1]
 
 
 async def test_a_stream_has_the_same_text(worker):

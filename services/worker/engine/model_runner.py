@@ -63,7 +63,7 @@ class ModelRunner:
             ConfigurationError: the memory found holds no KV cache.
         """
         model = model.eval()
-        check_supported(model, max_model_len)
+        check_supported(model, max_model_len, deterministic=deterministic)
         self._device = model.device
         # Sampling needs float64, which Apple's devices do not have.
         self._sampling_device = torch.device("cpu") if model.device.type == "mps" else model.device

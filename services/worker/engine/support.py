@@ -15,16 +15,22 @@ from shared.errors import ModelNotSupported
 
 _FULL = "full_attention"
 _SLIDING = "sliding_attention"
+_EXPERTS = ("num_experts_per_tok", "num_local_experts", "num_experts")
 _LOCAL = "local"  # GPT-Neo's word for a sliding layer, in `attention_layers`
 
 
-def check_supported(model: PreTrainedModel, max_model_len: int) -> None:
+def check_supported(
+    model: PreTrainedModel, max_model_len: int, *, deterministic: bool = False
+) -> None:
     """Refuse what the engine would run wrongly.
 
     Raises:
         ModelNotSupported: the sentence says what the model needs.
     """
     fault = next(_faults(model, model.config, max_model_len), None)
+    if fault is None and deterministic and _has_experts(model.config):
+        # Their products have as many rows as tokens were sent to them, whosever those are.
+        fault = "in deterministic mode its experts would mix what different requests compute"
     if fault is not None:
         msg = f"{type(model).__name__} cannot be served: {fault}"
         raise ModelNotSupported(msg)
@@ -67,6 +73,10 @@ def _faults(model: PreTrainedModel, config: Any, max_model_len: int) -> Iterator
     context = getattr(config, "max_seq_len", max_model_len)
     if context < max_model_len:
         yield _too_long(f"its context is {context} tokens", context)
+
+
+def _has_experts(config: Any) -> bool:
+    return any(getattr(config, name, None) for name in _EXPERTS)
 
 
 def _too_long(why: str, tokens: int) -> str:

@@ -63,6 +63,8 @@ MODELS = [
     ("llama", torch.bfloat16),
     ("bloom", torch.float32),
     ("bloom", torch.bfloat16),
+    ("gemma2", torch.float32),
+    ("mistral, sliding", torch.bfloat16),
 ]
 
 
@@ -74,15 +76,18 @@ def served(request):
 def test_preempted_reused_and_resumed(served):
     engine = served.engine
     cuts = [(0, 0, 1, 5, COUNT - 2)[i % 5] for i in range(len(REQUESTS))]
+    # Batch sequences come first and have all rows; interactive ones while they decode.
     arrivals = [
-        (i, sequence(i, Priority.BATCH if i % 2 else Priority.INTERACTIVE, served.resumed(i, cut)))
+        (3 * i, sequence(i, Priority.INTERACTIVE, served.resumed(i, cut)))
+        if i % 2
+        else (0, sequence(i, Priority.BATCH, served.resumed(i, cut)))
         for i, cut in enumerate(cuts)
         if cut < len(served.alone[i])
     ]
 
     answers = run(engine, arrivals)
 
-    assert engine.scheduler.preemptions >= 2
+    assert engine.scheduler.preemptions >= 3
     assert engine.scheduler.prefixes.reused_tokens > 50
     for _, each in arrivals:
         i = int(each.request_id)

@@ -107,6 +107,9 @@ def test_prefixes_reused(served):
     assert served.engine.scheduler.prefixes.reused_tokens > reused + 150
     expected = [served.alone(p) for p in (*prompts, *prompts, *turns)]
     assert [answers.tokens(i) for i in range(9)] == expected
+    cache = served.engine._runner.cache
+    assert cache.running_tokens == 0
+    assert 0 < cache.kept_tokens == served.engine.scheduler.prefixes.tokens
 
 
 def test_resumed(served):
@@ -193,6 +196,22 @@ def test_a_seed_gives_the_same_tokens_and_another_seed_others():
 
     assert answers.tokens("same") == answers.tokens("a")
     assert answers.tokens("seed") != answers.tokens("a") != answers.tokens("choice")
+
+
+def test_sampling_does_not_depend_on_the_batch():
+    """In float32 not to the last bit, yet no token changes."""
+    prompts = make_prompts(10, seed=2)
+    engine = make_engine(make_model())
+    alone = [run(engine, [(0, sampled(i, p, seed=i))]).tokens(i) for i, p in enumerate(prompts)]
+
+    arrivals = [(i // 2, sampled(i, p, seed=i)) for i, p in enumerate(prompts)]
+    arrivals += [(1, greedy("greedy", prompts[0], 30))]
+    together = run(engine, arrivals, aborts=[(9, 3)])
+
+    for i, expected in enumerate(alone):
+        got = together.tokens(i)
+        assert got == expected[: len(got)]
+        assert i == 3 or len(got) == 25
 
 
 @pytest.mark.parametrize("deterministic", [False, True])

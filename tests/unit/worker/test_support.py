@@ -16,6 +16,8 @@ from transformers import (
     MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     MptConfig,
     MptForCausalLM,
     Qwen2Config,
@@ -143,6 +145,14 @@ def test_what_would_run_wrongly_is_refused_with_the_reason(model, reason):
 
 def test_a_window_as_long_as_the_context_is_served():
     check_supported(gpt_neo(8), max_model_len=8)
+
+
+def test_experts_are_served_and_not_in_deterministic_mode():
+    model = MixtralForCausalLM(MixtralConfig(**TINY, num_local_experts=2))
+    check_supported(model, max_model_len=64)
+    with pytest.raises(ModelNotSupported, match="experts would mix"):
+        check_supported(model, max_model_len=64, deterministic=True)
+    check_supported(mistral(None), max_model_len=64, deterministic=True)
 
 
 def test_who_runs_with_its_own_attention():
