@@ -126,7 +126,7 @@ class WorkerSettings(FleetSettings):
     max_num_batched_tokens: int = Field(
         0,
         ge=0,
-        description="tokens in one step, prompts and answers; 0: 128 on a CPU, 2048 elsewhere",
+        description="tokens in one step, prompts and answers; 0: 512 on a CPU, 2048 elsewhere",
     )
     max_waiting: int = Field(128, ge=0, description="sequences that may wait; more get 429")
     max_model_len: int = Field(0, ge=0, description="context in tokens; 0: the model's own")

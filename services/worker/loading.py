@@ -53,8 +53,8 @@ log = structlog.get_logger(__name__)
 # Most configs, MPT's, and BLOOM's, whose ALiBi would go further than it was trained.
 _CONTEXT_NAMES = ("max_position_embeddings", "max_seq_len", "seq_length")
 
-# About two decode steps on two cores; a graphics card takes such a step in milliseconds.
-_CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 128, 2048
+# A few decode steps on two cores: each pass reads all weights, so small chunks of prompts are slow.
+_CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 512, 2048
 
 
 @dataclass(frozen=True, slots=True)

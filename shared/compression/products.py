@@ -249,3 +249,12 @@ class PrepackedProduct:
     def __call__(self, rows: Tensor, bias: Tensor | None) -> Tensor:
         """Multiply and add the bias in one call."""
         return cast("Tensor", self._multiply(rows, self._weight, bias, "none", [], ""))
+
+    def silu(self, rows: Tensor, bias: Tensor | None) -> Tensor:
+        """Return silu of the product, in one call."""
+        return cast("Tensor", self._multiply(rows, self._weight, bias, "swish", [], ""))
+
+    def combined(self, rows: Tensor, other: Tensor, bias: Tensor | None, how: str) -> Tensor:
+        """Return the product added to, or multiplied with (`how`: add, mul), `other` [n, out]."""
+        binary = torch.ops.mkldnn._linear_pointwise.binary  # noqa: SLF001
+        return cast("Tensor", binary(rows, other, self._weight, bias, how))

@@ -118,10 +118,15 @@ def stored_from(
     return _build(scheme, shape, tensors)
 
 
-def concatenated(parts: Sequence[StoredWeight]) -> StoredWeight:
-    """Return weights of one scheme and one number of inputs as one, outputs after outputs."""
+def concatenated(parts: Sequence[StoredWeight], order: Tensor | None = None) -> StoredWeight:
+    """Return weights of one scheme and one number of inputs as one, outputs after outputs.
+
+    `order`, int64 [outputs], says which of all outputs comes where.
+    """
     first = parts[0]
     tensors = {name: torch.cat([p.tensors()[name] for p in parts]) for name in first.tensors()}
+    if order is not None:
+        tensors = {name: tensor[order] for name, tensor in tensors.items()}
     shape = sum(part.shape[0] for part in parts), first.shape[1]
     return _build(first.scheme, shape, tensors)
 

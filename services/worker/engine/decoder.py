@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from services.worker.engine.linears import fuse_linears, pack_linears
+from services.worker.engine.linears import add_to, fuse_linears, gated, pack_linears
 from services.worker.engine.step import AttentionKind, Step
 
 # Pre-norm decoders with rotary positions over the whole head, and a gated MLP.
@@ -48,7 +48,8 @@ class _Layer:
     key_norm: torch.Tensor | None
     output: nn.Module
     mlp_norm: torch.Tensor
-    gate_up: nn.Module
+    gate: nn.Module
+    up: nn.Module
     down: nn.Module
     kind: AttentionKind
 
@@ -65,14 +66,16 @@ class Decoder:
         self._rotary = inner.rotary_emb
         self._final_norm = inner.norm.weight
         self._eps = config.rms_norm_eps
+        self._eps_tensor = torch.tensor(config.rms_norm_eps, device=model.device)
         self._activation = inner.layers[0].mlp.act_fn
+        self._silu = config.hidden_act in {"silu", "swish"}
         attention = inner.layers[0].self_attn
         self._head_dim = attention.head_dim
-        self._heads = config.num_attention_heads
         self._kv_heads = config.num_key_value_heads
+        self._groups = config.num_attention_heads // config.num_key_value_heads
+        order = self._grouped_order()
         for layer in inner.layers:
-            fuse_linears(layer.self_attn, ("q_proj", "k_proj", "v_proj"), "qkv_proj")
-            fuse_linears(layer.mlp, ("gate_proj", "up_proj"), "gate_up_proj")
+            fuse_linears(layer.self_attn, ("q_proj", "k_proj", "v_proj"), "qkv_proj", order)
         pack_linears(model)
         self._head = model.lm_head
         self._layers = [self._layer(module) for module in inner.layers]
@@ -101,61 +104,73 @@ class Decoder:
     def _before_attention(
         self, layer: _Layer, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return query, key and value, [tokens, heads, head_dim], positions in them."""
-        heads, kv_heads = self._heads, self._kv_heads
+        """Return query [tokens, kv_heads, groups, head_dim], key and value, positions in them."""
+        kv_heads, groups, head_dim = self._kv_heads, self._groups, self._head_dim
         qkv = layer.qkv(self._norm(hidden, layer.input_norm))
-        qkv = qkv.view(-1, heads + 2 * kv_heads, self._head_dim)
-        rotated, value = qkv[:, : heads + kv_heads], qkv[:, heads + kv_heads :]
+        qkv = qkv.view(-1, kv_heads, groups + 2, head_dim)
+        rotated, value = qkv[:, :, : groups + 1], qkv[:, :, groups + 1]
         if layer.query_norm is not None and layer.key_norm is not None:
-            query = self._norm(rotated[:, :heads], layer.query_norm)
-            rotated = torch.cat((query, self._norm(rotated[:, heads:], layer.key_norm)), dim=1)
+            query = self._norm(rotated[:, :, :groups], layer.query_norm)
+            key = self._norm(rotated[:, :, groups:], layer.key_norm)
+            rotated = torch.cat((query, key), dim=2)
         # The second half of `sin` is that of the formula, the first its negative.
-        turned = torch.roll(rotated, self._head_dim // 2, dims=-1)
+        turned = torch.roll(rotated, head_dim // 2, dims=-1)
         rotated = torch.addcmul(rotated * cos, turned, sin)
-        return rotated[:, :heads], rotated[:, heads:], value
+        return rotated[:, :, :groups], rotated[:, :, groups], value
 
     def _after_attention(
         self, layer: _Layer, hidden: torch.Tensor, attended: torch.Tensor
     ) -> torch.Tensor:
         """Return the hidden states that the layer gives, [tokens, hidden]."""
-        hidden = hidden + layer.output(attended.reshape(len(hidden), -1))
-        gate, up = layer.gate_up(self._norm(hidden, layer.mlp_norm)).chunk(2, dim=-1)
-        return hidden.add_(layer.down(self._activation(gate).mul_(up)))
+        hidden = add_to(hidden, layer.output, attended.view(len(hidden), -1))
+        normed = self._norm(hidden, layer.mlp_norm)
+        if self._silu:
+            gate = gated(layer.gate, layer.up, normed)
+        else:
+            gate = self._activation(layer.gate(normed)).mul_(layer.up(normed))
+        return add_to(hidden, layer.down, gate)
 
     def _norm(self, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Root mean square norm over the last dimension (Zhang and Sennrich, 2019)."""
         if states.dtype is torch.float32 or states.device.type != "cpu":
             return functional.rms_norm(states, weight.shape, weight, self._eps)
         # The same in fewer operators; torch's takes more than one kernel on a CPU.
-        wide = states.float()
-        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        scale = length.square_().mul_(1 / wide.shape[-1]).add_(self._eps).rsqrt_()
-        return wide.mul_(scale).to(states.dtype).mul_(weight)
+        length = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = torch.addcmul(self._eps_tensor, length, length, value=1 / states.shape[-1]).rsqrt_()
+        return torch.mul(states, scale, out=torch.empty_like(states)).mul_(weight)
+
+    def _grouped_order(self) -> torch.Tensor:
+        """Return the order of the outputs in which each KV head follows its query heads.
+
+        So queries, keys and values of a step are views of one tensor.
+        """
+        heads = torch.arange((self._groups + 2) * self._kv_heads)
+        query, key, value = heads.split([self._groups * self._kv_heads, *[self._kv_heads] * 2])
+        grouped = torch.cat((query.view(self._kv_heads, -1), key[:, None], value[:, None]), dim=1)
+        within = torch.arange(self._head_dim)
+        return (grouped.flatten()[:, None] * self._head_dim + within).flatten()
 
     def _rotation(
         self, hidden: torch.Tensor, positions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return cosines and signed sines of the positions, [tokens, 1, head_dim]."""
+        """Return cosines and signed sines of the positions, [tokens, 1, 1, head_dim]."""
         cos, sin = self._rotary(hidden, positions[None])
         half = self._head_dim // 2
         signed = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-        return cos[0][:, None], signed[0][:, None]
+        return cos[0][:, None, None], signed[0][:, None, None]
 
     def _layer(self, module: Any) -> _Layer:
         attention, mlp = module.self_attn, module.mlp
-        qkv = getattr(attention, "qkv_proj", None)
-        gate_up = getattr(mlp, "gate_up_proj", None)
         query_norm, key_norm = (getattr(attention, name, None) for name in ("q_norm", "k_norm"))
         return _Layer(
             input_norm=module.input_layernorm.weight,
-            qkv=_Beside(attention.q_proj, attention.k_proj, attention.v_proj)
-            if qkv is None
-            else qkv,
+            qkv=attention.qkv_proj,
             query_norm=None if query_norm is None else query_norm.weight,
             key_norm=None if key_norm is None else key_norm.weight,
             output=attention.o_proj,
             mlp_norm=module.post_attention_layernorm.weight,
-            gate_up=_Beside(mlp.gate_proj, mlp.up_proj) if gate_up is None else gate_up,
+            gate=mlp.gate_proj,
+            up=mlp.up_proj,
             down=mlp.down_proj,
             kind=AttentionKind(attention.scaling, self._window(attention)),
         )
@@ -173,15 +188,3 @@ def _compile(function: _Function) -> _Function:
 
 def _leave(function: _Function) -> _Function:
     return function
-
-
-class _Beside(nn.Module):
-    """Linears that could not be fused."""
-
-    def __init__(self, *parts: nn.Module) -> None:
-        super().__init__()
-        self._parts = nn.ModuleList(parts)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return their outputs one after the other."""
-        return torch.cat([part(x) for part in self._parts], dim=-1)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from shared.compression import PackedLinear, Scheme, compress_module
@@ -25,41 +26,86 @@ def pack_linears(model: PreTrainedModel) -> None:
         compress_module(model, Scheme("bf16"), pack_tied=True)
 
 
-def fuse_linears(module: nn.Module, names: tuple[str, ...], into: str) -> None:
+def fuse_linears(
+    module: nn.Module, names: tuple[str, ...], into: str, order: torch.Tensor | None = None
+) -> None:
     """Replace Linears that take the same input by one, whose outputs lie one after the other.
 
-    Where they are not all of one kind nothing is replaced.
+    Where they are not all of one kind, one stands for them that asks each.
+
+    Args:
+        module: what holds them, changed in place.
+        names: of the Linears.
+        into: the name of the new one.
+        order: int64 [outputs], which of the outputs comes where; None: as they are.
     """
     parts = [getattr(module, name) for name in names]
+    fused: nn.Module
     if all(type(part) is nn.Linear for part in parts):
-        fused = _fused(cast("list[nn.Linear]", parts))
-    elif all(isinstance(part, PackedLinear) for part in parts):
-        packed = cast("list[PackedLinear]", parts)
-        if len({(part.scheme, part.dtype) for part in packed}) > 1:
-            return
-        stored = concatenated([part.stored() for part in packed])
-        fused = PackedLinear.from_stored(stored, _bias(packed), dtype=packed[0].dtype)
+        fused = _fused(parts, order)
+    elif all(isinstance(part, PackedLinear) for part in parts) and _alike(parts):
+        stored = concatenated([part.stored() for part in parts], order)
+        fused = PackedLinear.from_stored(stored, _bias(parts, order), dtype=parts[0].dtype)
     else:
-        return
+        fused = _Beside(parts, order)
     for name in names:
         delattr(module, name)
     setattr(module, into, fused)
 
 
-def _fused(parts: list[nn.Linear]) -> nn.Linear:
+def add_to(residual: torch.Tensor, linear: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return residual + linear(x), [tokens, out]."""
+    if isinstance(linear, PackedLinear) and linear.fuses(x):
+        return linear.combined(x, residual, "add")
+    return linear(x).add_(residual)
+
+
+def gated(gate: nn.Module, up: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return silu(gate(x)) * up(x), [tokens, out]."""
+    if (
+        isinstance(gate, PackedLinear)
+        and isinstance(up, PackedLinear)
+        and gate.fuses(x)
+        and up.fuses(x)
+    ):
+        return up.combined(x, gate.silu(x), "mul")
+    return functional.silu(gate(x)).mul_(up(x))
+
+
+def _alike(parts: list[PackedLinear]) -> bool:
+    return len({(part.scheme, part.dtype) for part in parts}) == 1
+
+
+def _fused(parts: list[nn.Linear], order: torch.Tensor | None) -> nn.Linear:
     weight = torch.cat([part.weight for part in parts])
-    bias = _bias(parts)
+    weight = weight if order is None else weight[order]
+    bias = _bias(parts, order)
     fused = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     fused.weight = nn.Parameter(weight, requires_grad=False)
     fused.bias = cast("Any", None if bias is None else nn.Parameter(bias, requires_grad=False))
     return fused
 
 
-def _bias(parts: list[Any]) -> torch.Tensor | None:
+class _Beside(nn.Module):
+    """Linears that could not be fused."""
+
+    def __init__(self, parts: list[nn.Module], order: torch.Tensor | None) -> None:
+        super().__init__()
+        self._parts = nn.ModuleList(parts)
+        self._order = order
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return their outputs one after the other."""
+        out = torch.cat([part(x) for part in self._parts], dim=-1)
+        return out if self._order is None else out[..., self._order]
+
+
+def _bias(parts: list[Any], order: torch.Tensor | None) -> torch.Tensor | None:
     """Return the biases one after the other; a part without one has zeros."""
     if all(part.bias is None for part in parts):
         return None
     like = next(part.bias for part in parts if part.bias is not None)
-    return torch.cat(
+    bias = torch.cat(
         [like.new_zeros(part.out_features) if part.bias is None else part.bias for part in parts]
     )
+    return bias if order is None else bias[order]

@@ -11,6 +11,8 @@ import torch
 
 # A class that runs out of rows gets an eighth more, so that few are copied.
 _GROWTH = 8
+# Views are kept for so many shapes.
+_MOST_VIEWS = 64
 
 
 @dataclass(slots=True)
@@ -25,6 +27,23 @@ class Layer:
         return Layer(*(_resized(old, rows, capacity, used) for old in (self.keys, self.values)))
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """One layer as a step sees it: some neighbouring rows, up to some column.
+
+    Attributes:
+        flat_keys: all tokens of all rows and heads one after the other, [tokens, head_dim].
+        flat_values: like `flat_keys`.
+        keys: [rows, kv_heads, columns, head_dim].
+        values: like `keys`.
+    """
+
+    flat_keys: torch.Tensor
+    flat_values: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
 class Rows:
     """Layers of rows; a layer is made when it is written first."""
 
@@ -33,6 +52,7 @@ class Rows:
         self.capacity = capacity
         self.rows = rows
         self.layers: dict[int, Layer] = {}
+        self._views: dict[tuple[int, range, int], View] = {}
 
     @property
     def tokens(self) -> int:
@@ -45,6 +65,16 @@ class Rows:
         if layer is None:
             layer = self.layers[index] = Layer(self._empty(keys), self._empty(values))
         return layer
+
+    def view(self, index: int, rows: range, columns: int) -> View:
+        """Return a layer that exists; the same view for as many steps as it is asked for."""
+        which = index, rows, columns
+        view = self._views.get(which)
+        if view is None:
+            if len(self._views) >= _MOST_VIEWS * len(self.layers):
+                self._views.clear()
+            view = self._views[which] = _view(self.layers[index], rows, columns)
+        return view
 
     def fit(self, rows: int) -> None:
         """Have room for `rows` rows at least."""
@@ -83,8 +113,16 @@ class Rows:
     def _resize(self, rows: int, capacity: int, used: int) -> None:
         # Layer by layer, so that no more than one is there twice.
         self.rows, self.capacity = rows, capacity
+        self._views.clear()
         for index, layer in self.layers.items():
             self.layers[index] = layer.resized(rows, capacity, used)
+
+
+def _view(layer: Layer, rows: range, columns: int) -> View:
+    keys, values = layer.keys, layer.values
+    part = slice(rows.start, rows.stop), slice(None), slice(columns)
+    flat_keys, flat_values = (each.view(-1, each.shape[3]) for each in (keys, values))
+    return View(flat_keys, flat_values, keys[part], values[part])
 
 
 def _resized(old: torch.Tensor, rows: int, capacity: int, used: int) -> torch.Tensor:

@@ -25,6 +25,9 @@ from services.worker.engine.scheduler import Chunk
 from services.worker.engine.sequence import Sequence
 from services.worker.engine.slots import Group
 
+# Rows are looked at up to a multiple of so many columns, so that views last for some steps.
+_COLUMNS = 32
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionKind:
@@ -89,23 +92,18 @@ class DecodeSegment:
         """Take the rows' lengths, the new token included, and how many columns are looked at."""
         self.tokens = slice(at, at + len(lengths))
         self._rows = rows
-        self._first = first
+        self._range = range(first, first + len(lengths))
         self._columns = columns
         self._lengths = torch.tensor(lengths, device=device)
         self._ragged = min(lengths) < columns
         # By device as well: the layers of a model may lie on several.
         self._indices: dict[tuple[int, torch.device], torch.Tensor] = {}
-        self._biases: dict[tuple[int | None, int, torch.device], torch.Tensor] = {}
+        self._biases: dict[tuple[int | None, torch.device], torch.Tensor] = {}
 
     @property
     def before(self) -> int:
         """Tokens of the longest row before its new one."""
         return self._columns - 1
-
-    @property
-    def count(self) -> int:
-        """The number of rows."""
-        return self.tokens.stop - self.tokens.start
 
     def attend(
         self,
@@ -117,7 +115,7 @@ class DecodeSegment:
     ) -> torch.Tensor:
         """Attend with one query a row."""
         keys, values = self.write(layer, key, value)
-        bias = self._bias(kind.window, key.shape[1], query)
+        bias = self._bias(kind.window, query)
         return decode_attention(
             query, keys, values, bias=bias, scale=kind.scale, softcap=kind.softcap
         )
@@ -126,15 +124,14 @@ class DecodeSegment:
         self, layer: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write [rows, kv_heads, dim]; return all keys and values, [rows, kv_heads, columns, dim]."""
-        held = self._rows.layer(layer, key, value)
         kv_heads = key.shape[1]
+        if layer not in self._rows.layers:
+            self._rows.layer(layer, key, value)
+        view = self._rows.view(layer, self._range, self._columns)
         index = self._index(kv_heads, key.device)
-        rows = slice(self._first, self._first + self.count)
-        seen = slice(self._columns)
-        for states, into in ((key, held.keys), (value, held.values)):
-            dim = states.shape[2]
-            into.view(-1, dim).index_copy_(0, index, states.reshape(-1, dim))
-        return held.keys[rows, :, seen], held.values[rows, :, seen]
+        view.flat_keys.index_copy_(0, index, key.reshape(-1, key.shape[2]))
+        view.flat_values.index_copy_(0, index, value.reshape(-1, value.shape[2]))
+        return view.keys, view.values
 
     def token_mask(self) -> torch.Tensor:
         """Return ones up to and with each row's new token, zeros beyond; int64 [rows, columns]."""
@@ -146,22 +143,22 @@ class DecodeSegment:
         index = self._indices.get((kv_heads, device))
         if index is None:
             lengths = self._lengths.to(device)
-            row = torch.arange(self._first, self._first + self.count, device=device)[:, None]
+            row = torch.arange(self._range.start, self._range.stop, device=device)[:, None]
             head = torch.arange(kv_heads, device=device)
             places = (row * kv_heads + head) * self._rows.capacity + lengths[:, None] - 1
             index = self._indices[kv_heads, device] = places.flatten()
         return index
 
-    def _bias(self, window: int | None, kv_heads: int, query: torch.Tensor) -> torch.Tensor | None:
+    def _bias(self, window: int | None, query: torch.Tensor) -> torch.Tensor | None:
         if window is not None and window >= self._columns:
             window = None
         if window is None and not self._ragged:
             return None
-        which = window, kv_heads, query.device
+        which = window, query.device
         bias = self._biases.get(which)
         if bias is None:
             lengths = self._lengths.to(query.device)
-            bias = row_bias(lengths, self._columns, window, kv_heads, query.dtype)
+            bias = row_bias(lengths, self._columns, window, query.dtype)
             self._biases[which] = bias
         return bias
 
@@ -253,9 +250,9 @@ class Step:
 
         Args:
             layer: the layer's index.
-            query: [tokens, heads, head_dim], like `key` and `value` with kv_heads.
-            key: of the line's tokens; they are written to the cache.
-            value: its dim may differ from the others'.
+            query: [tokens, heads, head_dim]; the heads may be two dimensions, kv_heads and groups.
+            key: [tokens, kv_heads, head_dim], written to the cache.
+            value: like `key`; its dim may differ.
             kind: of the layer.
         """
         if len(self.segments) == 1 and not self.padding:
@@ -328,7 +325,8 @@ def _decode_segments(
 ) -> list[DecodeSegment]:
     rows = cache.size_class(group.capacity)
     if not alone:
-        return [DecodeSegment(rows, 0, lengths, max(lengths), at=at, device=device)]
+        columns = min(group.capacity, -(-max(lengths) // _COLUMNS) * _COLUMNS)
+        return [DecodeSegment(rows, 0, lengths, columns, at=at, device=device)]
     return [
         DecodeSegment(rows, i, [length], group.capacity, at=at + i, device=device)
         for i, length in enumerate(lengths)

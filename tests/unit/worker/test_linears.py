@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from services.worker.engine.linears import fuse_linears, pack_linears
+from services.worker.engine.linears import add_to, fuse_linears, gated, pack_linears
 from shared.compression import PackedLinear, Scheme
 from tests.fakes.tiny_models import make_model
 
@@ -94,13 +94,19 @@ def one_other():
 
 
 @pytest.mark.parametrize("make", [mixed_schemes, one_packed, one_other])
-def test_what_is_not_of_one_kind_stays(make):
+def test_what_is_not_of_one_kind_is_asked_part_by_part(make):
     module = make()
-    before = dict(module.named_children())
+    x = torch.randn(3, next(iter(module.children())).in_features)
+    parts = torch.cat([getattr(module, name)(x) for name in NAMES], dim=-1)
+    order = torch.randperm(parts.shape[1])
+    reordered = deepcopy(module)
 
     fuse_linears(module, NAMES, "qkv")
+    fuse_linears(reordered, NAMES, "qkv", order)
 
-    assert dict(module.named_children()) == before
+    assert [name for name, _ in module.named_children()] == ["qkv"]
+    assert torch.equal(module.qkv(x), parts)
+    assert torch.equal(reordered.qkv(x), parts[:, order])
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "bloom"])
@@ -131,3 +137,22 @@ def test_a_float32_model_is_left_alone():
 def test_so_is_one_on_another_device():
     device = SimpleNamespace(type="cuda")
     pack_linears(SimpleNamespace(device=device, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("scheme", [None, Scheme("bf16"), Scheme("int8")], ids=str)
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("rows", [1, 5, 40])
+@torch.inference_mode()
+def test_what_follows_a_linear_is_the_same_in_one_call(scheme, bias, rows):
+    torch.manual_seed(0)
+    gate, up = (nn.Linear(INPUTS, 32, bias=bias, dtype=torch.bfloat16) for _ in range(2))
+    if scheme is not None:
+        gate, up = (PackedLinear.from_linear(each, scheme) for each in (gate, up))
+    x, residual = (torch.randn(rows, width, dtype=torch.bfloat16) for width in (INPUTS, 32))
+
+    added = add_to(residual.clone(), up, x)
+    product = gated(gate, up, x)
+
+    torch.testing.assert_close(added, residual + up(x), rtol=2e-2, atol=2e-2)
+    expected = nn.functional.silu(gate(x)) * up(x)
+    torch.testing.assert_close(product, expected, rtol=2e-2, atol=2e-2)

@@ -207,7 +207,8 @@ def test_decoding_reads_the_cache_where_it_lies():
     layer = setup.cache.size_class(64).layers[0]
     assert keys.data_ptr() == layer.keys.data_ptr()
     assert values.data_ptr() == layer.values.data_ptr()
-    assert keys.shape == (2, KV_HEADS, 20, DIM)
+    # Columns up to a multiple of 32.
+    assert keys.shape == (2, KV_HEADS, 32, DIM)
     assert not keys[0, :, 8].any()
     assert (values[1, :, 19] == 1).all()
 
@@ -220,6 +221,6 @@ def test_a_mask_tells_the_tokens_of_each_row():
     chunks = (Chunk(sequence, 4, 6, 6),)
     decoding, chunk = make_step(setup.slots.groups(), chunks, setup.cache, CPU).segments
 
-    assert decoding.token_mask().tolist() == [[1, 1, 1, 0, 0], [1] * 5]
-    assert (decoding.before, chunk.before) == (4, 4)
+    assert decoding.token_mask().tolist() == [[1] * n + [0] * (32 - n) for n in (3, 5)]
+    assert (decoding.before, chunk.before) == (31, 4)
     assert chunk.token_mask().tolist() == [[1] * 6]
