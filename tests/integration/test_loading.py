@@ -162,19 +162,6 @@ def test_a_template_that_is_not_there_is_a_wrong_setting(saved):
         loading(saved, chat_template="nonsense")
 
 
-def test_the_linears_of_a_bfloat16_model_are_packed_and_of_others_not(saved):
-    whole, packed = loading(saved), loading(saved, dtype="bfloat16")
-    linears = [part for part in packed.model.modules() if isinstance(part, PackedLinear)]
-    assert {part.scheme.kind for part in linears} == {"bf16"}
-    assert len(linears) == 15  # the head, which is the embedding's weight, among them
-    assert packed.model.get_input_embeddings().weight.dtype == torch.bfloat16
-    assert not any(isinstance(part, PackedLinear) for part in whole.model.modules())
-    ids = torch.arange(3, 40)[None]
-    expected = whole.model(ids).logits
-    # Each Linear's result is rounded to bfloat16, 2^-9 of itself.
-    assert (packed.model(ids).logits.float() - expected).abs().max() < 0.05 * expected.abs().max()
-
-
 @pytest.mark.parametrize(("setting", "kind"), [("load_8bit", "int8"), ("load_4bit", "int4")])
 def test_weights_are_packed_on_the_way_in(saved, setting, kind):
     whole, events = loading(saved), []

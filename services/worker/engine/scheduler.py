@@ -212,17 +212,23 @@ class Scheduler:
         return None if self._fits(waiting) else batch[-1]
 
     def _grow(self) -> Iterator[RowOp]:
-        """Give every row that is full a larger one, the first admitted first."""
+        """Give every row that is full a larger one, memory to the first admitted first."""
+        growing: dict[Sequence, int] = {}
         for sequence in tuple(self._decoding):
-            needed = sequence.computed + 1
             if sequence.state is not SequenceState.RUNNING:
                 continue
-            growth = self.slots.growth(sequence, needed)
-            while growth > self._free() and sequence.state is SequenceState.RUNNING:
-                yield from self._preempt(self._last_admitted())
-            if growth and sequence.state is SequenceState.RUNNING:
-                self.prefixes.shrink(self._free() - growth)
-                yield from self.slots.grow(sequence, needed, sequence.computed)
+            growth = self.slots.growth(sequence, sequence.computed + 1)
+            if not growth:
+                continue
+            growing[sequence] = growth
+            while sequence in growing and sum(growing.values()) > self._free():
+                victim = self._last_admitted()
+                growing.pop(victim, None)
+                yield from self._preempt(victim)
+        self.prefixes.shrink(self._free() - sum(growing.values()))
+        # The last rows of a class first: a class that all rows leave has no gap to be closed.
+        for sequence in sorted(growing, key=lambda s: self.slots.place(s).index, reverse=True):
+            yield from self.slots.grow(sequence, sequence.computed + 1, sequence.computed)
 
     def _last_admitted(self) -> Sequence:
         """Return who gives way when memory is short: the latest, a batch sequence if there is."""
