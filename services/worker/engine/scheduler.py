@@ -155,9 +155,16 @@ class Scheduler:
     def schedule(self) -> StepPlan:
         """Plan a step: every running row decodes, and prompts fill up the budget of tokens.
 
-        A step that decodes takes some of a prompt too, so that prompts move on.
+        A step that decodes takes some of a prompt too, so that prompts move on. While nothing but
+        batch sequences decodes they let prompts of interactive ones go first, in steps of their
+        own, which are shorter.
         """
-        ops = [*self._make_way(), *self._grow()]
+        ops = list(self._make_way())
+        if self._batch_yields():
+            budget = self.limits.max_num_batched_tokens
+            chunks = tuple(self._chunks(budget, Priority.INTERACTIVE))
+            return StepPlan(tuple(ops), (), chunks)
+        ops += self._grow()
         budget = max(1, self.limits.max_num_batched_tokens - len(self._decoding))
         chunks = tuple(self._chunks(budget))
         for sequence in self._decoding:
@@ -210,6 +217,15 @@ class Scheduler:
         if partial is not None and partial.priority is Priority.BATCH:
             return partial
         return None if self._fits(waiting) else batch[-1]
+
+    def _batch_yields(self) -> bool:
+        """Whether batch sequences alone decode, and a prompt of an interactive one can go on."""
+        if not self._decoding or any(s.priority is Priority.INTERACTIVE for s in self._decoding):
+            return False
+        if self._partial is not None:
+            return self._partial.priority is Priority.INTERACTIVE
+        queue = self._queues[Priority.INTERACTIVE]
+        return bool(queue) and self._fits(queue[0])
 
     def _grow(self) -> Iterator[RowOp]:
         """Give every row that is full a larger one, memory to the first admitted first."""
@@ -264,16 +280,17 @@ class Scheduler:
         self.prefixes.shrink(room)
         return key
 
-    def _chunks(self, budget: int) -> Iterator[Chunk]:
+    def _chunks(self, budget: int, least: Priority = Priority.BATCH) -> Iterator[Chunk]:
         """Yield chunks of prompts, `budget` tokens together, and count them as computed.
 
+        None is begun of a class lower than `least`.
         There is one at most of each, and so none after one of a prompt that is not whole yet.
         """
         begun: list[Sequence] = []
         while budget > 0:
             sequence, reuse = self._partial, None
             if sequence is None:
-                sequence = self._admit(begun)
+                sequence = self._admit(begun, least)
                 if sequence is None:
                     return
                 begun.append(sequence)
@@ -307,13 +324,13 @@ class Scheduler:
         computed = sequence.computed
         return computed if self.is_whole(sequence) else self.slots.capacity(computed)
 
-    def _admit(self, begun: list[Sequence]) -> Sequence | None:
+    def _admit(self, begun: list[Sequence], least: Priority) -> Sequence | None:
         """Give the first that waits a row, if there is room for it.
 
         One that could reuse the prompt of another begun in this step waits for the next step.
         """
         queue = next((queue for queue in self._queues.values() if queue), None)
-        if queue is None or not self._fits(queue[0]):
+        if queue is None or queue[0].priority > least or not self._fits(queue[0]):
             return None
         if any(self._would_reuse(queue[0], other) for other in begun):
             return None

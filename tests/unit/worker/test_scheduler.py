@@ -179,7 +179,8 @@ def test_batch_makes_room_the_latest_first_and_comes_back_with_what_it_has():
     plan = plan_step(scheduler)
 
     assert plan.ops == (Trim(64, 2),)
-    assert (decoding(plan), admitted(plan)) == (["b1", "b2"], ["i"])
+    # What is left of the batch lets the prompt go first.
+    assert (decoding(plan), admitted(plan)) == ([], ["i"])
     assert names(scheduler.waiting) == ["b3"]
     assert (scheduler.waiting[0].computed, scheduler.waiting[0].length) == (0, 5)
     assert scheduler.preemptions == 1
@@ -245,7 +246,7 @@ def test_batch_gives_its_memory_to_an_interactive_sequence():
     plan = plan_step(scheduler)
 
     assert plan.ops == (Trim(96, 1),)
-    assert (decoding(plan), admitted(plan)) == (["b1"], ["i"])
+    assert (decoding(plan), admitted(plan)) == ([], ["i"])
     assert names(scheduler.waiting) == ["b2"]
 
 
@@ -580,3 +581,29 @@ def test_the_next_finish_is_the_row_with_the_fewest_tokens_left():
     scheduler.running[1].output_ids.append(1)
 
     assert scheduler.tokens_to_next_finish == 3
+
+
+def test_batch_rows_let_an_interactive_prompt_go_first_in_a_step_of_its_own():
+    scheduler = Scheduler(limits(max_num_seqs=3, max_num_batched_tokens=16))
+    batch = sequence("b", prompt=4, priority=Priority.BATCH)
+    scheduler.add(batch)
+    scheduler.schedule()
+    batch.output_ids.append(1)
+    scheduler.join(batch)
+    waiting_batch = sequence("w", prompt=2, priority=Priority.BATCH)
+    asked = sequence("i", prompt=20)
+    scheduler.add(waiting_batch)
+    scheduler.add(asked)
+
+    first, second = scheduler.schedule(), scheduler.schedule()
+
+    assert not first.groups
+    assert not second.groups
+    assert [(c.sequence, c.start, c.end) for c in first.chunks] == [(asked, 0, 16)]
+    assert [(c.sequence, c.start, c.end) for c in second.chunks] == [(asked, 16, 20)]
+    assert batch.computed == 4
+    asked.output_ids.append(1)
+    scheduler.join(asked)
+    third = scheduler.schedule()
+    assert {s for group in third.groups for s in group.sequences} == {batch, asked}
+    assert [c.sequence for c in third.chunks] == [waiting_batch]
