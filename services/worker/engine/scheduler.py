@@ -119,11 +119,6 @@ class Scheduler:
         """Tokens whose keys and values the running sequences hold; from any thread."""
         return sum(sequence.computed for sequence in self.running)
 
-    @property
-    def tokens_to_next_finish(self) -> int:
-        """Steps after which a running sequence ends at the latest; 0 when none runs."""
-        return min((sequence.remaining for sequence in self.running), default=0)
-
     def check(self, sequence: Sequence, outstanding: int) -> None:
         """Refuse what can never run, or not now with `outstanding` sequences unfinished.
 

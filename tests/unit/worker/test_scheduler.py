@@ -572,17 +572,6 @@ def test_finds_a_request_in_slots_and_queue():
     assert [s.choice for s in scheduler.find("r")] == [0, 1]
 
 
-def test_the_next_finish_is_the_row_with_the_fewest_tokens_left():
-    scheduler = Scheduler(limits())
-    assert scheduler.tokens_to_next_finish == 0
-    scheduler.add(sequence("a", max_tokens=6))
-    scheduler.add(sequence("b", max_tokens=4))
-    scheduler.schedule()
-    scheduler.running[1].output_ids.append(1)
-
-    assert scheduler.tokens_to_next_finish == 3
-
-
 def test_batch_rows_let_an_interactive_prompt_go_first_in_a_step_of_its_own():
     scheduler = Scheduler(limits(max_num_seqs=3, max_num_batched_tokens=16))
     batch = sequence("b", prompt=4, priority=Priority.BATCH)
