@@ -21,7 +21,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from services.worker.engine.linears import add_to, fuse_linears, gated, pack_linears
-from services.worker.engine.step import AttentionKind, Step
+from services.worker.engine.segments import AttentionKind
+from services.worker.engine.step import Step
 
 # Pre-norm decoders with rotary positions over the whole head, and a gated MLP.
 _CLASSES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")

@@ -15,7 +15,8 @@ import torch
 from torch.nn import functional
 from transformers import Cache, PreTrainedModel
 
-from services.worker.engine.step import DecodeSegment, Segment, Step
+from services.worker.engine.segments import DecodeSegment, Segment
+from services.worker.engine.step import Step
 
 
 class OwnAttentionForward:

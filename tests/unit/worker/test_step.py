@@ -5,9 +5,10 @@ from services.worker.engine.attention import chunk_attention
 from services.worker.engine.kv_cache import KVCache
 from services.worker.engine.prefix_index import Prefix
 from services.worker.engine.scheduler import Chunk
+from services.worker.engine.segments import AttentionKind
 from services.worker.engine.sequence import SamplingParams, Sequence
 from services.worker.engine.slots import Drop, Join, Slots
-from services.worker.engine.step import AttentionKind, make_step
+from services.worker.engine.step import make_step
 
 pytestmark = pytest.mark.torch
 
