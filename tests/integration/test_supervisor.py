@@ -283,7 +283,7 @@ def test_ctrl_c_while_starting_stops_too(zoo) -> None:
     running.until(r"worker +\| loading")
     children = running.children()
     running.signal(signal.SIGINT)
-    assert running.end() == 0
+    assert running.end() == 0, "\n".join(running.logs)
     assert psutil.wait_procs(children, timeout=10)[1] == []
 
 

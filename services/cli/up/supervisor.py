@@ -111,8 +111,10 @@ class Supervisor:
             group.create_task(service.ended())
             if plan.role is not Role.WORKER:
                 # One after the other, so that the workers' long start has a core for itself.
+                # Not `wait_for`: it forgets a cancellation that comes together with the result.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(service.ready.wait(), STAGGER_SECONDS)
+                    async with asyncio.timeout(STAGGER_SECONDS):
+                        await service.ready.wait()
         for _, service in self._services:
             await service.ready.wait()
         await self._announce()
