@@ -31,6 +31,9 @@ LATEX_DELIMITERS: list[dict[str, str | bool]] = [
     {"left": "$", "right": "$", "display": False},
 ]
 _MAX_TOKENS = 8192
+# How often the queue looks for clicks, and for progress, which nothing here reports.
+_CLICK_SECONDS = 0.05
+_PROGRESS_SECONDS = 1.0
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # Waiting for places is the controller's business; Gradio's default is one event at a time.
 _STREAMING: dict[str, Any] = {**_QUIET, "concurrency_limit": None}
@@ -77,6 +80,9 @@ def build(chat: ChatActions, following: PageActions) -> gr.Blocks:
         _wire(chat, settings, model, surface)
         _follow(page, following, model, status)
     page.queue(max_size=500, api_open=False)
+    # Gradio looks a thousand times a second, and each look stops a worker that computes beside it.
+    page._queue.sleep_when_free = _CLICK_SECONDS  # noqa: SLF001
+    page._queue.progress_update_sleep_when_free = _PROGRESS_SECONDS  # noqa: SLF001
     return page
 
 
