@@ -81,8 +81,9 @@ def build(chat: ChatActions, following: PageActions) -> gr.Blocks:
         _follow(page, following, model, status)
     page.queue(max_size=500, api_open=False)
     # Gradio looks a thousand times a second, and each look stops a worker that computes beside it.
-    page._queue.sleep_when_free = _CLICK_SECONDS  # noqa: SLF001
-    page._queue.progress_update_sleep_when_free = _PROGRESS_SECONDS  # noqa: SLF001
+    queue = page._queue  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    queue.sleep_when_free = _CLICK_SECONDS
+    queue.progress_update_sleep_when_free = _PROGRESS_SECONDS
     return page
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.compression.products import Reference
+from shared.compression.products import Reference, finished
 
 # 2 MiB in fp32, about what a core keeps close; smaller ones cost more in calls.
 _BLOCK_VALUES = 1 << 19
@@ -30,7 +30,9 @@ class BlockProduct(Reference):
     name = "blocks"
 
     @torch.no_grad()
-    def __call__(self, rows: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        self, rows: Tensor, bias: Tensor | None, epilogue: str = "", other: Tensor | None = None
+    ) -> Tensor:
         """Multiply block by block; sums are fp32."""
         # MKL needs longer for a vector than for a matrix of two columns.
         wide = rows.float().expand(max(2, rows.shape[0]), -1).contiguous()
@@ -41,7 +43,8 @@ class BlockProduct(Reference):
             self._one_code_a_value(wide, out)
         if bias is not None:
             out += bias.unsqueeze(-1)
-        return out.t()[: rows.shape[0]].to(rows.dtype).contiguous()
+        product = out.t()[: rows.shape[0]].to(rows.dtype).contiguous()
+        return finished(product, epilogue, other)
 
     def _one_code_a_value(self, rows: Tensor, out: Tensor) -> None:
         columns = rows.t()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.compression.kernels import Kernels, MemoryBudget, choose
-from shared.compression.products import PrepackedProduct
+from shared.compression.multiplication import Multiplication
 from shared.compression.scheme import Scheme
 from shared.compression.stored_weight import StoredWeight, quantise, stored_from, tensor_specs
 from shared.errors import ModelLoadError, ModelNotSupported
@@ -172,26 +172,9 @@ class PackedLinear(nn.Module):
             out = out.to(x.dtype)
         return out if flat else out.view(*x.shape[:-1], self.out_features)
 
-    def fuses(self, x: Tensor) -> bool:
-        """Return whether `silu` and `combined` can take rows x, [rows, in]."""
-        ready = x.dtype is self.dtype and x.is_contiguous() and len(x) > 0
-        return ready and isinstance(self._loaded().for_rows(len(x)), PrepackedProduct)
-
-    def silu(self, x: Tensor) -> Tensor:
-        """Return silu of the output, [rows, out], in one call; `x` is one that it `fuses`."""
-        return self._prepacked(x).silu(x, self.bias)
-
-    def combined(self, x: Tensor, other: Tensor, how: str) -> Tensor:
-        """Return the output and `other`, [rows, out], added or multiplied in one call.
-
-        `x` is one that it `fuses`; `how` is add or mul.
-        """
-        return self._prepacked(x).combined(x, other, self.bias, how)
-
-    def _prepacked(self, x: Tensor) -> PrepackedProduct:
-        product = self._loaded().for_rows(len(x))
-        assert isinstance(product, PrepackedProduct)
-        return product
+    def multiplication(self) -> Multiplication:
+        """Return what it computes, for rows of its own dtype; it shares the weight."""
+        return Multiplication(self._loaded(), self.bias)
 
     def extra_repr(self) -> str:
         """Return what `print(model)` shows."""

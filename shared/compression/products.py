@@ -5,17 +5,18 @@ of them suits a machine nor the module they serve (kernels.py, packed_linear.py)
 
 A product takes rows [n, in], n >= 1, contiguous, of its `dtype`, and a bias of that dtype or None,
 and returns [n, out], contiguous. Private operators of torch are used, as it has no public ones for
-this. One step calls a product for every layer, so what is the same for all steps is done once.
+this. One step calls a product for every layer, so what is the same for all steps is done once, and
+TorchScript can compile the call.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.compression.bit_packing import pack, unpack
@@ -31,33 +32,60 @@ _INT4_ROWS = 16
 _INT4_BLOCK = 64
 
 
-class Product(Protocol):
+class Product(nn.Module):
     """One weight, ready to be multiplied by rows of `dtype`."""
 
-    name: str
-    dtype: torch.dtype
+    name = ""
+    compiles = True
+    """Whether TorchScript can compile `forward`."""
+    # What it shall not try to.
+    __jit_unused_properties__ = ("nbytes",)
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
 
     @property
     def nbytes(self) -> int:
         """Bytes that it holds."""
-        ...
+        raise NotImplementedError
 
     def stored(self) -> StoredWeight:
         """Return the weight as it lies in files, exactly as it was given."""
-        ...
+        raise NotImplementedError
 
-    def __call__(self, rows: Tensor, bias: Tensor | None) -> Tensor:
-        """Return rows @ weight.T + bias."""
-        ...
+    def forward(
+        self, rows: Tensor, bias: Tensor | None, epilogue: str = "", other: Tensor | None = None
+    ) -> Tensor:
+        """Return rows @ weight.T + bias, finished by an epilogue.
+
+        Args:
+            rows: see above.
+            bias: see above.
+            epilogue: silu of it; `other` is added (add) or multiplied with it (mul); or nothing.
+            other: [n, out], for those that take one.
+        """
+        raise NotImplementedError
 
 
-class Reference:
+def finished(product: Tensor, epilogue: str, other: Tensor | None) -> Tensor:
+    """Return a product after its epilogue, where that is a call of its own; it is changed."""
+    if epilogue == "silu":
+        return functional.silu(product)
+    if other is not None:
+        return product.add_(other) if epilogue == "add" else product.mul_(other)
+    return product
+
+
+class Reference(Product):
     """Plain PyTorch on any device: the weight's values come and go in blocks of output rows."""
 
     name = "reference"
+    compiles = False
 
     def __init__(self, stored: StoredWeight, dtype: torch.dtype) -> None:
-        self._stored, self.dtype = stored, dtype
+        super().__init__(dtype)
+        self._stored = stored
 
     @property
     def nbytes(self) -> int:
@@ -68,22 +96,25 @@ class Reference:
         """Return the very tensors it was made of."""
         return self._stored
 
-    def __call__(self, rows: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        self, rows: Tensor, bias: Tensor | None, epilogue: str = "", other: Tensor | None = None
+    ) -> Tensor:
         """Multiply block by block; sums are fp32 for 16-bit activations on a CPU."""
         out = rows.new_empty(rows.shape[0], self._stored.shape[0])
         wide = rows.float() if rows.device.type == "cpu" and rows.itemsize < 4 else rows  # noqa: PLR2004
         for block in blocks(*self._stored.shape):
             out[:, block] = wide @ self._stored.values(block).to(wide.dtype).t()
-        return out if bias is None else out + bias
+        return finished(out if bias is None else out + bias, epilogue, other)
 
 
-class PlainProduct:
+class PlainProduct(Product):
     """`F.linear` with the stored tensor: bf16 with bf16 on a GPU needs no other layout."""
 
     name = "linear"
 
     def __init__(self, stored: StoredWeight, dtype: torch.dtype) -> None:
-        self._stored, self.dtype = stored, dtype
+        super().__init__(dtype)
+        self._stored = stored
         self._weight = stored.weight.to(dtype)
 
     @property
@@ -99,19 +130,22 @@ class PlainProduct:
         """Return whether the stored weight is the very memory that it multiplies."""
         return self._weight is stored.weight
 
-    def __call__(self, rows: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        self, rows: Tensor, bias: Tensor | None, epilogue: str = "", other: Tensor | None = None
+    ) -> Tensor:
         """Multiply and add the bias in one call."""
-        return functional.linear(rows, self._weight, bias)
+        return finished(functional.linear(rows, self._weight, bias), epilogue, other)
 
 
-class Int8Product:
+class Int8Product(Product):
     """`torch._weight_int8pack_mm`, one scale an output row."""
 
     name = "int8pack"
 
     def __init__(self, stored: StoredWeight, dtype: torch.dtype) -> None:
+        super().__init__(dtype)
         assert stored.scale is not None
-        self._shape, self.dtype = stored.shape, dtype
+        self._shape = stored.shape
         self._missing = -stored.shape[1] % _INT8_COLUMNS
         self._weight = stored.weight.contiguous()
         if self._missing:
@@ -132,29 +166,27 @@ class Int8Product:
         """Return whether the stored codes are the very memory that it multiplies."""
         return self._weight is stored.weight
 
-    def __call__(self, rows: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        self, rows: Tensor, bias: Tensor | None, epilogue: str = "", other: Tensor | None = None
+    ) -> Tensor:
         """Multiply; the kernel sums in fp32."""
         if self._missing:
             rows = functional.pad(rows, (0, self._missing))
         out = torch._weight_int8pack_mm(rows, self._weight, self._scale)  # noqa: SLF001
-        return out if bias is None else out.add_(bias)
+        return finished(out if bias is None else out.add_(bias), epilogue, other)
 
 
-class Int4Product:
+class Int4Product(Product):
     """`_weight_int4pack_mm`, in the layout that this CPU or GPU wants."""
 
     name = "int4pack"
 
     def __init__(self, stored: StoredWeight, dtype: torch.dtype) -> None:
+        super().__init__(dtype)
         assert stored.scale is not None
-        self._scheme, self._shape, self.dtype = stored.scheme, stored.shape, dtype
+        self._scheme, self._shape = stored.scheme, stored.shape
         self._group = stored.scheme.group_size
         self._on_cpu = stored.weight.device.type == "cpu"
-        self._multiply = (
-            torch._weight_int4pack_mm_for_cpu  # noqa: SLF001
-            if self._on_cpu
-            else torch._weight_int4pack_mm  # noqa: SLF001
-        )
         self._missing = (-stored.shape[1]) % self._group
         self._extra_rows = -stored.shape[0] % _INT4_ROWS
         # Kept beside its rounding in `_factors`, so that saving loses nothing.
@@ -183,14 +215,21 @@ class Int4Product:
             None if self._scheme.symmetric else zero.t().to(torch.bfloat16).contiguous(),
         )
 
-    def __call__(self, rows: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        self, rows: Tensor, bias: Tensor | None, epilogue: str = "", other: Tensor | None = None
+    ) -> Tensor:
         """Multiply; the kernel sums in fp32."""
         if self._missing:
             rows = functional.pad(rows, (0, self._missing))
-        out = self._multiply(rows, self._weight, self._group, self._factors)
+        out = self._multiply(rows, self._factors)
         if self._extra_rows:
             out = out[:, : self._shape[0]].contiguous()
-        return out if bias is None else out.add_(bias)
+        return finished(out if bias is None else out.add_(bias), epilogue, other)
+
+    def _multiply(self, rows: Tensor, factors: Tensor) -> Tensor:
+        if self._on_cpu:
+            return torch._weight_int4pack_mm_for_cpu(rows, self._weight, self._group, factors)  # noqa: SLF001
+        return torch._weight_int4pack_mm(rows, self._weight, self._group, factors)  # noqa: SLF001
 
     def _lay_out(self, packed: Tensor) -> Tensor:
         packed = functional.pad(packed, (0, 0, 0, self._extra_rows))
@@ -219,19 +258,19 @@ class Int4Product:
                 block.stop - block.start, columns, dtype=self.dtype, device=self._weight.device
             )
             units[:, block].fill_diagonal_(1)
-            picked = self._multiply(units, self._weight, self._group, factors)
+            picked = self._multiply(units, factors)
             codes[:, block] = (picked + INT4_MIDDLE).t().to(torch.uint8)
         return codes
 
 
-class PrepackedProduct:
+class PrepackedProduct(Product):
     """oneDNN's product with a weight in oneDNN's own layout: bf16, or fp32 for a copy."""
 
     name = "prepacked"
 
     def __init__(self, stored: StoredWeight, dtype: torch.dtype) -> None:
-        self._scheme, self._shape, self.dtype = stored.scheme, stored.shape, dtype
-        self._multiply = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
+        super().__init__(dtype)
+        self._scheme, self._shape = stored.scheme, stored.shape
         values = torch.empty(stored.shape, dtype=dtype)
         if stored.weight.dtype == dtype:
             values = stored.weight
@@ -239,22 +278,22 @@ class PrepackedProduct:
             for block in blocks(*stored.shape):
                 values[block] = stored.values(block).to(dtype)
         self._weight = cast("Tensor", torch.ops.mkldnn._reorder_linear_weight(values, 1))  # noqa: SLF001
-        self.nbytes = values.nbytes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values."""
+        return self._shape[0] * self._shape[1] * self.dtype.itemsize
 
     def stored(self) -> StoredWeight:
         """Return the weight in rows; only for the bf16 scheme, whose values it holds."""
         weight = self._weight.to_dense().to(torch.bfloat16)
         return StoredWeight(self._scheme, self._shape, weight)
 
-    def __call__(self, rows: Tensor, bias: Tensor | None) -> Tensor:
-        """Multiply and add the bias in one call."""
-        return cast("Tensor", self._multiply(rows, self._weight, bias, "none", [], ""))
-
-    def silu(self, rows: Tensor, bias: Tensor | None) -> Tensor:
-        """Return silu of the product, in one call."""
-        return cast("Tensor", self._multiply(rows, self._weight, bias, "swish", [], ""))
-
-    def combined(self, rows: Tensor, other: Tensor, bias: Tensor | None, how: str) -> Tensor:
-        """Return the product added to, or multiplied with (`how`: add, mul), `other` [n, out]."""
-        binary = torch.ops.mkldnn._linear_pointwise.binary  # noqa: SLF001
-        return cast("Tensor", binary(rows, other, self._weight, bias, how))
+    def forward(
+        self, rows: Tensor, bias: Tensor | None, epilogue: str = "", other: Tensor | None = None
+    ) -> Tensor:
+        """Multiply, add the bias and do what follows in one call."""
+        if other is not None:
+            return torch.ops.mkldnn._linear_pointwise(rows, other, self._weight, bias, epilogue)  # noqa: SLF001
+        unary = "swish" if epilogue == "silu" else "none"
+        return torch.ops.mkldnn._linear_pointwise(rows, self._weight, bias, unary, [], "")  # noqa: SLF001

@@ -19,7 +19,7 @@ def decode_attention(
     *,
     bias: torch.Tensor | None,
     scale: float,
-    softcap: float | None = None,
+    softcap: float | None,
 ) -> torch.Tensor:
     """Attend with one query a row; return [rows, heads, value_dim].
 
@@ -54,7 +54,7 @@ def chunk_attention(
     *,
     bias: torch.Tensor | None,
     scale: float,
-    softcap: float | None = None,
+    softcap: float | None,
 ) -> torch.Tensor:
     """Attend with the last tokens of one row; return [tokens, heads, value_dim].
 

@@ -2,7 +2,7 @@
 
 The classes listed here differ in details that this module knows: biases, norms of queries and keys,
 sliding windows. Their Linears are fused, nothing is done that serving does not need, and tokens
-of all rows and prompts go through together. Owns the pass over such a model's own modules. Knows
+of all rows and prompts go through together. Owns what is taken from the model and where. Knows
 no cache: what attends is handed in with the step.
 """
 # pyright: basic
@@ -12,20 +12,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as ReadOnlySequence
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any
 
+import structlog
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers import PreTrainedModel
 
-from services.worker.engine.linears import add_to, fuse_linears, gated, pack_linears
-from services.worker.engine.segments import AttentionKind
+from services.worker.engine.decoder_layers import (
+    DecoderLayer,
+    DecoderLayers,
+    GatedMLP,
+    Heads,
+    RMSNorm,
+    SiluMLP,
+    compile_parts,
+)
+from services.worker.engine.linears import (
+    Multiplied,
+    fuse_linears,
+    multiplication,
+    pack_linears,
+)
+from services.worker.engine.script import without_python
+from services.worker.engine.segments import LayerSegment
 from services.worker.engine.step import Step
+from shared.compression import Multiplication
+
+log = structlog.get_logger(__name__)
 
 # Pre-norm decoders with rotary positions over the whole head, and a gated MLP.
 _CLASSES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+_SILU = {"silu", "swish"}
 
 
 def is_llama_shaped(model: PreTrainedModel) -> bool:
@@ -36,25 +54,6 @@ def is_llama_shaped(model: PreTrainedModel) -> bool:
     return known and not spread and type(model).__name__ in _CLASSES
 
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """One layer's modules; `query_norm` and `key_norm` are None where there are none."""
-
-    input_norm: torch.Tensor
-    qkv: nn.Module
-    query_norm: torch.Tensor | None
-    key_norm: torch.Tensor | None
-    output: nn.Module
-    mlp_norm: torch.Tensor
-    gate: nn.Module
-    up: nn.Module
-    down: nn.Module
-    kind: AttentionKind
-
-
 class Decoder:
     """The model, taken over: it cannot be called itself afterwards."""
 
@@ -62,130 +61,102 @@ class Decoder:
         """Fuse and pack the Linears of a model that `is_llama_shaped`, in place."""
         inner: Any = model.model
         config: Any = model.config
+        attention = inner.layers[0].self_attn
+        kv_heads = config.num_key_value_heads
+        self._heads = Heads(kv_heads, config.num_attention_heads // kv_heads, attention.head_dim)
         self._config = config
         self._embed = inner.embed_tokens
         self._rotary = inner.rotary_emb
-        self._final_norm = inner.norm.weight
-        self._eps = config.rms_norm_eps
-        self._eps_tensor = torch.tensor(config.rms_norm_eps, device=model.device)
-        self._activation = inner.layers[0].mlp.act_fn
-        self._silu = config.hidden_act in {"silu", "swish"}
-        attention = inner.layers[0].self_attn
-        self._head_dim = attention.head_dim
-        self._kv_heads = config.num_key_value_heads
-        self._groups = config.num_attention_heads // config.num_key_value_heads
+        self._windows = [self._window(module.self_attn) for module in inner.layers]
         order = self._grouped_order()
         for layer in inner.layers:
             fuse_linears(layer.self_attn, ("q_proj", "k_proj", "v_proj"), "qkv_proj", order)
         pack_linears(model)
         self._head = model.lm_head
-        self._layers = [self._layer(module) for module in inner.layers]
-        compiled = _compile if model.device.type == "cuda" else _leave
-        self._before = compiled(self._before_attention)
-        self._after = compiled(self._after_attention)
+        self._multiplications: list[Multiplication | Multiplied] = []
+        layers = [self._layer(module) for module in inner.layers]
+        self.layers = DecoderLayers(layers, self._norm(inner.norm))
+        self._run = self._without_python(model)
 
     def logits(self, step: Step, wanted: ReadOnlySequence[int] | None) -> torch.Tensor:
         """Return [wanted, vocabulary]; see `forward.Forward`."""
-        hidden = self._hidden(step)
-        return self._head(
-            hidden
-            if wanted is None
-            else hidden[torch.tensor(wanted, dtype=torch.int64, device=hidden.device)]
-        )
-
-    def _hidden(self, step: Step) -> torch.Tensor:
         hidden = self._embed(step.input_ids)
         cos, sin = self._rotation(hidden, step.positions)
-        for index, layer in enumerate(self._layers):
-            query, key, value = self._before(layer, hidden, cos, sin)
-            attended = step.attend(index, query, key, value, layer.kind)
-            hidden = self._after(layer, hidden, attended)
-        return self._norm(hidden, self._final_norm)
+        hidden = self._run(hidden, cos, sin, self._segments(step, hidden), step.padding)
+        if wanted is not None:
+            hidden = hidden[torch.tensor(wanted, dtype=torch.int64, device=hidden.device)]
+        return self._head(hidden)
 
-    def _before_attention(
-        self, layer: _Layer, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return query [tokens, kv_heads, groups, head_dim], key and value, positions in them."""
-        kv_heads, groups, head_dim = self._kv_heads, self._groups, self._head_dim
-        qkv = layer.qkv(self._norm(hidden, layer.input_norm))
-        qkv = qkv.view(-1, kv_heads, groups + 2, head_dim)
-        rotated, value = qkv[:, :, : groups + 1], qkv[:, :, groups + 1]
-        if layer.query_norm is not None and layer.key_norm is not None:
-            query = self._norm(rotated[:, :, :groups], layer.query_norm)
-            key = self._norm(rotated[:, :, groups:], layer.key_norm)
-            rotated = torch.cat((query, key), dim=2)
-        # The second half of `sin` is that of the formula, the first its negative.
-        turned = torch.roll(rotated, head_dim // 2, dims=-1)
-        rotated = torch.addcmul(rotated * cos, turned, sin)
-        return rotated[:, :, :groups], rotated[:, :, groups], value
+    def _segments(self, step: Step, hidden: torch.Tensor) -> list[list[LayerSegment]]:
+        like = hidden.new_empty(0, self._heads.kv_heads, self._heads.dim)
+        return [
+            [each.layer(index, like, like, window) for each in step.segments]
+            for index, window in enumerate(self._windows)
+        ]
 
-    def _after_attention(
-        self, layer: _Layer, hidden: torch.Tensor, attended: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the hidden states that the layer gives, [tokens, hidden]."""
-        hidden = add_to(hidden, layer.output, attended.view(len(hidden), -1))
-        normed = self._norm(hidden, layer.mlp_norm)
-        if self._silu:
-            gate = gated(layer.gate, layer.up, normed)
-        else:
-            gate = self._activation(layer.gate(normed)).mul_(layer.up(normed))
-        return add_to(hidden, layer.down, gate)
-
-    def _norm(self, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Root mean square norm over the last dimension (Zhang and Sennrich, 2019)."""
-        if states.dtype is torch.float32 or states.device.type != "cpu":
-            return functional.rms_norm(states, weight.shape, weight, self._eps)
-        # The same in fewer operators; torch's takes more than one kernel on a CPU.
-        length = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
-        scale = torch.addcmul(self._eps_tensor, length, length, value=1 / states.shape[-1]).rsqrt_()
-        return torch.mul(states, scale, out=torch.empty_like(states)).mul_(weight)
+    def _without_python(self, model: PreTrainedModel) -> Callable[..., torch.Tensor]:
+        if model.device.type == "cuda":
+            compile_parts(self.layers)
+        elif model.device.type == "cpu":
+            if (
+                all(each.compiles for each in self._multiplications)
+                and self._config.hidden_act in _SILU
+            ):
+                return without_python(self.layers)
+            log.info("layers_run_in_python", model=type(model).__name__)
+        return self.layers
 
     def _grouped_order(self) -> torch.Tensor:
         """Return the order of the outputs in which each KV head follows its query heads.
 
         So queries, keys and values of a step are views of one tensor.
         """
-        heads = torch.arange((self._groups + 2) * self._kv_heads)
-        query, key, value = heads.split([self._groups * self._kv_heads, *[self._kv_heads] * 2])
-        grouped = torch.cat((query.view(self._kv_heads, -1), key[:, None], value[:, None]), dim=1)
-        within = torch.arange(self._head_dim)
-        return (grouped.flatten()[:, None] * self._head_dim + within).flatten()
+        kv_heads, groups, dim = self._heads.kv_heads, self._heads.groups, self._heads.dim
+        heads = torch.arange((groups + 2) * kv_heads)
+        query, key, value = heads.split([groups * kv_heads, kv_heads, kv_heads])
+        grouped = torch.cat((query.view(kv_heads, -1), key[:, None], value[:, None]), dim=1)
+        return (grouped.flatten()[:, None] * dim + torch.arange(dim)).flatten()
 
     def _rotation(
         self, hidden: torch.Tensor, positions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return cosines and signed sines of the positions, [tokens, 1, 1, head_dim]."""
         cos, sin = self._rotary(hidden, positions[None])
-        half = self._head_dim // 2
+        half = self._heads.dim // 2
         signed = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
         return cos[0][:, None, None], signed[0][:, None, None]
 
-    def _layer(self, module: Any) -> _Layer:
+    def _layer(self, module: Any) -> DecoderLayer:
         attention, mlp = module.self_attn, module.mlp
-        query_norm, key_norm = (getattr(attention, name, None) for name in ("q_norm", "k_norm"))
-        return _Layer(
-            input_norm=module.input_layernorm.weight,
-            qkv=attention.qkv_proj,
-            query_norm=None if query_norm is None else query_norm.weight,
-            key_norm=None if key_norm is None else key_norm.weight,
-            output=attention.o_proj,
-            mlp_norm=module.post_attention_layernorm.weight,
-            gate=mlp.gate_proj,
-            up=mlp.up_proj,
-            down=mlp.down_proj,
-            kind=AttentionKind(attention.scaling, self._window(attention)),
+        head_norms = None
+        if getattr(attention, "q_norm", None) is not None:
+            head_norms = self._norm(attention.q_norm), self._norm(attention.k_norm)
+        return DecoderLayer(
+            self._heads,
+            norms=(
+                self._norm(module.input_layernorm),
+                self._norm(module.post_attention_layernorm),
+            ),
+            head_norms=head_norms,
+            linears=(self._linear(attention.qkv_proj), self._linear(attention.o_proj)),
+            mlp=self._mlp(mlp),
+            scale=attention.scaling,
         )
+
+    def _norm(self, norm: Any) -> RMSNorm:
+        return RMSNorm(norm.weight, self._config.rms_norm_eps)
+
+    def _mlp(self, mlp: Any) -> nn.Module:
+        gate, up, down = map(self._linear, (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+        if self._config.hidden_act in _SILU:
+            return SiluMLP(gate, up, down)
+        return GatedMLP(gate, up, down, mlp.act_fn)
+
+    def _linear(self, linear: nn.Module) -> nn.Module:
+        self._multiplications.append(multiplication(linear))
+        return self._multiplications[-1]
 
     def _window(self, attention: Any) -> int | None:
         """Mistral's layers all slide or none; Qwen's say so themselves; Llama's never do."""
         of_all = self._config.sliding_window if self._config.model_type == "mistral" else None
         return getattr(attention, "sliding_window", of_all)
-
-
-def _compile(function: _Function) -> _Function:
-    """On a GPU a layer's small operators become few kernels; the step's line has few lengths."""
-    return cast("_Function", torch.compile(function))
-
-
-def _leave(function: _Function) -> _Function:
-    return function

@@ -9,10 +9,15 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers import PreTrainedModel
 
-from shared.compression import PackedLinear, Scheme, compress_module
+from shared.compression import (
+    Multiplication,
+    PackedLinear,
+    Scheme,
+    compress_module,
+    finished,
+)
 from shared.compression.stored_weight import concatenated
 
 
@@ -53,23 +58,32 @@ def fuse_linears(
     setattr(module, into, fused)
 
 
-def add_to(residual: torch.Tensor, linear: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Return residual + linear(x), [tokens, out]."""
-    if isinstance(linear, PackedLinear) and linear.fuses(x):
-        return linear.combined(x, residual, "add")
-    return linear(x).add_(residual)
+class Multiplied(nn.Module):
+    """Any Linear, to be called as a packed one's multiplication is."""
+
+    # TorchScript would compile it.
+    __jit_unused_properties__ = ("compiles",)
+
+    def __init__(self, linear: nn.Module) -> None:
+        """Take the Linear."""
+        super().__init__()
+        self._linear = linear
+
+    @property
+    def compiles(self) -> bool:
+        """Whether TorchScript can compile it."""
+        return type(self._linear) is nn.Linear
+
+    def forward(
+        self, x: torch.Tensor, epilogue: str = "", other: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return linear(x), finished by an epilogue: silu, add or mul with `other`, or nothing."""
+        return finished(self._linear(x), epilogue, other)
 
 
-def gated(gate: nn.Module, up: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Return silu(gate(x)) * up(x), [tokens, out]."""
-    if (
-        isinstance(gate, PackedLinear)
-        and isinstance(up, PackedLinear)
-        and gate.fuses(x)
-        and up.fuses(x)
-    ):
-        return up.combined(x, gate.silu(x), "mul")
-    return functional.silu(gate(x)).mul_(up(x))
+def multiplication(linear: nn.Module) -> Multiplication | Multiplied:
+    """Return what computes a Linear with an epilogue."""
+    return linear.multiplication() if isinstance(linear, PackedLinear) else Multiplied(linear)
 
 
 def _alike(parts: list[PackedLinear]) -> bool:

@@ -43,7 +43,7 @@ class OwnAttentionForward:
     def _last_logits(self, step: Step, segment: Segment) -> torch.Tensor:
         """Return [rows, vocabulary]: after the last token of each of the segment's rows."""
         ids, positions = step.input_ids[segment.tokens], step.positions[segment.tokens]
-        mask = segment.token_mask()
+        mask = segment.token_mask().to(ids.device)
         options = self._options
         if self._takes_positions:
             options = {**options, "position_ids": positions.view(len(mask), -1)}
@@ -80,11 +80,9 @@ class _Rectangle(Cache):
         **_kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write [rows, kv_heads, new tokens, dim]; return [rows, kv_heads, all tokens, dim]."""
-        if isinstance(self._segment, DecodeSegment):
-            return self._segment.write(layer_idx, key_states[:, :, 0], value_states[:, :, 0])
-        new = key_states[0].transpose(0, 1), value_states[0].transpose(0, 1)
-        keys, values = self._segment.write(layer_idx, *new)
-        return keys[None], values[None]
+        # A chunk's tokens are all of one row.
+        new = (states.transpose(1, 2).flatten(0, 1) for states in (key_states, value_states))
+        return self._segment.write(layer_idx, *new)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return the longest row before the present call; every layer has the same."""

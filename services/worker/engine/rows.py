@@ -5,14 +5,16 @@ Owns the tensors of one size class, of a prompt's own row or of a kept prefix. K
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from services.worker.engine.script import without_python
+
 # A class that runs out of rows gets an eighth more, so that few are copied.
 _GROWTH = 8
-# Views are kept for so many shapes.
-_MOST_VIEWS = 64
 
 
 @dataclass(slots=True)
@@ -27,23 +29,6 @@ class Layer:
         return Layer(*(_resized(old, rows, capacity, used) for old in (self.keys, self.values)))
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """One layer as a step sees it: some neighbouring rows, up to some column.
-
-    Attributes:
-        flat_keys: all tokens of all rows and heads one after the other, [tokens, head_dim].
-        flat_values: like `flat_keys`.
-        keys: [rows, kv_heads, columns, head_dim].
-        values: like `keys`.
-    """
-
-    flat_keys: torch.Tensor
-    flat_values: torch.Tensor
-    keys: torch.Tensor
-    values: torch.Tensor
-
-
 class Rows:
     """Layers of rows; a layer is made when it is written first."""
 
@@ -52,7 +37,6 @@ class Rows:
         self.capacity = capacity
         self.rows = rows
         self.layers: dict[int, Layer] = {}
-        self._views: dict[tuple[int, range, int], View] = {}
 
     @property
     def tokens(self) -> int:
@@ -65,16 +49,6 @@ class Rows:
         if layer is None:
             layer = self.layers[index] = Layer(self._empty(keys), self._empty(values))
         return layer
-
-    def view(self, index: int, rows: range, columns: int) -> View:
-        """Return a layer that exists; the same view for as many steps as it is asked for."""
-        which = index, rows, columns
-        view = self._views.get(which)
-        if view is None:
-            if len(self._views) >= _MOST_VIEWS * len(self.layers):
-                self._views.clear()
-            view = self._views[which] = _view(self.layers[index], rows, columns)
-        return view
 
     def fit(self, rows: int) -> None:
         """Have room for `rows` rows at least."""
@@ -93,11 +67,14 @@ class Rows:
 
     def copy(self, source: Rows, at: int, to: int, tokens: int) -> None:
         """Copy the beginning of a row of another set, or of this one, into row `to`."""
-        for index, theirs in source.layers.items():
-            keys, values = theirs.keys, theirs.values
-            mine = self.layer(index, keys.transpose(1, 2), values.transpose(1, 2))
-            mine.keys[to, :, :tokens] = keys[at, :, :tokens]
-            mine.values[to, :, :tokens] = values[at, :, :tokens]
+        theirs: list[torch.Tensor] = []
+        mine: list[torch.Tensor] = []
+        for index, layer in source.layers.items():
+            keys, values = layer.keys, layer.values
+            own = self.layer(index, keys.transpose(1, 2), values.transpose(1, 2))
+            theirs += keys, values
+            mine += own.keys, own.values
+        _copier()(theirs, mine, at, to, tokens)
 
     def wipe(self, row: int) -> None:
         """Zero a row that holds NaN, which no mask would hide from the row's next user."""
@@ -113,16 +90,8 @@ class Rows:
     def _resize(self, rows: int, capacity: int, used: int) -> None:
         # Layer by layer, so that no more than one is there twice.
         self.rows, self.capacity = rows, capacity
-        self._views.clear()
         for index, layer in self.layers.items():
             self.layers[index] = layer.resized(rows, capacity, used)
-
-
-def _view(layer: Layer, rows: range, columns: int) -> View:
-    keys, values = layer.keys, layer.values
-    part = slice(rows.start, rows.stop), slice(None), slice(columns)
-    flat_keys, flat_values = (each.view(-1, each.shape[3]) for each in (keys, values))
-    return View(flat_keys, flat_values, keys[part], values[part])
 
 
 def _resized(old: torch.Tensor, rows: int, capacity: int, used: int) -> torch.Tensor:
@@ -130,3 +99,15 @@ def _resized(old: torch.Tensor, rows: int, capacity: int, used: int) -> torch.Te
     tokens = min(old.shape[2], capacity)
     new[:used, :, :tokens] = old[:used, :, :tokens]
     return new
+
+
+@functools.cache
+def _copier() -> Callable[[list[torch.Tensor], list[torch.Tensor], int, int, int], None]:
+    return without_python(_copy_row)
+
+
+def _copy_row(
+    sources: list[torch.Tensor], targets: list[torch.Tensor], at: int, to: int, tokens: int
+) -> None:
+    for source, target in zip(sources, targets):  # noqa: B905 - TorchScript knows no strict
+        target[to].narrow(1, 0, tokens).copy_(source[at].narrow(1, 0, tokens))

@@ -14,11 +14,17 @@ import torch
 
 from services.worker.engine.kv_cache import KVCache
 from services.worker.engine.scheduler import Chunk
-from services.worker.engine.segments import AttentionKind, ChunkSegment, DecodeSegment, Segment
+from services.worker.engine.segments import (
+    AttentionKind,
+    ChunkSegment,
+    DecodeSegment,
+    Segment,
+    attend_line,
+)
 from services.worker.engine.sequence import Sequence
 from services.worker.engine.slots import Group
 
-# Rows are looked at up to a multiple of so many columns, so that views last for some steps.
+# Rows are looked at up to a multiple of so many columns: products like even shapes.
 _COLUMNS = 32
 
 
@@ -57,15 +63,8 @@ class Step:
             value: like `key`; its dim may differ.
             kind: of the layer.
         """
-        if len(self.segments) == 1 and not self.padding:
-            return self.segments[0].attend(layer, query, key, value, kind)
-        out = [
-            each.attend(layer, query[each.tokens], key[each.tokens], value[each.tokens], kind)
-            for each in self.segments
-        ]
-        if self.padding:
-            out.append(out[0].new_zeros(self.padding, *out[0].shape[1:]))
-        return torch.cat(out)
+        of_layer = [each.layer(layer, key, value, kind.window) for each in self.segments]
+        return attend_line(of_layer, query, key, value, kind=kind, padding=self.padding)
 
 
 def make_step(
@@ -94,14 +93,14 @@ def make_step(
     segments: list[Segment] = []
     for group in groups:
         lengths = [sequence.computed for sequence in group.sequences]
-        segments += _decode_segments(cache, group, lengths, len(ids), device, alone=alone)
+        segments += _decode_segments(cache, group, lengths, len(ids), alone=alone)
         for sequence, length in zip(group.sequences, lengths, strict=True):
             sequences.append((sequence, len(ids)))
             ids.append(sequence.token(length - 1))
             positions.append(length - 1)
     for chunk in chunks:
         rows = cache.stage(chunk.sequence.key, chunk.room, chunk.reuse)
-        segments.append(ChunkSegment(rows, chunk.start, chunk.end, len(ids), device))
+        segments.append(ChunkSegment(rows, chunk.start, chunk.end, len(ids)))
         ids += chunk.sequence.token_ids[chunk.start : chunk.end]
         positions += range(chunk.start, chunk.end)
         if chunk.end == chunk.sequence.computed:  # another of this step's chunks is its last
@@ -121,15 +120,14 @@ def _decode_segments(
     group: Group,
     lengths: list[int],
     at: int,
-    device: torch.device,
     *,
     alone: bool,
 ) -> list[DecodeSegment]:
     rows = cache.size_class(group.capacity)
     if not alone:
         columns = min(group.capacity, -(-max(lengths) // _COLUMNS) * _COLUMNS)
-        return [DecodeSegment(rows, 0, lengths, columns, at=at, device=device)]
+        return [DecodeSegment(rows, 0, lengths, columns, at=at)]
     return [
-        DecodeSegment(rows, i, [length], group.capacity, at=at + i, device=device)
+        DecodeSegment(rows, i, [length], group.capacity, at=at + i)
         for i, length in enumerate(lengths)
     ]

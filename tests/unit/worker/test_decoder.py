@@ -8,10 +8,12 @@ from torch._dynamo.testing import CompileCounter
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from services.worker.engine.decoder import Decoder, is_llama_shaped
+from services.worker.engine.decoder_layers import compile_parts
 from services.worker.engine.kv_cache import KVCache
 from services.worker.engine.scheduler import Chunk
 from services.worker.engine.sequence import SamplingParams, Sequence
 from services.worker.engine.step import make_step
+from shared.compression import Scheme, compress_module
 
 pytestmark = pytest.mark.torch
 
@@ -64,8 +66,8 @@ def test_what_a_gpu_compiles_is_one_graph_for_all_layers(model):
     plain = Decoder(copy.deepcopy(model))
     expected = prompt_logits(plain, prompt)
     counter = CompileCounter()
-    plain._before = torch.compile(plain._before_attention, backend=counter, fullgraph=True)
-    plain._after = torch.compile(plain._after_attention, backend=counter, fullgraph=True)
+    compile_parts(plain.layers, backend=counter, fullgraph=True)
+    plain._run = plain.layers
 
     first = prompt_logits(plain, prompt)
     compiled = counter.frame_count
@@ -76,3 +78,37 @@ def test_what_a_gpu_compiles_is_one_graph_for_all_layers(model):
     assert counter.frame_count == compiled, "nothing is compiled for a length that was seen"
     # Before and after attention, each once for the first layer's and once for the others' inputs.
     assert compiled <= 4 < LAYERS
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scheme", [None, Scheme("int8"), Scheme("int4")], ids=str)
+def test_without_python_the_layers_compute_the_same_to_the_last_bit(model, dtype, scheme):
+    taken = copy.deepcopy(model).to(dtype)
+    if scheme is not None:
+        compress_module(taken, scheme)
+    decoder = Decoder(taken)
+    # Without instructions for bf16, and in fp32 with codes, products go block by block in Python.
+    assert (decoder._run is decoder.layers) != all(
+        each.compiles for each in decoder._multiplications
+    )
+    assert (decoder._run is decoder.layers) or scheme is None or dtype == torch.bfloat16
+
+    prompt = tuple(range(3, 30))
+    logits = prompt_logits(decoder, prompt)
+    decoder._run = decoder.layers
+
+    assert torch.equal(logits, prompt_logits(decoder, prompt))
+
+
+def test_an_activation_that_is_no_epilogue_runs_in_python(model):
+    config = copy.deepcopy(model.config)
+    config.hidden_act = "gelu"
+    model = LlamaForCausalLM(config).eval()
+    prompt = tuple(range(3, 20))
+    with torch.inference_mode():
+        expected = model(torch.tensor([prompt])).logits[0]
+
+    decoder = Decoder(model)
+
+    assert decoder._run is decoder.layers
+    torch.testing.assert_close(prompt_logits(decoder, prompt), expected, rtol=1e-4, atol=1e-4)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from services.worker.engine.linears import add_to, fuse_linears, gated, pack_linears
+from services.worker.engine.linears import fuse_linears, multiplication, pack_linears
 from shared.compression import PackedLinear, Scheme
 from tests.fakes.tiny_models import make_model
 
@@ -145,14 +145,28 @@ def test_so_is_one_on_another_device():
 @torch.inference_mode()
 def test_what_follows_a_linear_is_the_same_in_one_call(scheme, bias, rows):
     torch.manual_seed(0)
-    gate, up = (nn.Linear(INPUTS, 32, bias=bias, dtype=torch.bfloat16) for _ in range(2))
+    linear = nn.Linear(INPUTS, 32, bias=bias, dtype=torch.bfloat16)
     if scheme is not None:
-        gate, up = (PackedLinear.from_linear(each, scheme) for each in (gate, up))
-    x, residual = (torch.randn(rows, width, dtype=torch.bfloat16) for width in (INPUTS, 32))
+        linear = PackedLinear.from_linear(linear, scheme)
+    multiply = multiplication(linear)
+    x, other = (torch.randn(rows, width, dtype=torch.bfloat16) for width in (INPUTS, 32))
+    kept = other.clone()
 
-    added = add_to(residual.clone(), up, x)
-    product = gated(gate, up, x)
+    results = multiply(x), multiply(x, "silu"), multiply(x, "add", other), multiply(x, "mul", other)
 
-    torch.testing.assert_close(added, residual + up(x), rtol=2e-2, atol=2e-2)
-    expected = nn.functional.silu(gate(x)) * up(x)
-    torch.testing.assert_close(product, expected, rtol=2e-2, atol=2e-2)
+    plain = linear(x)
+    expected = plain, nn.functional.silu(plain), plain + other, plain * other
+    torch.testing.assert_close(results, expected, rtol=2e-2, atol=2e-2)
+    assert torch.equal(other, kept)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_what_torchscript_cannot_compile_is_known_before():
+    linear, x = nn.Linear(INPUTS, 32, dtype=torch.bfloat16), torch.randn(3, INPUTS).bfloat16()
+    taken = [linear, PackedLinear.from_linear(linear, Scheme("int8"))]
+    left = [Doubling(INPUTS, 32), PackedLinear.from_linear(linear, Scheme("int4", 48))]
+
+    for each in map(multiplication, taken):
+        assert each.compiles
+        assert torch.equal(torch.jit.script(each)(x, "silu"), each(x, "silu"))
+    assert not any(multiplication(each).compiles for each in left)
