@@ -28,12 +28,7 @@ from services.worker.engine.decoder_layers import (
     SiluMLP,
     compile_parts,
 )
-from services.worker.engine.linears import (
-    Multiplied,
-    fuse_linears,
-    multiplication,
-    pack_linears,
-)
+from services.worker.engine.linears import Multiplied, fuse_linears, multiplication, pack_linears
 from services.worker.engine.script import without_python
 from services.worker.engine.segments import LayerSegment
 from services.worker.engine.step import Step
@@ -97,13 +92,11 @@ class Decoder:
     def _without_python(self, model: PreTrainedModel) -> Callable[..., torch.Tensor]:
         if model.device.type == "cuda":
             compile_parts(self.layers)
-        elif model.device.type == "cpu":
-            if (
-                all(each.compiles for each in self._multiplications)
-                and self._config.hidden_act in _SILU
-            ):
-                return without_python(self.layers)
-            log.info("layers_run_in_python", model=type(model).__name__)
+            return self.layers
+        compiles = all(each.compiles for each in self._multiplications)
+        if model.device.type == "cpu" and compiles and self._config.hidden_act in _SILU:
+            return without_python(self.layers)
+        log.info("layers_run_in_python", model=type(model).__name__)
         return self.layers
 
     def _grouped_order(self) -> torch.Tensor:
