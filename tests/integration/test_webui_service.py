@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 
 import httpx
+import psutil
 import pytest
 
 from shared.settings import child_environment
@@ -60,6 +62,15 @@ def test_operations_routes_answer_beside_the_page(webui, controller):
     ):
         assert name in metrics.text
     assert "Bearer a key of the page" in controller.authorizations
+
+
+def test_a_page_at_rest_lets_the_machine_rest(webui):
+    """Each time it wakes, a worker that computes on the same cores stops for it."""
+    webui.get("/")
+    process = psutil.Process(webui.process.pid)
+    before, seconds = process.num_ctx_switches().voluntary, 3.0
+    time.sleep(seconds)
+    assert (process.num_ctx_switches().voluntary - before) / seconds < 100
 
 
 def test_nothing_can_be_uploaded_or_tracked(webui):
