@@ -128,6 +128,13 @@ class WorkerSettings(FleetSettings):
         ge=0,
         description="tokens in one step, prompts and answers; 0: 512 on a CPU, 2048 elsewhere",
     )
+    draft_tokens: int = Field(
+        8,
+        ge=0,
+        le=32,
+        description="most tokens tried at once for a sequence, found in what it holds (prompt "
+        "lookup); 0: none",
+    )
     max_waiting: int = Field(128, ge=0, description="sequences that may wait; more get 429")
     max_model_len: int = Field(0, ge=0, description="context in tokens; 0: the model's own")
     memory_gib: float = Field(

@@ -47,6 +47,7 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
         max_model_len=runner.max_model_len,
         kv_cache_tokens=runner.kv_cache_tokens,
         max_num_batched_tokens=loaded.step_tokens,
+        draft_tokens=settings.draft_tokens if runner.takes_drafts else 0,
         prefix_cache_tokens=int(runner.kv_cache_tokens * settings.prefix_cache_share),
         chunk_tokens=loaded.step_tokens if settings.deterministic else 0,
     )

@@ -111,6 +111,14 @@ class EngineCollector(Collector):
                 "Tokens reused and not computed again",
                 now.prefix_reused_tokens if now else 0,
             ),
+            "llmzoo_spec_decode_draft_tokens": (
+                "Tokens tried before they were drawn",
+                now.draft_tokens if now else 0,
+            ),
+            "llmzoo_spec_decode_accepted_tokens": (
+                "Tokens tried that were drawn then",
+                now.accepted_draft_tokens if now else 0,
+            ),
             "llmzoo_engine_faults": ("Steps that failed", now.faults if now else 0),
         }
         for name, (text, value) in gauges.items():

@@ -25,6 +25,7 @@ def make_engine(
     kv_cache_tokens: int = 0,
     prefix_cache_tokens: int = 0,
     max_num_batched_tokens: int = 40,
+    draft_tokens: int = 5,
     deterministic: bool = False,
 ) -> Engine:
     """Return an engine that owns the model from now on."""
@@ -42,6 +43,7 @@ def make_engine(
         max_model_len=runner.max_model_len,
         kv_cache_tokens=runner.kv_cache_tokens,
         max_num_batched_tokens=max_num_batched_tokens,
+        draft_tokens=draft_tokens if runner.takes_drafts else 0,
         prefix_cache_tokens=prefix_cache_tokens,
         chunk_tokens=CHUNK if deterministic else 0,
     )

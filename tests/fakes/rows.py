@@ -71,8 +71,8 @@ class FakeRows:
                     self._trim(capacity, rows)
                 case Keep(source, key, tokens):
                     row = self.row(source.capacity, source.index)
-                    assert tokens == len(row), "all that a row holds is kept"
-                    self._keep(key, row)
+                    assert tokens <= len(row), "no more than a row holds is kept"
+                    self._keep(key, row[:tokens])
                 case Drop(source, tokens, keep):
                     if source in self.unwritten:
                         self.unwritten.remove(source)
@@ -93,15 +93,17 @@ class FakeRows:
         self.unwritten.clear()
 
     def _put(self, place: Place, row: Row, tokens: int, *, replaces: bool = False) -> None:
-        assert tokens == len(row) <= place.capacity, "a row is copied whole, and fits"
+        # More lies in a row whose sequence has ended in the middle of a draft that came true.
+        assert tokens <= len(row), "no more than a row holds is copied"
+        assert tokens <= place.capacity, "a row fits its place"
         rows = self.classes.setdefault(place.capacity, [])
         if replaces:
             # The last row of a class, into the place of one that has left.
             assert place.index < len(rows) - 1
-            rows[place.index] = list(row)
+            rows[place.index] = row[:tokens]
         else:
             assert place.index == len(rows), "a new row is its class's next"
-            rows.append(list(row))
+            rows.append(row[:tokens])
 
     def _unstage(self, source: SequenceKey, tokens: int, keep: int | None) -> Row:
         row = self.staged.pop(source)

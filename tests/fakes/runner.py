@@ -39,6 +39,7 @@ class FakeRunner:
         # What ran: rows of each step, tokens of each chunk, and the last step itself.
         self.decode_calls: list[int] = []
         self.prefill_calls: list[int] = []
+        self.draft_calls: list[int] = []
         self.last_groups: tuple[Group, ...] = ()
         self.last_chunks: tuple[Chunk, ...] = ()
         # Faults to come, each used once.
@@ -74,11 +75,13 @@ class FakeRunner:
             raise self.apply_faults.pop(0)
         self.held.apply(ops)
 
-    def run(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> dict[Sequence, Drawn]:
+    def run(
+        self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]
+    ) -> dict[Sequence, list[Drawn]]:
         self._gate()
         assert groups or chunks, "a step computes something"
         self.last_groups, self.last_chunks = groups, chunks
-        drawn: dict[Sequence, Drawn] = {}
+        drawn: dict[Sequence, list[Drawn]] = {}
         if groups:
             self._decode(groups, drawn)
         assert len({chunk.sequence for chunk in chunks}) == len(chunks), "one chunk of a prompt"
@@ -102,7 +105,7 @@ class FakeRunner:
         self.stepping.set()
         assert self.may_step.wait(timeout=30)
 
-    def _decode(self, groups: tuple[Group, ...], drawn: dict[Sequence, Drawn]) -> None:
+    def _decode(self, groups: tuple[Group, ...], drawn: dict[Sequence, list[Drawn]]) -> None:
         rows = {capacity: len(rows) for capacity, rows in self.held.classes.items()}
         laid_out = {group.capacity: len(group.sequences) for group in groups}
         assert laid_out == rows, "every row of every class decodes"
@@ -114,15 +117,21 @@ class FakeRunner:
             for index, sequence in enumerate(group.sequences):
                 row = self.held.row(group.capacity, index)
                 row.append(sequence.token(len(row)))
-                assert len(row) <= group.capacity, "a row is no longer than its capacity"
+                assert len(row) + len(sequence.draft) <= group.capacity, "a row fits its class"
                 self._draw(sequence, row, drawn)
+                self.draft_calls.append(len(sequence.draft))
+                for token in sequence.draft:
+                    if drawn[sequence][-1].token_id != token:
+                        break
+                    row.append(token)
+                    self._draw(sequence, row, drawn)
 
-    def _prefill(self, chunk: Chunk, drawn: dict[Sequence, Drawn]) -> None:
+    def _prefill(self, chunk: Chunk, drawn: dict[Sequence, list[Drawn]]) -> None:
         sequence = chunk.sequence
         if fault := self.prefill_faults.pop(sequence.prompt_ids, None):
             if sequence.key not in self.held.staged:
                 self.held.unwritten.add(sequence.key)
-            drawn[sequence] = failed_chunk(fault)
+            drawn[sequence] = [failed_chunk(fault)]
             return
         row = self.held.stage(sequence.key, chunk.room, chunk.reuse)
         assert len(row) == chunk.start < chunk.end <= chunk.room, "chunks follow each other"
@@ -130,14 +139,17 @@ class FakeRunner:
         self.prefill_calls.append(chunk.end - chunk.start)
         self._draw(sequence, row, drawn)
 
-    def _draw(self, sequence: Sequence, row: list[int], drawn: dict[Sequence, Drawn]) -> None:
-        assert len(row) == sequence.computed, "a row holds what its sequence says"
-        assert tuple(row) == sequence.token_ids[: len(row)], "a row is its sequence's own"
+    def _draw(self, sequence: Sequence, row: list[int], drawn: dict[Sequence, list[Drawn]]) -> None:
+        results = drawn.setdefault(sequence, [])
+        assert len(row) == sequence.computed + len(results), "a row holds what its sequence says"
+        known = (*sequence.token_ids, *sequence.draft)
+        assert tuple(row) == known[: len(row)], "a row is its sequence's own"
         if not sequence.draws:
+            del drawn[sequence]
             return
         self.known.add(sequence)
         token = self.forced.pop(tuple(row), None)
         token = next_token(row) if token is None else token
         # The token again, in a form that no other token's has.
         told = None if sequence.params.logprobs is None else TokenLogprobs(-float(token), ())
-        drawn[sequence] = Drawn(token, told)
+        results.append(Drawn(token, told))

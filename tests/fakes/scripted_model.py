@@ -68,7 +68,9 @@ class ScriptedRunner:
     def apply(self, ops: Iterable[RowOp]) -> None:
         self._held.apply(ops)
 
-    def run(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> dict[Sequence, Drawn]:
+    def run(
+        self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]
+    ) -> dict[Sequence, list[Drawn]]:
         self._pass()
         if groups and self.fault is not None:
             fault, self.fault = self.fault, None
@@ -85,7 +87,7 @@ class ScriptedRunner:
                 failed[chunk.sequence] = failed_chunk(self.prefill_faults.pop(0))
         stepping = (*decoding, *(chunk.sequence for chunk in chunks))
         drawn = {sequence: self._drawn(sequence) for sequence in stepping if sequence.draws}
-        return drawn | failed
+        return {sequence: [each] for sequence, each in (drawn | failed).items()}
 
     def release(self, sequence: Sequence) -> None:
         self._answers.pop(sequence, None)

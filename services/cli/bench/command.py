@@ -63,7 +63,7 @@ def serve(
     ] = None,
     requests: Annotated[
         int | None,
-        typer.Option(min=1, help="A stream's, 2 by default; with --rate all of them, 50."),
+        typer.Option(min=1, help="Per stream, 2 by default; with --rate all of them, 50."),
     ] = None,
     warmup: Warmup = 1,
     prompt_tokens: Annotated[
@@ -133,7 +133,7 @@ def engine(
     ] = False,
     load_4bit: Annotated[bool, typer.Option("--load-4bit", help="Compress it to 4 bits.")] = False,
     concurrency: Concurrency = "1,16",
-    requests: Annotated[int, typer.Option(min=1, help="A stream's.")] = 2,
+    requests: Annotated[int, typer.Option(min=1, help="Per stream.")] = 2,
     warmup: Warmup = 1,
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Exactly; random ids.")] = 50,
     max_tokens: MaxTokens = 128,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -32,7 +32,11 @@ class Load(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """`streams` at once; each sends its next request when its last one has ended."""
+    """`streams` requests at once, and `requests` times as many in all.
+
+    Each stream sends the next of them when its last one has ended, so that all are busy to the
+    end, however different the answers' lengths or the server's haste.
+    """
 
     streams: int
     requests: int
@@ -43,14 +47,11 @@ class ClosedLoop:
         return str(self.streams)
 
     async def run(self, ask: Ask, samples: list[Sample]) -> None:
-        """Send `requests` a stream."""
+        """Send them all."""
+        left = iter(range(self.streams * self.requests))
         async with asyncio.TaskGroup() as group:
             for _ in range(self.streams):
-                group.create_task(self._stream(ask, samples))
-
-    async def _stream(self, ask: Ask, samples: list[Sample]) -> None:
-        for _ in range(self.requests):
-            await _one(ask, samples)
+                group.create_task(_stream(left, ask, samples))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,11 @@ class PoissonArrivals:
         for _ in range(self.requests):
             arrival += random.expovariate(self.rate)
             yield arrival
+
+
+async def _stream(left: Iterator[int], ask: Ask, samples: list[Sample]) -> None:
+    for _ in left:
+        await _one(ask, samples)
 
 
 async def _one(ask: Ask, samples: list[Sample]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence as ReadOnlySequence
 
 import torch
 
-from services.worker.engine.sequence import SamplingParams, Sequence
+from services.worker.engine.sequence import Sequence
 from services.worker.engine.token_history import TokenHistory
 
 
@@ -57,7 +57,7 @@ class Adjustments:
         if allowed is not None:
             logits.masked_fill_(~allowed, -math.inf)
         self._bias(logits, asking)
-        self._penalise(logits, [(row, each) for row, each in asking if _penalised(each.params)])
+        self._penalise(logits, [(row, each) for row, each in asking if each.params.penalises])
         return logits
 
     def count(self, tokens: torch.Tensor, sequences: ReadOnlySequence[Sequence]) -> None:
@@ -90,7 +90,7 @@ class Adjustments:
     def _biases(self, sequence: Sequence) -> list[tuple[int, float]]:
         params = sequence.params
         biases = list(params.logit_bias)
-        if _too_short(sequence):
+        if sequence.too_short:
             ends = set(params.stop_token_ids)
             if not params.ignore_eos:
                 ends |= self._eos_token_ids
@@ -138,13 +138,4 @@ class Adjustments:
 
 def _asks(sequence: Sequence) -> bool:
     params = sequence.params
-    return bool(params.logit_bias) or _too_short(sequence) or _penalised(params)
-
-
-def _too_short(sequence: Sequence) -> bool:
-    return len(sequence.output_ids) < sequence.params.min_tokens
-
-
-def _penalised(params: SamplingParams) -> bool:
-    penalties = params.frequency_penalty, params.presence_penalty
-    return params.repetition_penalty != 1 or any(penalties)
+    return bool(params.logit_bias) or sequence.too_short or params.penalises

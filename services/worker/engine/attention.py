@@ -1,6 +1,6 @@
 """Attention of new tokens to rows of the KV cache.
 
-Owns the products, for one token a row and for a chunk of one row, on CPU and GPU. Keeps no state
+Owns the products, for few tokens of many rows and for a chunk of one row, on CPU and GPU. Keeps no state
 and knows neither layers nor sequences.
 
 Biases are added to the scaled scores: 0 and -inf as masks, or a function of the distance (ALiBi).
@@ -21,30 +21,28 @@ def decode_attention(
     scale: float,
     softcap: float | None,
 ) -> torch.Tensor:
-    """Attend with one query a row; return [rows, heads, value_dim].
+    """Attend with the last tokens of each row; return [rows, kv_heads, queries, value_dim].
+
+    The query heads of a KV group, of all of a row's tokens, stand as queries of one head, so that
+    keys and values are read once a group, as they lie, and never repeated.
 
     Args:
-        query: [rows, heads, head_dim]; the heads may be two dimensions, kv_heads and groups.
+        query: [rows, kv_heads, queries, head_dim].
         keys: [rows, kv_heads, length, head_dim], rows and heads neighbours in memory.
         values: like `keys`; its head_dim may differ.
-        bias: [rows, length]; None: every row has `length` tokens.
+        bias: [rows, queries, length], or [rows, 1, length] for all; None: all see all of their row.
         scale: factor of the scores.
         softcap: scores become softcap * tanh(score / softcap).
     """
-    rows, kv_heads, _, head_dim = keys.shape
-    # The query heads of a KV group stand as queries of one head, so that keys and values are read
-    # once a group, as they lie, and never repeated.
-    asked = query.reshape(rows, kv_heads, -1, head_dim)
-    mask = None if bias is None else bias[:, None, None].expand(rows, kv_heads, asked.shape[2], -1)
+    rows, kv_heads, queries, _ = query.shape
+    mask = None if bias is None else bias[:, None].expand(rows, kv_heads, queries, -1)
     if softcap is None:
-        out = functional.scaled_dot_product_attention(
-            asked, keys, values, attn_mask=mask, scale=scale
+        return functional.scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask, scale=scale
         )
-    else:
-        scores = _capped(asked @ keys.transpose(2, 3) * scale, softcap)
-        weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
-        out = weights @ values
-    return out.flatten(1, 2)
+    scores = _capped(query @ keys.transpose(2, 3) * scale, softcap)
+    weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
+    return weights @ values
 
 
 def chunk_attention(
@@ -103,20 +101,20 @@ def causal_bias(tokens: int, length: int, window: int | None, like: torch.Tensor
 
 
 def row_bias(
-    lengths: torch.Tensor, longest: int, window: int | None, dtype: torch.dtype
+    seen: torch.Tensor, length: int, window: int | None, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Return the bias [rows, longest] of rows of different lengths.
+    """Return the bias [rows, queries, length] of the last tokens of rows of different lengths.
 
     Args:
-        lengths: of the rows, the new token included, int64 [rows].
-        longest: the number of columns.
+        seen: how many of its row's tokens each sees, itself included, int64 [rows, queries].
+        length: the number of columns.
         window: as in `causal_bias`.
         dtype: of the scores.
     """
-    columns = torch.arange(longest, device=lengths.device)
-    hidden = columns >= lengths[:, None]
+    columns = torch.arange(length, device=seen.device)
+    hidden = columns >= seen[..., None]
     if window is not None:
-        hidden |= columns < lengths[:, None] - window
+        hidden |= columns < seen[..., None] - window
     bias = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
     return bias.masked_fill_(hidden, float("-inf"))
 

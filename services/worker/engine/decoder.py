@@ -85,7 +85,10 @@ class Decoder:
     def _segments(self, step: Step, hidden: torch.Tensor) -> list[list[LayerSegment]]:
         like = hidden.new_empty(0, self._heads.kv_heads, self._heads.dim)
         return [
-            [each.layer(index, like, like, window) for each in step.segments]
+            [
+                each.layer(index, like, like, window=window, groups=self._heads.groups)
+                for each in step.segments
+            ]
             for index, window in enumerate(self._windows)
         ]
 

@@ -27,11 +27,14 @@ class Runner(Protocol):
         """Do to the rows what the operations say, in their order."""
         ...
 
-    def run(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> dict[Sequence, Drawn]:
-        """Compute one token of every row of the groups, and the chunks.
+    def run(
+        self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]
+    ) -> dict[Sequence, list[Drawn]]:
+        """Compute the last token of every row of the groups and its draft, and the chunks.
 
-        Return the next token of each sequence whose known tokens are all computed now. A chunk
-        that alone cannot be computed gives its sequence `NO_TOKEN`.
+        Return the next token of each sequence whose known tokens are all computed now, and as
+        many more as tokens of its draft came true. A chunk that alone cannot be computed gives
+        its sequence `NO_TOKEN`.
         """
         ...
 
@@ -84,7 +87,7 @@ class Engine:
         self._aborts.append(request_id)
 
     def step(self) -> list[StepOutput]:
-        """Compute one token of every running sequence, and chunks of prompts beside.
+        """Compute a token or more of every running sequence, and chunks of prompts beside.
 
         A fault that one prompt brings ends that sequence alone (finish reason error).
 
@@ -98,8 +101,10 @@ class Engine:
         self._runner.apply(plan.ops)
         if plan.groups or plan.chunks:
             drawn = self._runner.run(plan.groups, plan.chunks)
-            for sequence, result in drawn.items():
-                self._accept(sequence, result)
+            # All of them before one leaves: the row that takes its place is as long as it is now.
+            ends = {sequence: self._extend(sequence, drawn[sequence]) for sequence in drawn}
+            for sequence, reason in ends.items():
+                self._tell(sequence, drawn[sequence], reason)
         # Once each: in deterministic mode a step may have several chunks of one sequence.
         prompts = dict.fromkeys(chunk.sequence for chunk in plan.chunks)
         whole = [sequence for sequence in prompts if self.scheduler.is_whole(sequence)]
@@ -117,25 +122,44 @@ class Engine:
         self._runner.reset()
         return self._take_outputs()
 
-    def _accept(self, sequence: Sequence, drawn: Drawn) -> None:
-        if drawn.token_id == NO_TOKEN:
-            self._finish(sequence, FinishReason.ERROR, error=drawn.error)
-            return
-        sequence.output_ids.append(drawn.token_id)
-        limits = self.scheduler.limits
-        reason = sequence.ending(self._runner.eos_token_ids, limits.max_model_len)
-        if reason is None:
-            self._outputs.append(StepOutput(*sequence.key, drawn.token_id, None, drawn.logprobs))
-        else:
-            self._finish(sequence, reason, drawn)
+    def _extend(self, sequence: Sequence, results: list[Drawn]) -> FinishReason | None:
+        """Give a sequence its tokens, up to one that ends it; the others are taken from the list.
 
-    def _finish(
-        self, sequence: Sequence, reason: FinishReason, last: Drawn | None = None, error: str = ""
-    ) -> None:
+        Return why it ends, None if it does not.
+        """
+        self.scheduler.advance(sequence, len(results) - 1)
+        computed = sequence.computed
+        for at, drawn in enumerate(results):
+            # The row holds each token that came before the next was drawn.
+            sequence.computed = computed + at
+            reason = self._take(sequence, drawn.token_id)
+            if reason is not None:
+                del results[at + 1 :]
+                return reason
+        return None
+
+    def _take(self, sequence: Sequence, token_id: int) -> FinishReason | None:
+        if token_id == NO_TOKEN:
+            return FinishReason.ERROR
+        sequence.output_ids.append(token_id)
+        return sequence.ending(self._runner.eos_token_ids, self.scheduler.limits.max_model_len)
+
+    def _tell(self, sequence: Sequence, results: list[Drawn], reason: FinishReason | None) -> None:
+        certain = results if reason is None else results[:-1]
+        self._outputs += [
+            StepOutput(*sequence.key, drawn.token_id, None, drawn.logprobs) for drawn in certain
+        ]
+        if reason is not None:
+            self._finish(sequence, reason, results[-1])
+
+    def _finish(self, sequence: Sequence, reason: FinishReason, last: Drawn | None = None) -> None:
         ops = self.scheduler.finish(sequence, reason)
-        token, logprobs = (None, None) if last is None else (last.token_id, last.logprobs)
+        output = StepOutput(*sequence.key, None, reason)
+        if last is not None:
+            token = None if last.token_id == NO_TOKEN else last.token_id
+            output = StepOutput(*sequence.key, token, reason, last.logprobs, last.error)
         # Before the runner is asked: a fault there ends what runs, which this one no longer does.
-        self._outputs.append(StepOutput(*sequence.key, token, reason, logprobs, error))
+        self._outputs.append(output)
         self._runner.apply(ops)
         self._runner.release(sequence)
 

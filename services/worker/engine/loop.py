@@ -154,6 +154,8 @@ class EngineLoop:
             preemptions=self._scheduler.preemptions,
             prefix_queried_tokens=self._scheduler.prefixes.queried_tokens,
             prefix_reused_tokens=self._scheduler.prefixes.reused_tokens,
+            draft_tokens=self._scheduler.drafts.draft_tokens,
+            accepted_draft_tokens=self._scheduler.drafts.accepted_tokens,
             tokens_generated=counts.tokens_generated,
             tokens_per_second=self._stepper.rate.tokens_per_second,
             last_step_age=self.last_step_age(),

@@ -12,6 +12,7 @@ import structlog
 import torch
 from transformers import PreTrainedModel
 
+from services.worker.engine.drafts import accepted
 from services.worker.engine.forward import Forward, make_forward
 from services.worker.engine.kv_cache import KVCache
 from services.worker.engine.memory import usable_bytes
@@ -72,7 +73,8 @@ class ModelRunner:
         self._forward: Forward = make_forward(model)
         self._sampler = Sampler(self._sampling_device, eos_token_ids)
         token_bytes = bytes_per_token(model, self._forward)
-        if has_own_attention(model):
+        self._own_attention = has_own_attention(model)
+        if self._own_attention:
             check_rows_agree(model, self._forward, max_model_len)
         found = usable_bytes(self._device) // token_bytes
         tokens = kv_cache_tokens or found * _IDLE_SHARE // (_IDLE_SHARE + 1)
@@ -89,6 +91,11 @@ class ModelRunner:
         return self._eos_token_ids
 
     @property
+    def takes_drafts(self) -> bool:
+        """Whether a row may take several tokens at once."""
+        return not self._fixed_rows and not self._own_attention
+
+    @property
     def cache(self) -> KVCache:
         """The rows, to be looked at."""
         return self._cache
@@ -99,8 +106,10 @@ class ModelRunner:
         self._cache.apply(ops)
 
     @torch.inference_mode()
-    def run(self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]) -> dict[Sequence, Drawn]:
-        """Compute one token of every row of the groups, and the chunks; see `engine.Runner`."""
+    def run(
+        self, groups: tuple[Group, ...], chunks: tuple[Chunk, ...]
+    ) -> dict[Sequence, list[Drawn]]:
+        """Compute the groups' rows and drafts, and the chunks; see `engine.Runner`."""
         failed: dict[Sequence, Drawn] = {}
         try:
             parts = self._together(groups, chunks)
@@ -110,13 +119,15 @@ class ModelRunner:
             log.warning("step_failed", chunks=len(chunks), exc_info=True)
             parts, failed = self._apart(groups, chunks)
         sequences = tuple(sequence for part, _ in parts for sequence in part)
-        drawn = failed
+        drawn: dict[Sequence, list[Drawn]] = {}
         if sequences:
             logits = parts[0][1] if len(parts) == 1 else torch.cat([logits for _, logits in parts])
             results = self._sampler.sample(logits.to(self._sampling_device), sequences)
-            drawn |= zip(sequences, results, strict=True)
+            for sequence, result in zip(sequences, results, strict=True):
+                drawn.setdefault(sequence, []).append(result)
             self._wipe(groups, drawn)
-        return drawn
+        counted = {each: accepted(each.draft, results) for each, results in drawn.items()}
+        return counted | {sequence: [result] for sequence, result in failed.items()}
 
     def release(self, sequence: Sequence) -> None:
         """Forget what the sampler knows of a sequence."""
@@ -172,9 +183,11 @@ class ModelRunner:
         """Return how long a line becomes: on a GPU one of few lengths, to be compiled for each."""
         return 1 << (tokens - 1).bit_length() if self._device.type == "cuda" else tokens
 
-    def _wipe(self, groups: tuple[Group, ...], drawn: dict[Sequence, Drawn]) -> None:
+    def _wipe(self, groups: tuple[Group, ...], drawn: dict[Sequence, list[Drawn]]) -> None:
+        """Let no row keep what gave no finite numbers, though it be of a draft alone."""
         for group in groups:
             for row, sequence in enumerate(group.sequences):
-                result = drawn.get(sequence)
-                if result is not None and result.token_id == NO_TOKEN:
-                    self._cache.size_class(group.capacity).wipe(row)
+                tokens = [result.token_id for result in drawn.get(sequence, ())]
+                if NO_TOKEN in tokens:
+                    start = sequence.computed - 1 + tokens.index(NO_TOKEN)
+                    self._cache.size_class(group.capacity).wipe(row, start)

@@ -76,11 +76,11 @@ class Rows:
             mine += own.keys, own.values
         _copier()(theirs, mine, at, to, tokens)
 
-    def wipe(self, row: int) -> None:
-        """Zero a row that holds NaN, which no mask would hide from the row's next user."""
+    def wipe(self, row: int, start: int) -> None:
+        """Zero what a row holds from a token on that may be NaN, which no mask would hide."""
         for layer in self.layers.values():
-            layer.keys[row].zero_()
-            layer.values[row].zero_()
+            layer.keys[row, :, start:].zero_()
+            layer.values[row, :, start:].zero_()
 
     def _empty(self, states: torch.Tensor) -> torch.Tensor:
         # Zeros, not empty: a masked score hides any number but NaN.

@@ -68,13 +68,12 @@ class Sampler:
 
         Args:
             logits: [sequences, vocabulary], any floating dtype.
-            sequences: what the rows belong to.
+            sequences: what the rows belong to; one that comes several times in a row gets its
+                next token and as many after that, each as if those before had come.
             allowed: [sequences, vocabulary], bool: no other token is drawn; None: all are allowed.
         """
         if sequences != self._sequences:
             self._sequences, self._params = sequences, _RowParams(sequences, self._device)
-        # All that follows computes in float32, and the largest of 16-bit numbers is slower to find.
-        logits = logits.float()
         adjusted = self._adjustments.apply(logits, sequences, allowed)
         best, tokens = adjusted.max(dim=-1)
         finite = best.isfinite()
@@ -94,9 +93,9 @@ class Sampler:
 
     def _draw(self, logits: torch.Tensor) -> torch.Tensor:
         params = self._params
-        probs = torch.softmax(logits / params.temperature, dim=-1)
-        indices = [len(sequence.output_ids) for sequence in self._sequences]
-        uniform = uniforms(params.key, torch.tensor(indices, device=self._device))
+        probs = torch.softmax(logits.float() / params.temperature, dim=-1)
+        indices = torch.tensor(_indices(self._sequences), device=self._device)
+        uniform = uniforms(params.key, indices)
         return invert_cdf(self._truncate(probs), uniform)
 
     def _truncate(self, probs: torch.Tensor) -> torch.Tensor:
@@ -122,7 +121,7 @@ class Sampler:
         if not asking:
             return {}
         rows = torch.tensor(list(asking), device=self._device)
-        logprobs = torch.log_softmax(logits[rows], dim=-1)
+        logprobs = torch.log_softmax(logits[rows].float(), dim=-1)
         chosen = logprobs.gather(1, tokens[rows].clamp(min=0)[:, None]).squeeze(1)
         top = logprobs.topk(min(max(asking.values()), logprobs.shape[-1]))
         values = cast("list[list[float]]", top.values.tolist())  # pyright: ignore[reportUnknownMemberType]
@@ -159,6 +158,17 @@ class _RowParams:
 
 # What stands for a greedy row among the parameters of draws.
 _GREEDY = SamplingParams(max_tokens=1, seed=0)
+
+
+def _indices(sequences: ReadOnlySequence[Sequence]) -> list[int]:
+    """Return which generated token each row draws."""
+    indices: list[int] = []
+    previous = None
+    for sequence in sequences:
+        again = sequence is previous
+        indices.append(indices[-1] + 1 if again else len(sequence.output_ids))
+        previous = sequence
+    return indices
 
 
 def _column(

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from services.worker.engine.drafts import PromptLookup
 from services.worker.engine.prefix_index import BLOCK, Prefix, PrefixIndex
 from services.worker.engine.sequence import FinishReason, Sequence, SequenceState
 from services.worker.engine.slots import Drop, Forget, Group, Join, Keep, RowOp, Slots
@@ -18,6 +19,8 @@ from shared.protocol.priority import Priority
 
 # Part of the KV cache that admission leaves free, so that what runs can grow for a while.
 _WATERMARK = 0.01
+# Part of a step's tokens that drafts may be, so that prompts move on beside them.
+_DRAFT_SHARE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,7 @@ class Limits:
     """What the scheduler may hand out; all counts are of sequences or tokens.
 
     `max_num_batched_tokens` bounds a step, so that a long prompt stalls nobody for longer.
+    `draft_tokens` may be tried for a sequence in one step, beside the one that is sure to come.
     `prefix_cache_tokens` is the part of the KV cache that prefixes may take while it is free.
     `chunk_tokens`, if not 0, ends chunks of prompts at its multiples alone, lets prefixes be reused
     up to those alone, and has known outputs decoded again one by one: what a sequence computes
@@ -36,6 +40,7 @@ class Limits:
     max_model_len: int
     kv_cache_tokens: int
     max_num_batched_tokens: int = 2048
+    draft_tokens: int = 0
     prefix_cache_tokens: int = 0
     chunk_tokens: int = 0
 
@@ -60,7 +65,7 @@ class StepPlan:
 
     Attributes:
         ops: in this order.
-        groups: the rows that take one token each.
+        groups: the rows that take a token each, and their drafts.
         chunks: of prompts; each sequence has a row of its own until its prompt is whole.
     """
 
@@ -86,6 +91,7 @@ class Scheduler:
         self._watermark = 0 if enough else int(total * _WATERMARK)
         self.preemptions = 0
         self.prefixes = PrefixIndex(limits.prefix_cache_tokens)
+        self.drafts = PromptLookup(limits.draft_tokens)
         self.slots = Slots(limits.max_model_len)
         self._queues: dict[Priority, deque[Sequence]] = {each: deque() for each in Priority}
         # In the order of admission. Staged: those not in a class yet, with the tokens that are to
@@ -160,11 +166,13 @@ class Scheduler:
             chunks = tuple(self._chunks(budget, Priority.INTERACTIVE))
             return StepPlan(tuple(ops), (), chunks)
         ops += self._grow()
-        budget = max(1, self.limits.max_num_batched_tokens - len(self._decoding))
-        chunks = tuple(self._chunks(budget))
-        for sequence in self._decoding:
-            sequence.computed += 1
-        return StepPlan(tuple(ops), self.slots.groups(), chunks)
+        budget = self.limits.max_num_batched_tokens - self._decode()
+        return StepPlan(tuple(ops), self.slots.groups(), tuple(self._chunks(max(1, budget))))
+
+    def advance(self, sequence: Sequence, accepted: int) -> None:
+        """Take note of how many tokens of a sequence's draft came true, when a step is done."""
+        self.drafts.count(sequence, accepted)
+        sequence.draft = ()
 
     def join(self, sequence: Sequence) -> list[RowOp]:
         """Let a sequence decode whose prompt is whole."""
@@ -185,6 +193,7 @@ class Scheduler:
             ops = self._leave(sequence, keep=reason is not FinishReason.ERROR)
         elif sequence.state is SequenceState.WAITING:
             self._queues[sequence.priority].remove(sequence)
+        self.drafts.release(sequence)
         sequence.state = SequenceState.FINISHED
         sequence.finish_reason = reason
         return ops
@@ -240,6 +249,19 @@ class Scheduler:
         # The last rows of a class first: a class that all rows leave has no gap to be closed.
         for sequence in sorted(growing, key=lambda s: self.slots.place(s).index, reverse=True):
             yield from self.slots.grow(sequence, sequence.computed + 1, sequence.computed)
+
+    def _decode(self) -> int:
+        """Let every running row take its last token and a draft; return the tokens of all."""
+        drafted = 0
+        most = self.limits.max_num_batched_tokens // _DRAFT_SHARE
+        for sequence in self._decoding:
+            sequence.computed += 1
+            # A row does not grow for what may not come true.
+            free = self.slots.place(sequence).capacity - sequence.computed
+            room = min(most - drafted, free, sequence.remaining - 1)
+            sequence.draft = self.drafts.draft(sequence, room)
+            drafted += len(sequence.draft)
+        return len(self._decoding) + drafted
 
     def _last_admitted(self) -> Sequence:
         """Return who gives way when memory is short: the latest, a batch sequence if there is."""

@@ -33,6 +33,20 @@ class AttentionKind(NamedTuple):
     softcap: float | None = None
 
 
+class Rectangle(NamedTuple):
+    """How tokens lie in rows that take different numbers of them, up to `width`.
+
+    Attributes:
+        cells: which of the segment's [tokens * heads] queries is in each cell, int64
+            [rows * kv_heads * width * groups]; in cells that are not used, any.
+        queries: in which cell each query's answer is; answers lie [rows, width * groups,
+            kv_heads], int64 [tokens * heads].
+    """
+
+    cells: torch.Tensor
+    queries: torch.Tensor
+
+
 class LayerSegment(NamedTuple):
     """A segment as one layer sees it.
 
@@ -46,7 +60,8 @@ class LayerSegment(NamedTuple):
         first: of the segment's rows.
         last: their end.
         columns: up to which rows are looked at.
-        prompt: one row for all tokens, instead of one for each.
+        prompt: one row for all tokens.
+        rectangle: where rows have several tokens each; None: one token a row, or a prompt.
         bias: as in `attention`.
     """
 
@@ -59,6 +74,7 @@ class LayerSegment(NamedTuple):
     last: int
     columns: int
     prompt: bool
+    rectangle: Rectangle | None
     bias: torch.Tensor | None
 
 
@@ -95,23 +111,46 @@ def attend_line(
         padding: so many tokens at the line's end belong to nobody and attend to nothing.
     """
     scale, softcap = kind.scale, kind.softcap
+    # Once for the line, not for each segment.
+    key, value = key.contiguous(), value.contiguous()
     parts: list[torch.Tensor] = []
     for each in segments:
         part = slice(each.start, each.stop)
+        asked = query[part]
         keys, values = write(each, key[part], value[part])
         if each.prompt:
             out = chunk_attention(
-                query[part], keys[0], values[0], bias=each.bias, scale=scale, softcap=softcap
+                asked, keys[0], values[0], bias=each.bias, scale=scale, softcap=softcap
             )
         else:
+            asked = _in_rows(asked, keys, each.rectangle)
             out = decode_attention(
-                query[part], keys, values, bias=each.bias, scale=scale, softcap=softcap
+                asked, keys, values, bias=each.bias, scale=scale, softcap=softcap
             )
+            out = _in_line(out, each)
         parts.append(out)
     if padding:
         first = parts[0]
         parts.append(first.new_zeros([padding, first.shape[1], first.shape[2]]))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _in_rows(query: torch.Tensor, keys: torch.Tensor, rectangle: Rectangle | None) -> torch.Tensor:
+    """Return [tokens, heads, dim] as [rows, kv_heads, queries, dim]."""
+    if rectangle is not None:
+        query = query.reshape(-1, keys.shape[3]).index_select(0, rectangle.cells)
+    return query.reshape(keys.shape[0], keys.shape[1], -1, keys.shape[3])
+
+
+def _in_line(answers: torch.Tensor, segment: LayerSegment) -> torch.Tensor:
+    """Return [rows, kv_heads, queries, dim] as [tokens, heads, dim]."""
+    rectangle = segment.rectangle
+    if rectangle is None:
+        return answers.flatten(1, 2)
+    # Torch's fused attention on a CPU leaves them in this order, so nothing is copied.
+    answers = answers.transpose(1, 2).reshape(-1, answers.shape[3])
+    answers = answers.index_select(0, rectangle.queries)
+    return answers.view(segment.stop - segment.start, -1, answers.shape[1])
 
 
 class Segment(ABC):
@@ -125,10 +164,18 @@ class Segment(ABC):
         self._rows, self._seen, self._columns = rows, seen, columns
         # By device as well: the layers of a model may lie on several.
         self._indices: dict[tuple[int, torch.device], torch.Tensor] = {}
-        self._biases: dict[tuple[int | None, torch.dtype, torch.device], torch.Tensor | None] = {}
+        self._biases: dict[
+            tuple[int | None, int, torch.dtype, torch.device], torch.Tensor | None
+        ] = {}
 
     def layer(
-        self, layer: int, key: torch.Tensor, value: torch.Tensor, window: int | None = None
+        self,
+        layer: int,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        window: int | None = None,
+        groups: int = 1,
     ) -> LayerSegment:
         """Return the segment as a layer sees it.
 
@@ -137,6 +184,7 @@ class Segment(ABC):
             key: any tensor [..., kv_heads, head_dim] of the layer's dtype on its device.
             value: like `key`.
             window: of the layer.
+            groups: query heads of each KV head.
         """
         rows = self._rows.layer(layer, key, value)
         return LayerSegment(
@@ -149,7 +197,8 @@ class Segment(ABC):
             self._seen.stop,
             self._columns,
             self._prompt,
-            self._bias(window, key.dtype, key.device),
+            self._rectangle(key.shape[-2], groups, key.device),
+            self._bias(window, groups, key.dtype, key.device),
         )
 
     def write(
@@ -172,8 +221,12 @@ class Segment(ABC):
         """Return row and column of every token, int64 [tokens, 1]."""
 
     @abstractmethod
+    def _rectangle(self, kv_heads: int, groups: int, device: torch.device) -> Rectangle | None:
+        """Return how the tokens lie in the rows, if not one in each."""
+
+    @abstractmethod
     def _make_bias(
-        self, window: int | None, dtype: torch.dtype, device: torch.device
+        self, window: int | None, groups: int, dtype: torch.dtype, device: torch.device
     ) -> torch.Tensor | None:
         """Return the bias that attention adds; `window` is one that hides something."""
 
@@ -186,27 +239,32 @@ class Segment(ABC):
         return index
 
     def _bias(
-        self, window: int | None, dtype: torch.dtype, device: torch.device
+        self, window: int | None, groups: int, dtype: torch.dtype, device: torch.device
     ) -> torch.Tensor | None:
-        which = None if window is None or window >= self._columns else window, dtype, device
+        hiding = None if window is None or window >= self._columns else window
+        which = hiding, groups, dtype, device
         if which not in self._biases:
             self._biases[which] = self._make_bias(*which)
         return self._biases[which]
 
 
 class DecodeSegment(Segment):
-    """One token for each of some rows of one class, neighbours from row `first` on."""
+    """The last tokens of some rows of one class, neighbours from row `first` on."""
 
     _prompt = False
 
     def __init__(
-        self, rows: Rows, first: int, lengths: list[int], columns: int, *, at: int
+        self, rows: Rows, first: int, spans: list[range], columns: int, *, at: int
     ) -> None:
-        """Take the rows' lengths, the new token included, and how many columns are looked at."""
-        tokens = slice(at, at + len(lengths))
-        super().__init__(rows, tokens, range(first, first + len(lengths)), columns)
-        self._lengths = torch.tensor(lengths)
-        self._ragged = min(lengths) < columns
+        """Take each row's new tokens, and how many columns are looked at."""
+        counts = torch.tensor([len(span) for span in spans])
+        tokens = slice(at, at + int(counts.sum()))
+        super().__init__(rows, tokens, range(first, first + len(spans)), columns)
+        self._starts, self._counts = torch.tensor([span.start for span in spans]), counts
+        self._width = int(counts.max())
+        self._ragged = self._width > 1 or min(span.stop for span in spans) < columns
+        # By device: see there.
+        self._rectangles: dict[tuple[int, int, torch.device], Rectangle] = {}
 
     @property
     def before(self) -> int:
@@ -215,18 +273,51 @@ class DecodeSegment(Segment):
 
     def token_mask(self) -> torch.Tensor:
         """Return ones up to and with each row's new token, zeros beyond; int64 [rows, columns]."""
-        return (torch.arange(self._columns) < self._lengths[:, None]).long()
+        return (torch.arange(self._columns) <= self._starts[:, None]).long()
 
     def _row_places(self) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = torch.arange(self._seen.start, self._seen.stop)
-        return rows[:, None], self._lengths[:, None] - 1
+        row, offset = self._tokens()
+        return (self._seen.start + row)[:, None], (self._starts[row] + offset)[:, None]
+
+    def _tokens(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return each token's row, of those that are seen, and which of the row's tokens it is."""
+        row = torch.repeat_interleave(self._counts)
+        return row, torch.arange(len(row)) - self._firsts()[row]
+
+    def _firsts(self) -> torch.Tensor:
+        """Return which token is each row's first."""
+        return self._counts.cumsum(0) - self._counts
+
+    def _rectangle(self, kv_heads: int, groups: int, device: torch.device) -> Rectangle | None:
+        if self._width == 1:
+            return None
+        which = kv_heads, groups, device
+        rectangle = self._rectangles.get(which)
+        if rectangle is None:
+            cells, queries = self._cells(kv_heads, groups)
+            rectangle = self._rectangles[which] = Rectangle(cells.to(device), queries.to(device))
+        return rectangle
+
+    def _cells(self, kv_heads: int, groups: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what a `Rectangle` is made of."""
+        head, group = torch.arange(kv_heads), torch.arange(groups)
+        taken = torch.minimum(torch.arange(self._width), self._counts[:, None] - 1)
+        token = (self._firsts()[:, None] + taken)[:, None, :, None]
+        cells = (token * kv_heads + head[:, None, None]) * groups + group
+        row, offset = self._tokens()
+        place = (row * self._width + offset)[:, None, None]
+        queries = (place * groups + group) * kv_heads + head[:, None]
+        return cells.flatten(), queries.flatten()
 
     def _make_bias(
-        self, window: int | None, dtype: torch.dtype, device: torch.device
+        self, window: int | None, groups: int, dtype: torch.dtype, device: torch.device
     ) -> torch.Tensor | None:
         if window is None and not self._ragged:
             return None
-        return row_bias(self._lengths.to(device), self._columns, window, dtype)
+        seen = self._starts[:, None] + 1 + torch.arange(self._width)
+        if self._width > 1:
+            seen = seen.repeat_interleave(groups, 1)
+        return row_bias(seen.to(device), self._columns, window, dtype)
 
 
 class ChunkSegment(Segment):
@@ -252,9 +343,13 @@ class ChunkSegment(Segment):
         columns = torch.arange(self._start, self._end)
         return torch.zeros_like(columns)[:, None], columns[:, None]
 
+    def _rectangle(self, kv_heads: int, groups: int, device: torch.device) -> Rectangle | None:
+        del kv_heads, groups, device
+
     def _make_bias(
-        self, window: int | None, dtype: torch.dtype, device: torch.device
+        self, window: int | None, groups: int, dtype: torch.dtype, device: torch.device
     ) -> torch.Tensor | None:
+        del groups
         if not self._start and window is None:
             return None
         like = torch.empty(0, dtype=dtype, device=device)

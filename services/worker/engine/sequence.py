@@ -58,6 +58,12 @@ class SamplingParams:
     ignore_eos: bool = False
     stop_token_ids: frozenset[int] = frozenset()
 
+    @property
+    def penalises(self) -> bool:
+        """Whether a token is less likely for having come before."""
+        penalties = self.frequency_penalty, self.presence_penalty
+        return self.repetition_penalty != 1 or any(penalties)
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
@@ -85,7 +91,8 @@ class Sequence:
 
     `computed` counts the tokens, from the first, whose keys and values its row holds, or will
     hold after the step that is planned; a sequence that waits holds none. Outputs that it comes
-    with were emitted elsewhere or before: they are computed again and not drawn again.
+    with were emitted elsewhere or before: they are computed again and not drawn again. `draft` is
+    what the planned step tries after the last token.
     """
 
     request_id: str
@@ -97,6 +104,7 @@ class Sequence:
     state: SequenceState = SequenceState.WAITING
     finish_reason: FinishReason | None = None
     computed: int = 0
+    draft: tuple[int, ...] = ()
 
     @property
     def key(self) -> SequenceKey:
@@ -122,6 +130,11 @@ class Sequence:
         """Return the token at a position in prompt and output together."""
         prompt = len(self.prompt_ids)
         return self.prompt_ids[index] if index < prompt else self.output_ids[index - prompt]
+
+    @property
+    def too_short(self) -> bool:
+        """Whether it may not end yet."""
+        return len(self.output_ids) < self.params.min_tokens
 
     @property
     def remaining(self) -> int:

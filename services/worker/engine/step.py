@@ -33,7 +33,8 @@ class Step:
     """The line; `padding` tokens at its end belong to nobody and attend to nothing.
 
     Attributes:
-        sequences: whose next token may be drawn, and where in the line their last token is.
+        sequences: whose next token may be drawn, and after which token of the line; once more
+            for each token of its draft, in their order.
         input_ids: int64 [tokens].
         positions: int64 [tokens].
         segments: in the order of the line.
@@ -63,7 +64,11 @@ class Step:
             value: like `key`; its dim may differ.
             kind: of the layer.
         """
-        of_layer = [each.layer(layer, key, value, kind.window) for each in self.segments]
+        groups = query.shape[1:].numel() // key.shape[1:].numel()
+        of_layer = [
+            each.layer(layer, key, value, window=kind.window, groups=groups)
+            for each in self.segments
+        ]
         return attend_line(of_layer, query, key, value, kind=kind, padding=self.padding)
 
 
@@ -79,7 +84,7 @@ def make_step(
     """Lay out the line: the rows of all groups, then the chunks.
 
     Args:
-        groups: the rows that take one token each.
+        groups: the rows that take a token each, and their drafts.
         chunks: of prompts.
         cache: where their keys and values are.
         device: of the tensors.
@@ -92,12 +97,14 @@ def make_step(
     sequences: list[tuple[Sequence, int]] = []
     segments: list[Segment] = []
     for group in groups:
-        lengths = [sequence.computed for sequence in group.sequences]
-        segments += _decode_segments(cache, group, lengths, len(ids), alone=alone)
-        for sequence, length in zip(group.sequences, lengths, strict=True):
-            sequences.append((sequence, len(ids)))
-            ids.append(sequence.token(length - 1))
-            positions.append(length - 1)
+        spans = [
+            range(each.computed - 1, each.computed + len(each.draft)) for each in group.sequences
+        ]
+        segments += _decode_segments(cache, group, spans, len(ids), alone=alone)
+        for sequence, span in zip(group.sequences, spans, strict=True):
+            sequences += [(sequence, len(ids) + at) for at in range(len(span))]
+            ids += (sequence.token(span.start), *sequence.draft)
+            positions += span
     for chunk in chunks:
         rows = cache.stage(chunk.sequence.key, chunk.room, chunk.reuse)
         segments.append(ChunkSegment(rows, chunk.start, chunk.end, len(ids)))
@@ -118,16 +125,16 @@ def make_step(
 def _decode_segments(
     cache: KVCache,
     group: Group,
-    lengths: list[int],
+    spans: list[range],
     at: int,
     *,
     alone: bool,
 ) -> list[DecodeSegment]:
     rows = cache.size_class(group.capacity)
     if not alone:
-        columns = min(group.capacity, -(-max(lengths) // _COLUMNS) * _COLUMNS)
-        return [DecodeSegment(rows, 0, lengths, columns, at=at)]
+        longest = max(span.stop for span in spans)
+        columns = min(group.capacity, -(-longest // _COLUMNS) * _COLUMNS)
+        return [DecodeSegment(rows, 0, spans, columns, at=at)]
     return [
-        DecodeSegment(rows, i, [length], group.capacity, at=at + i)
-        for i, length in enumerate(lengths)
+        DecodeSegment(rows, i, [span], group.capacity, at=at + i) for i, span in enumerate(spans)
     ]

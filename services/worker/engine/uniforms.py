@@ -5,6 +5,8 @@ Owns the generator. Keeps no state, so that any worker computes the same number.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 # SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
@@ -15,6 +17,7 @@ _MIX_2 = 0x94D049BB133111EB
 _UNIFORM_BITS = 52
 
 
+@functools.lru_cache(maxsize=4096)
 def stream_key(seed: int, choice: int) -> torch.Tensor:
     """Return the int64 that names the random numbers of one choice; any int is a seed."""
     mixed_seed = _mix(torch.tensor(_signed(seed)))

@@ -64,9 +64,11 @@ def test_decoding(lengths, case):
     keys, values = rows_of_cache(len(lengths), kv_heads, 37, dtype)
     bias = None
     if window is not None or len(set(lengths)) > 1:
-        bias = row_bias(torch.tensor(lengths), 37, window, dtype)
+        bias = row_bias(torch.tensor(lengths)[:, None], 37, window, dtype)
 
-    out = decode_attention(query, keys, values, bias=bias, scale=SCALE, softcap=softcap)
+    asked = query.view(len(lengths), kv_heads, -1, 16)
+    out = decode_attention(asked, keys, values, bias=bias, scale=SCALE, softcap=softcap)
+    out = out.flatten(1, 2)
 
     assert out.shape == (len(lengths), heads, 24)
     for row, length in enumerate(lengths):

@@ -109,7 +109,7 @@ def test_a_wiped_row_is_zero_and_its_neighbours_are_not():
     made, held = filled(3, 6)
     made.layers[1].values[1] = float("nan")
 
-    made.wipe(1)
+    made.wipe(1, 0)
 
     for index, (keys, values) in enumerate(held):
         for new, old in ((made.layers[index].keys, keys), (made.layers[index].values, values)):
