@@ -37,6 +37,7 @@ class Rows:
         self.capacity = capacity
         self.rows = rows
         self.layers: dict[int, Layer] = {}
+        self._tensors: list[torch.Tensor] = []  # of all layers; none: they are to be listed anew
 
     @property
     def tokens(self) -> int:
@@ -48,6 +49,7 @@ class Rows:
         layer = self.layers.get(index)
         if layer is None:
             layer = self.layers[index] = Layer(self._empty(keys), self._empty(values))
+            self._tensors = []
         return layer
 
     def fit(self, rows: int) -> None:
@@ -67,20 +69,23 @@ class Rows:
 
     def copy(self, source: Rows, at: int, to: int, tokens: int) -> None:
         """Copy the beginning of a row of another set, or of this one, into row `to`."""
-        theirs: list[torch.Tensor] = []
-        mine: list[torch.Tensor] = []
-        for index, layer in source.layers.items():
-            keys, values = layer.keys, layer.values
-            own = self.layer(index, keys.transpose(1, 2), values.transpose(1, 2))
-            theirs += keys, values
-            mine += own.keys, own.values
-        _copier()(theirs, mine, at, to, tokens)
+        if len(self.layers) < len(source.layers):
+            for index, layer in source.layers.items():
+                self.layer(index, layer.keys.transpose(1, 2), layer.values.transpose(1, 2))
+        _copier()(source._listed(), self._listed(), at, to, tokens)
 
     def wipe(self, row: int, start: int) -> None:
         """Zero what a row holds from a token on that may be NaN, which no mask would hide."""
         for layer in self.layers.values():
             layer.keys[row, :, start:].zero_()
             layer.values[row, :, start:].zero_()
+
+    def _listed(self) -> list[torch.Tensor]:
+        """Return keys and values of all layers; kept, since to list them takes longer than a copy."""
+        if not self._tensors:
+            in_order = [layer for _, layer in sorted(self.layers.items())]
+            self._tensors = [each for layer in in_order for each in (layer.keys, layer.values)]
+        return self._tensors
 
     def _empty(self, states: torch.Tensor) -> torch.Tensor:
         # Zeros, not empty: a masked score hides any number but NaN.
@@ -92,6 +97,7 @@ class Rows:
         self.rows, self.capacity = rows, capacity
         for index, layer in self.layers.items():
             self.layers[index] = layer.resized(rows, capacity, used)
+        self._tensors = []
 
 
 def _resized(old: torch.Tensor, rows: int, capacity: int, used: int) -> torch.Tensor:

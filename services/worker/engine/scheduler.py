@@ -21,6 +21,9 @@ from shared.protocol.priority import Priority
 _WATERMARK = 0.01
 # Part of a step's tokens that drafts may be, so that prompts move on beside them.
 _DRAFT_SHARE = 2
+# Attention of all rows of a class takes longer when some have a draft: one token in so many rows
+# makes up for it.
+_WORTHWHILE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,16 +255,30 @@ class Scheduler:
 
     def _decode(self) -> int:
         """Let every running row take its last token and a draft; return the tokens of all."""
-        drafted = 0
-        most = self.limits.max_num_batched_tokens // _DRAFT_SHARE
         for sequence in self._decoding:
             sequence.computed += 1
+        left = self.limits.max_num_batched_tokens // _DRAFT_SHARE
+        for group in self.slots.groups():
+            left -= self._draft(group, left)
+        return len(self._decoding) + sum(len(sequence.draft) for sequence in self._decoding)
+
+    def _draft(self, group: Group, most: int) -> int:
+        """Give the rows of a class drafts of `most` tokens together, if enough have one.
+
+        Return how many tokens they are.
+        """
+        drafts: dict[Sequence, tuple[int, ...]] = {}
+        drafted = 0
+        for sequence in group.sequences:
             # A row does not grow for what may not come true.
-            free = self.slots.place(sequence).capacity - sequence.computed
-            room = min(most - drafted, free, sequence.remaining - 1)
-            sequence.draft = self.drafts.draft(sequence, room)
-            drafted += len(sequence.draft)
-        return len(self._decoding) + drafted
+            room = min(most - drafted, group.capacity - sequence.computed, sequence.remaining - 1)
+            drafts[sequence] = self.drafts.draft(sequence, room)
+            drafted += len(drafts[sequence])
+        if drafted * _WORTHWHILE < len(drafts):
+            return 0
+        for sequence, draft in drafts.items():
+            sequence.draft = draft
+        return drafted
 
     def _last_admitted(self) -> Sequence:
         """Return who gives way when memory is short: the latest, a batch sequence if there is."""
