@@ -39,9 +39,9 @@ class FakeRunner:
         # What ran: rows of each step, tokens of each chunk, and the last step itself.
         self.decode_calls: list[int] = []
         self.prefill_calls: list[int] = []
-        self.draft_calls: list[int] = []
         self.last_groups: tuple[Group, ...] = ()
         self.last_chunks: tuple[Chunk, ...] = ()
+        self.last_drafted = 0
         # Faults to come, each used once.
         self.prefill_faults: dict[tuple[int, ...], Exception] = {}  # by prompt: its next chunk's
         self.decode_faults: list[Exception] = []
@@ -81,6 +81,8 @@ class FakeRunner:
         self._gate()
         assert groups or chunks, "a step computes something"
         self.last_groups, self.last_chunks = groups, chunks
+        rows = (sequence for group in groups for sequence in group.sequences)
+        self.last_drafted = sum(len(sequence.draft) for sequence in rows)
         drawn: dict[Sequence, list[Drawn]] = {}
         if groups:
             self._decode(groups, drawn)
@@ -119,7 +121,6 @@ class FakeRunner:
                 row.append(sequence.token(len(row)))
                 assert len(row) + len(sequence.draft) <= group.capacity, "a row fits its class"
                 self._draw(sequence, row, drawn)
-                self.draft_calls.append(len(sequence.draft))
                 for token in sequence.draft:
                     if drawn[sequence][-1].token_id != token:
                         break

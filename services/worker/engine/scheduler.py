@@ -197,6 +197,7 @@ class Scheduler:
         elif sequence.state is SequenceState.WAITING:
             self._queues[sequence.priority].remove(sequence)
         self.drafts.release(sequence)
+        sequence.draft = ()
         sequence.state = SequenceState.FINISHED
         sequence.finish_reason = reason
         return ops
@@ -257,7 +258,8 @@ class Scheduler:
         """Let every running row take its last token and a draft; return the tokens of all."""
         for sequence in self._decoding:
             sequence.computed += 1
-        left = self.limits.max_num_batched_tokens // _DRAFT_SHARE
+        budget = self.limits.max_num_batched_tokens
+        left = min(budget // _DRAFT_SHARE, budget - len(self._decoding))
         for group in self.slots.groups():
             left -= self._draft(group, left)
         return len(self._decoding) + sum(len(sequence.draft) for sequence in self._decoding)

@@ -4,6 +4,7 @@ from services.worker.engine.engine import Engine, StepOutput
 from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.engine.sequence import NO_TOKEN, FinishReason, SamplingParams, Sequence
 from shared.protocol.priority import Priority
+from tests.fakes.drafts import ForeseenDrafts
 from tests.fakes.runner import EOS, FakeRunner, expected_output
 
 
@@ -473,3 +474,72 @@ def test_a_deterministic_sequence_is_computed_again_after_preemption_as_at_first
         assert tokens(outputs[name]) == expected_output(prompt, 30)
     # Of the preempted one's prompt the whole chunk is reused; its outputs are decoded again.
     assert runner.prefill_calls == [*[32, 8] * 4, 1, 8]
+
+
+def drafting(runner, wrong=0, **changes):
+    engine = make_engine(runner, draft_tokens=4, **changes)
+    engine.scheduler.drafts = ForeseenDrafts(
+        4, lambda s, count: expected_output(s.token_ids, count), wrong
+    )
+    return engine
+
+
+def test_a_draft_that_comes_true_gives_several_tokens_in_a_step(runner):
+    engine = drafting(runner)
+    engine.add(sequence("a", max_tokens=12, logprobs=0))
+    steps = []
+
+    while engine.has_work:
+        steps.append(engine.step())
+
+    assert [len(step) for step in steps] == [1, 5, 5, 1]
+    outputs = [output for step in steps for output in step]
+    assert tokens(outputs) == expected_output((1, 2, 3), 12)
+    assert [o.logprobs.logprob for o in outputs] == [-o.token_id for o in outputs]
+    assert [o.finish_reason for o in outputs] == [None] * 11 + [FinishReason.LENGTH]
+
+
+@pytest.mark.parametrize("at", range(1, 9))
+def test_a_token_that_ends_is_the_last_though_the_draft_goes_on(runner, at):
+    engine = drafting(runner, prefix_cache_tokens=500)
+    expected = expected_output((1, 2, 3), 9)
+    stops = frozenset(expected[at - 1 : at])
+    for name in ("a", "b", "c"):
+        engine.add(
+            sequence(name, max_tokens=9, stop_token_ids=stops if name == "b" else frozenset())
+        )
+
+    outputs = run(engine)
+
+    assert tokens(outputs["b"]) == expected[:at]
+    assert outputs["b"][-1].finish_reason is FinishReason.STOP
+    assert tokens(outputs["a"]) == tokens(outputs["c"]) == expected
+    assert runner.rows == []
+
+
+def test_few_drafts_are_not_worth_a_step(runner):
+    """One row of four is enough, one of six is not."""
+    for rows, drafted in ((4, 1), (6, 0)):
+        engine = make_engine(runner, max_num_seqs=8, draft_tokens=1)
+        engine.scheduler.drafts = ForeseenDrafts(
+            1, lambda s, count: expected_output(s.token_ids, count) if s.request_id == "0" else []
+        )
+        for name in range(rows):
+            engine.add(sequence(str(name), prompt=(name, 2)))
+        engine.step()
+        engine.step()
+        assert runner.last_drafted == drafted
+        run(engine)
+
+
+def test_drafts_leave_half_of_a_step_to_prompts(runner):
+    engine = drafting(runner, max_num_batched_tokens=8)
+    engine.add(sequence("a", max_tokens=9))
+    engine.add(sequence("b", max_tokens=9))
+    engine.step()
+    engine.add(sequence("long", prompt=(7,) * 30))
+
+    engine.step()
+
+    assert runner.last_drafted == 4
+    assert sum(chunk.end - chunk.start for chunk in runner.last_chunks) == 2

@@ -15,6 +15,7 @@ from services.worker.engine.sequence import FinishReason, SamplingParams, Sequen
 from services.worker.engine.step import make_step
 from shared.errors import ConfigurationError, ModelNotSupported
 from shared.protocol.priority import Priority
+from tests.fakes.drafts import ForeseenDrafts
 from tests.fakes.engines import greedy, make_engine, make_prompts, run
 from tests.fakes.generate import generate
 from tests.fakes.tiny_models import (
@@ -126,6 +127,31 @@ def test_resumed(served):
         assert answers.tokens(i) == served.alone(prompt)[cut:]
 
 
+@pytest.mark.parametrize("wrong", [0, 3, 1], ids=["right", "some wrong", "all wrong"])
+def test_drafts_change_when_tokens_come_and_not_which(served, wrong):
+    scheduler = served.engine.scheduler
+    if not served.engine._runner.takes_drafts:
+        assert scheduler.limits.draft_tokens == 0
+        return
+    prompts = make_prompts(9)
+    lookup = scheduler.drafts
+    scheduler.drafts = ForeseenDrafts(
+        5, lambda s, count: served.alone(s.prompt_ids)[len(s.output_ids) :][:count], wrong
+    )
+    arrivals = [(i // 2 * 3, greedy(i, p, COUNT)) for i, p in enumerate(prompts)]
+
+    answers = run(served.engine, arrivals, aborts=[(5, 1)])
+
+    drafts, scheduler.drafts = scheduler.drafts, lookup
+    for i, prompt in enumerate(prompts):
+        got = answers.tokens(i)
+        assert got == served.alone(prompt)[: len(got)]
+        assert i == 1 or len(got) == len(served.alone(prompt))
+    assert drafts.draft_tokens > 60
+    share = drafts.accepted_tokens / drafts.draft_tokens
+    assert {0: share > 0.8, 3: 0.1 < share < 0.9, 1: share < 0.2}[wrong]
+
+
 def logged(name):
     with capture_logs() as logs:
         make_engine(make_model(name))
@@ -212,6 +238,42 @@ def test_sampling_does_not_depend_on_the_batch():
         got = together.tokens(i)
         assert got == expected[: len(got)]
         assert i == 3 or len(got) == 25
+
+
+def test_drafts_do_not_change_what_is_sampled():
+    prompts = make_prompts(8, seed=2)
+    plain = make_engine(make_model(), draft_tokens=0)
+    alone = {p: run(plain, [(0, sampled(i, p))]).tokens(i) for i, p in enumerate(prompts)}
+    engine = make_engine(make_model())
+    engine.scheduler.drafts = ForeseenDrafts(
+        4, lambda s, count: alone[s.prompt_ids][len(s.output_ids) :][:count], wrong=4
+    )
+
+    answers = run(engine, [(i // 2, sampled(i, p)) for i, p in enumerate(prompts)])
+
+    assert [answers.tokens(i) for i in range(8)] == [alone[p] for p in prompts]
+    assert engine.scheduler.drafts.accepted_tokens > 50
+
+
+def test_a_draft_that_gives_no_numbers_fails_its_own_sequence_alone():
+    """Only what a sequence holds is drafted, so it would have come to it in any case."""
+    model = make_model()
+    alone = deepcopy(model)
+    poison = 5
+    prompts = make_prompts(6, seed=4)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[poison] = float("nan")
+    engine = make_engine(model)
+    engine.scheduler.drafts = ForeseenDrafts(
+        3, lambda s, count: [poison] * count if s.request_id == "bad" else []
+    )
+
+    arrivals = [(i // 2, greedy(i, p, COUNT)) for i, p in enumerate(prompts)]
+    answers = run(engine, [(0, greedy("bad", prompts[0], COUNT)), *arrivals])
+
+    assert [answers.tokens(i) for i in range(6)] == [generate(alone, p, COUNT) for p in prompts]
+    assert answers.end("bad") is FinishReason.ERROR
+    assert engine.scheduler.drafts.draft_tokens == 3
 
 
 @pytest.mark.parametrize("deterministic", [False, True])

@@ -115,3 +115,14 @@ def test_a_wiped_row_is_zero_and_its_neighbours_are_not():
         for new, old in ((made.layers[index].keys, keys), (made.layers[index].values, values)):
             assert not new[1].any()
             assert torch.equal(new[[0, 2]], old[[0, 2]])
+
+
+def test_a_row_is_wiped_from_a_token_on():
+    made, held = filled(3, 6)
+
+    made.wipe(1, 4)
+
+    for index, (keys, _) in enumerate(held):
+        assert torch.equal(made.layers[index].keys[:, :, :4], keys[:, :, :4])
+        assert not made.layers[index].keys[1, :, 4:].any()
+        assert torch.equal(made.layers[index].keys[2], keys[2])

@@ -110,6 +110,23 @@ def test_top_p_draws_from_the_nucleus_alone(top_p, kept):
         assert chi_square(tokens, expected / expected.sum()) < CRITICAL[kept - 1]
 
 
+def test_a_sequence_that_comes_several_times_draws_as_it_would_one_after_the_other():
+    torch.manual_seed(0)
+    logits = torch.randn(7, 9)
+    hot = params(temperature=1.3, top_p=0.9, seed=5, logprobs=2)
+    rows = [sequence(hot, output=[3, 4]), sequence(params(0), output=[1])]
+    order = (rows[0],) * 4 + (rows[1],) * 3
+
+    together = Sampler(CPU).sample(logits, order)
+
+    sampler, alone = Sampler(CPU), []
+    for at, row in enumerate(order):
+        alone += sampler.sample(logits[at : at + 1], (row,))
+        row.output_ids.append(alone[-1].token_id)
+    assert [drawn.token_id for drawn in together] == [drawn.token_id for drawn in alone]
+    assert [drawn.logprobs for drawn in together] == [drawn.logprobs for drawn in alone]
+
+
 def test_temperature_sharpens_and_flattens():
     logits = PROBS.log()
 

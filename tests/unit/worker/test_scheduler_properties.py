@@ -1,5 +1,7 @@
 """Invariants of scheduler and engine under any order of arrivals, aborts and faults."""
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -9,6 +11,7 @@ from services.worker.engine.scheduler import Limits, Scheduler
 from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence, SequenceState
 from shared.errors import ContextTooLong, Overloaded
 from shared.protocol.priority import Priority
+from tests.fakes.drafts import ForeseenDrafts
 from tests.fakes.runner import FakeRunner, expected_output
 
 # Rows have 64, 96, 128 or 150 tokens.
@@ -20,20 +23,29 @@ LIMITS = st.builds(
     max_model_len=st.just(CONTEXT),
     kv_cache_tokens=st.one_of(st.integers(CONTEXT, 2 * CONTEXT), st.just(6 * CONTEXT)),
     max_num_batched_tokens=st.integers(1, 2 * CONTEXT),
+    draft_tokens=st.sampled_from([0, 0, 1, 8]),
     prefix_cache_tokens=st.sampled_from([0, CONTEXT, 2 * CONTEXT]),
     chunk_tokens=st.sampled_from([0, 0, 1, 20, 64, 1000]),
 )
 
 
+def foreseen(sequence, count):
+    """Return what the fake runner will draw."""
+    return expected_output(sequence.token_ids, count)
+
+
 class AnyTraffic(RuleBasedStateMachine):
     """The fake runner checks rows and memory at every call; this checks what comes out."""
 
-    @initialize(limits=LIMITS)
-    def start(self, limits):
+    @initialize(limits=LIMITS, wrong=st.sampled_from([0, 1, 2, 5]))
+    def start(self, limits, wrong):
+        if limits.chunk_tokens:
+            limits = replace(limits, draft_tokens=0)
         self.limits = limits
         self.runner = FakeRunner(max_tokens=limits.kv_cache_tokens)
         self.engine = Engine(self.runner, Scheduler(limits))
         self.scheduler = self.engine.scheduler
+        self.scheduler.drafts = ForeseenDrafts(limits.draft_tokens, foreseen, wrong)
         self.accepted: list[Sequence] = []
         self.known = {}
         self.outputs = {}
@@ -101,6 +113,7 @@ class AnyTraffic(RuleBasedStateMachine):
 
     def step(self):
         self.runner.last_groups, self.runner.last_chunks = (), ()
+        self.runner.last_drafted = 0
         waiting = set(self.scheduler.waiting)
         self.collect(self.engine.step())
         self.check_budget()
@@ -114,7 +127,9 @@ class AnyTraffic(RuleBasedStateMachine):
         chunks = self.runner.last_chunks
         size = self.limits.chunk_tokens
         if not size:
-            tokens = rows + sum(chunk.end - chunk.start for chunk in chunks)
+            tokens = (
+                rows + self.runner.last_drafted + sum(chunk.end - chunk.start for chunk in chunks)
+            )
             assert tokens <= max(self.limits.max_num_batched_tokens, rows + 1)
             return
         for chunk in chunks:
@@ -129,6 +144,7 @@ class AnyTraffic(RuleBasedStateMachine):
         grouped = [s for group in self.scheduler.slots.groups() for s in group.sequences]
         rows = [list(s.token_ids[: s.computed]) for s in (*grouped, *staged)]
         assert self.runner.rows == rows
+        assert not any(s.draft for s in self.accepted)
         assert len(rows) == len(self.scheduler.running) <= self.limits.max_num_seqs
         assert {s for s in self.accepted if s.state is SequenceState.RUNNING} == {
             *grouped,
@@ -167,6 +183,7 @@ class AnyTraffic(RuleBasedStateMachine):
         assert not self.runner.known
         assert (self.scheduler.kv_tokens_used, self.scheduler.kv_tokens_held) == (0, 0)
         assert len(self.scheduler.slots) == 0
+        assert self.scheduler.drafts.accepted_tokens <= self.scheduler.drafts.draft_tokens
         self.check_order()
         assert set(self.outputs) == {s.key for s in self.accepted}
         for sequence in self.accepted:

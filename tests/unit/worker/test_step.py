@@ -87,6 +87,16 @@ class Setup:
         sequence.computed = length
         return sequence
 
+    def drafting(self, name, length, draft, kind=KINDS[0]):
+        """Return the same with a draft of so many tokens, which have states too."""
+        sequence = self.decoding(name, length, kind)
+        sequence.draft = tuple(range(900, 900 + draft))
+        self.states[sequence] = [
+            tuple(torch.cat([part, torch.randn(draft, *part.shape[1:])]) for part in layer)
+            for layer in self.states[sequence]
+        ]
+        return sequence
+
 
 def starts(step):
     return [(segment.tokens.start, segment.tokens.stop) for segment in step.segments]
@@ -112,6 +122,50 @@ def test_rows_of_all_classes_and_chunks_go_in_one_line(kind, alone):
     decoding = [(i, i + 1) for i in range(5)] if alone else [(0, 3), (3, 5)]
     assert starts(step) == [*decoding, (5, 45), (45, 70)]
     setup.run(step, [*ends, (first, 0, 40), (second, 0, 25)], kind)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_rows_take_drafts_of_different_lengths(kind):
+    setup = Setup()
+    drafts = {30: 3, 12: 0, 90: 1, 70: 5, 20: 4, 100: 0}
+    rows = [setup.drafting(str(n), n, draft, kind) for n, draft in drafts.items()]
+    prompt = setup.sequence("prompt", 40)
+    prompt.computed = 40
+
+    step = make_step(setup.slots.groups(), (Chunk(prompt, 0, 40, 40),), setup.cache, CPU)
+
+    # By class: up to 64 tokens, 96, 128.
+    order = [rows[i] for i in (0, 1, 4, 2, 3, 5)]
+    spans = [(s, s.computed - 1, s.computed + len(s.draft)) for s in order]
+    lines = [s for s, start, end in spans for _ in range(start, end)]
+    assert step.sequences == (*((s, at) for at, s in enumerate(lines)), (prompt, len(lines) + 39))
+    assert step.positions.tolist() == [
+        *(at for _, start, end in spans for at in range(start, end)),
+        *range(40),
+    ]
+    assert step.input_ids[:4].tolist() == [129, 900, 901, 902]
+    setup.run(step, [*spans, (prompt, 0, 40)], kind)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_what_a_draft_has_missed_is_written_over(kind):
+    setup = Setup()
+    row = setup.drafting("a", 30, 5, kind)
+    other = setup.drafting("b", 35, 0, kind)
+    step = make_step(setup.slots.groups(), (), setup.cache, CPU)
+    setup.run(step, [(row, 29, 35), (other, 34, 35)], kind)
+    # One of five came true, and then another token.
+    row.output_ids += [900, 7]
+    row.computed, row.draft = 32, ()
+    kept = [tuple(part[:31] for part in layer) for layer in setup.states[row]]
+    setup.states[row] = [
+        tuple(torch.cat([part, torch.randn(1, *part.shape[1:])]) for part in layer)
+        for layer in kept
+    ]
+
+    step = make_step(setup.slots.groups(), (), setup.cache, CPU)
+
+    setup.run(step, [(row, 31, 32), (other, 34, 35)], kind)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
