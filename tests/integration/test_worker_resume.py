@@ -184,6 +184,12 @@ async def pair(tiny) -> AsyncIterator[tuple[LockstepWorker, LockstepWorker]]:
         yield workers
 
 
+@pytest.fixture
+async def drafting_pair(tiny) -> AsyncIterator[tuple[LockstepWorker, LockstepWorker]]:
+    async for workers in two_of(tiny.model_copy(update={"draft_tokens": 8})):
+        yield workers
+
+
 SAMPLED = {"temperature": 1.1, "top_p": 0.95, "max_tokens": 14}
 PENALTIES = {
     "presence_penalty": 0.7,
@@ -211,6 +217,24 @@ async def test_a_real_models_answer_is_resumed_byte_for_byte(pair, name, stream)
     path, body = REAL[name]
     recording = await assert_any_cut_is_healed(*pair, path, streamed(body) if stream else body)
     assert len(recording.tokens) >= 10
+
+
+@pytest.mark.torch
+async def test_what_comes_in_drafts_is_resumed_with_the_same_tokens_and_text(drafting_pair):
+    """A frame has the tokens of a step, and where a resumed answer begins it drafts anew."""
+    first, other = drafting_pair
+    first.gate.run_free()
+    other.gate.run_free()
+    path, body = chat(temperature=0, max_tokens=40)
+    start, *told, end = await answered(first, path, orjson.dumps(streamed(body)))
+    recording = Recording(path, streamed(body), start, told, end, 1)
+    assert len(told) < 30
+    for after in range(len(told) + 1):
+        _, *tokens, ended = await answered(other, RESUME_PATH, recording.resumption(after))
+        assert encode(ended) == encode(end)
+        rest = told[after:]
+        assert [i for f in tokens for i in f.token_ids] == [i for f in rest for i in f.token_ids]
+        assert content(tokens) == content(rest)
 
 
 @pytest.mark.torch
