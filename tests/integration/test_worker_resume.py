@@ -223,14 +223,13 @@ async def test_a_real_models_answer_is_resumed_byte_for_byte(pair, name, stream)
 async def test_what_comes_in_drafts_is_resumed_with_the_same_tokens_and_text(drafting_pair):
     """A frame has the tokens of a step, and where a resumed answer begins it drafts anew."""
     first, other = drafting_pair
-    first.gate.run_free()
-    other.gate.run_free()
+    first.gate.begin()
     path, body = chat(temperature=0, max_tokens=40)
     start, *told, end = await answered(first, path, orjson.dumps(streamed(body)))
     recording = Recording(path, streamed(body), start, told, end, 1)
-    assert len(told) < 30
+    assert any(len(frame.token_ids) > 1 for frame in told)
     for after in range(len(told) + 1):
-        _, *tokens, ended = await answered(other, RESUME_PATH, recording.resumption(after))
+        _, *tokens, ended = await other.resume(recording, after)
         assert encode(ended) == encode(end)
         rest = told[after:]
         assert [i for f in tokens for i in f.token_ids] == [i for f in rest for i in f.token_ids]
