@@ -48,8 +48,8 @@ class EngineStats:
     preemptions: int
     prefix_queried_tokens: int
     prefix_reused_tokens: int
-    draft_tokens: int
-    accepted_draft_tokens: int
+    drafted_tokens: int
+    accepted_tokens: int
     tokens_generated: int
     tokens_per_second: float
     last_step_age: float

@@ -12,7 +12,20 @@ from services.worker.engine.prefix_index import Prefix
 from services.worker.engine.sequence import SequenceKey
 from services.worker.engine.slots import Drop, Forget, Join, Keep, Move, Place, RowOp, Trim
 
-Row = list[int]
+
+class Row(list[int]):
+    """Tokens, of which the last `drafted` came in the last step as a draft.
+
+    A sequence that ends in the middle of them leaves the others in its row, and nothing else may
+    lie beyond what it says that it holds.
+    """
+
+    drafted = 0
+
+    def begun(self, tokens: int) -> Row:
+        """Return a copy of its beginning, of so many tokens."""
+        assert len(self) - self.drafted <= tokens <= len(self), "what a row holds is copied"
+        return Row(self[:tokens])
 
 
 class FakeRows:
@@ -54,9 +67,9 @@ class FakeRows:
             assert reuse.key in self.kept, "what is reused is kept"
             kept = self.kept[reuse.key]
             assert 0 < reuse.length <= len(kept), "no more is reused than is kept"
-            self.staged[source] = kept[: reuse.length]
+            self.staged[source] = Row(kept[: reuse.length])
         self.rooms[source] = room
-        return self.staged.setdefault(source, [])
+        return self.staged.setdefault(source, Row())
 
     def apply(self, ops: Iterable[RowOp]) -> None:
         for op in ops:
@@ -71,8 +84,7 @@ class FakeRows:
                     self._trim(capacity, rows)
                 case Keep(source, key, tokens):
                     row = self.row(source.capacity, source.index)
-                    assert tokens <= len(row), "no more than a row holds is kept"
-                    self._keep(key, row[:tokens])
+                    self._keep(key, row.begun(tokens))
                 case Drop(source, tokens, keep):
                     if source in self.unwritten:
                         self.unwritten.remove(source)
@@ -93,17 +105,15 @@ class FakeRows:
         self.unwritten.clear()
 
     def _put(self, place: Place, row: Row, tokens: int, *, replaces: bool = False) -> None:
-        # More lies in a row whose sequence has ended in the middle of a draft that came true.
-        assert tokens <= len(row), "no more than a row holds is copied"
         assert tokens <= place.capacity, "a row fits its place"
         rows = self.classes.setdefault(place.capacity, [])
         if replaces:
             # The last row of a class, into the place of one that has left.
             assert place.index < len(rows) - 1
-            rows[place.index] = row[:tokens]
+            rows[place.index] = row.begun(tokens)
         else:
             assert place.index == len(rows), "a new row is its class's next"
-            rows.append(row[:tokens])
+            rows.append(row.begun(tokens))
 
     def _unstage(self, source: SequenceKey, tokens: int, keep: int | None) -> Row:
         row = self.staged.pop(source)
@@ -115,7 +125,7 @@ class FakeRows:
 
     def _keep(self, key: int, row: Row) -> None:
         assert key not in self.kept, "a key is given once"
-        self.kept[key] = list(row)
+        self.kept[key] = Row(row)
 
     def _trim(self, capacity: int, rows: int) -> None:
         assert rows == len(self.classes[capacity]) - 1, "one row leaves at a time"

@@ -120,11 +120,13 @@ class FakeRunner:
                 row = self.held.row(group.capacity, index)
                 row.append(sequence.token(len(row)))
                 assert len(row) + len(sequence.draft) <= group.capacity, "a row fits its class"
+                row.drafted = 0
                 self._draw(sequence, row, drawn)
                 for token in sequence.draft:
                     if drawn[sequence][-1].token_id != token:
                         break
                     row.append(token)
+                    row.drafted += 1
                     self._draw(sequence, row, drawn)
 
     def _prefill(self, chunk: Chunk, drawn: dict[Sequence, list[Drawn]]) -> None:

@@ -28,9 +28,9 @@ from services.worker.engine.decoder_layers import (
     SiluMLP,
     compile_parts,
 )
+from services.worker.engine.layer_attention import LayerSegment
 from services.worker.engine.linears import Multiplied, fuse_linears, multiplication, pack_linears
 from services.worker.engine.script import without_python
-from services.worker.engine.segments import LayerSegment
 from services.worker.engine.step import Step
 from shared.compression import Multiplication
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from services.worker.engine.segments import AttentionKind, LayerSegment, attend_line
+from services.worker.engine.layer_attention import AttentionKind, LayerSegment, attend_line
 
 
 @dataclass(frozen=True, slots=True)

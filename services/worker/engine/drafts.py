@@ -12,11 +12,15 @@ from __future__ import annotations
 from array import array
 
 from services.worker.engine.sequence import Drawn, Sequence
+from services.worker.engine.slots import Group
 
 # The tokens at the end that must have stood together before. For each that the place before agrees
 # in beyond, one more is worth a try: of SmolLM2's drafts two thirds come true in answers to
 # questions, nine of ten where it repeats itself, and at temperature 1 it has next to none.
 _NGRAM = 3
+# Attention of all rows of a class takes longer when some have a draft: one token in so many rows
+# makes up for it.
+_WORTHWHILE = 4
 _BYTES = array("i").itemsize
 
 
@@ -27,8 +31,26 @@ class PromptLookup:
         """Draft at most `most` tokens for a sequence and step; 0: none."""
         self._most = most
         self._tokens: dict[Sequence, bytearray] = {}
-        self.draft_tokens = 0
+        self.drafted_tokens = 0
         self.accepted_tokens = 0
+
+    def draft_rows(self, group: Group, most: int) -> int:
+        """Give the rows of a class drafts of `most` tokens together, if enough have one.
+
+        Each sequence's `computed` counts its last token already. Return how many tokens they are.
+        """
+        drafts: dict[Sequence, tuple[int, ...]] = {}
+        drafted = 0
+        for sequence in group.sequences:
+            # A row does not grow for what may not come true.
+            room = min(most - drafted, group.capacity - sequence.computed, sequence.remaining - 1)
+            drafts[sequence] = self.draft(sequence, room)
+            drafted += len(drafts[sequence])
+        if drafted * _WORTHWHILE < len(drafts):
+            return 0
+        for sequence, draft in drafts.items():
+            sequence.draft = draft
+        return drafted
 
     def draft(self, sequence: Sequence, room: int) -> tuple[int, ...]:
         """Return at most `room` tokens that may follow; none where nothing is known.
@@ -43,14 +65,16 @@ class PromptLookup:
         _catch_up(tokens, sequence)
         return _continuation(tokens, most)
 
-    def count(self, sequence: Sequence, accepted: int) -> None:
-        """Take note of how many tokens of the sequence's draft came true."""
-        self.draft_tokens += len(sequence.draft)
+    def settle(self, sequence: Sequence, accepted: int) -> None:
+        """Take the sequence's draft away, of which so many tokens came true."""
+        self.drafted_tokens += len(sequence.draft)
         self.accepted_tokens += accepted
+        sequence.draft = ()
 
     def release(self, sequence: Sequence) -> None:
-        """Forget a sequence."""
+        """Forget a sequence, whatever it has a draft of."""
         self._tokens.pop(sequence, None)
+        sequence.draft = ()
 
 
 def accepted(draft: tuple[int, ...], drawn: list[Drawn]) -> list[Drawn]:

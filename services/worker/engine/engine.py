@@ -127,7 +127,7 @@ class Engine:
 
         Return why it ends, None if it does not.
         """
-        self.scheduler.advance(sequence, len(results) - 1)
+        self.scheduler.drafts.settle(sequence, len(results) - 1)
         computed = sequence.computed
         for at, drawn in enumerate(results):
             # The row holds each token that came before the next was drawn.

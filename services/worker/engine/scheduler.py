@@ -21,9 +21,6 @@ from shared.protocol.priority import Priority
 _WATERMARK = 0.01
 # Part of a step's tokens that drafts may be, so that prompts move on beside them.
 _DRAFT_SHARE = 2
-# Attention of all rows of a class takes longer when some have a draft: one token in so many rows
-# makes up for it.
-_WORTHWHILE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,11 +169,6 @@ class Scheduler:
         budget = self.limits.max_num_batched_tokens - self._decode()
         return StepPlan(tuple(ops), self.slots.groups(), tuple(self._chunks(max(1, budget))))
 
-    def advance(self, sequence: Sequence, accepted: int) -> None:
-        """Take note of how many tokens of a sequence's draft came true, when a step is done."""
-        self.drafts.count(sequence, accepted)
-        sequence.draft = ()
-
     def join(self, sequence: Sequence) -> list[RowOp]:
         """Let a sequence decode whose prompt is whole."""
         del self._staged[sequence]
@@ -197,7 +189,6 @@ class Scheduler:
         elif sequence.state is SequenceState.WAITING:
             self._queues[sequence.priority].remove(sequence)
         self.drafts.release(sequence)
-        sequence.draft = ()
         sequence.state = SequenceState.FINISHED
         sequence.finish_reason = reason
         return ops
@@ -259,28 +250,10 @@ class Scheduler:
         for sequence in self._decoding:
             sequence.computed += 1
         budget = self.limits.max_num_batched_tokens
-        left = min(budget // _DRAFT_SHARE, budget - len(self._decoding))
+        left = most = min(budget // _DRAFT_SHARE, budget - len(self._decoding))
         for group in self.slots.groups():
-            left -= self._draft(group, left)
-        return len(self._decoding) + sum(len(sequence.draft) for sequence in self._decoding)
-
-    def _draft(self, group: Group, most: int) -> int:
-        """Give the rows of a class drafts of `most` tokens together, if enough have one.
-
-        Return how many tokens they are.
-        """
-        drafts: dict[Sequence, tuple[int, ...]] = {}
-        drafted = 0
-        for sequence in group.sequences:
-            # A row does not grow for what may not come true.
-            room = min(most - drafted, group.capacity - sequence.computed, sequence.remaining - 1)
-            drafts[sequence] = self.drafts.draft(sequence, room)
-            drafted += len(drafts[sequence])
-        if drafted * _WORTHWHILE < len(drafts):
-            return 0
-        for sequence, draft in drafts.items():
-            sequence.draft = draft
-        return drafted
+            left -= self.drafts.draft_rows(group, left)
+        return len(self._decoding) + most - left
 
     def _last_admitted(self) -> Sequence:
         """Return who gives way when memory is short: the latest, a batch sequence if there is."""

@@ -13,14 +13,9 @@ from dataclasses import dataclass
 import torch
 
 from services.worker.engine.kv_cache import KVCache
+from services.worker.engine.layer_attention import AttentionKind, attend_line
 from services.worker.engine.scheduler import Chunk
-from services.worker.engine.segments import (
-    AttentionKind,
-    ChunkSegment,
-    DecodeSegment,
-    Segment,
-    attend_line,
-)
+from services.worker.engine.segments import ChunkSegment, DecodeSegment, Segment
 from services.worker.engine.sequence import Sequence
 from services.worker.engine.slots import Group
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from transformers import AttentionInterface, Cache, PreTrainedModel
 
-from services.worker.engine.segments import AttentionKind
+from services.worker.engine.layer_attention import AttentionKind
 from services.worker.engine.step import Step
 from services.worker.engine.support import slides
 from shared.errors import ModelNotSupported

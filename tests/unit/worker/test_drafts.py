@@ -99,8 +99,9 @@ def test_what_was_tried_and_what_came_true_is_counted_and_a_sequence_forgotten()
     lookup, row = PromptLookup(8), sequence([5] * 20)
     row.draft = lookup.draft(row, 4)
 
-    lookup.count(row, 3)
+    lookup.settle(row, 3)
     lookup.release(row)
     lookup.release(row)
 
-    assert (lookup.draft_tokens, lookup.accepted_tokens) == (4, 3)
+    assert (lookup.drafted_tokens, lookup.accepted_tokens) == (4, 3)
+    assert row.draft == ()

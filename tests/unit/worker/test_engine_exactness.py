@@ -147,8 +147,8 @@ def test_drafts_change_when_tokens_come_and_not_which(served, wrong):
         got = answers.tokens(i)
         assert got == served.alone(prompt)[: len(got)]
         assert i == 1 or len(got) == len(served.alone(prompt))
-    assert drafts.draft_tokens > 60
-    share = drafts.accepted_tokens / drafts.draft_tokens
+    assert drafts.drafted_tokens > 60
+    share = drafts.accepted_tokens / drafts.drafted_tokens
     assert {0: share > 0.8, 3: 0.1 < share < 0.9, 1: share < 0.2}[wrong]
 
 
@@ -273,7 +273,7 @@ def test_a_draft_that_gives_no_numbers_fails_its_own_sequence_alone():
 
     assert [answers.tokens(i) for i in range(6)] == [generate(alone, p, COUNT) for p in prompts]
     assert answers.end("bad") is FinishReason.ERROR
-    assert engine.scheduler.drafts.draft_tokens == 3
+    assert engine.scheduler.drafts.drafted_tokens == 3
 
 
 @pytest.mark.parametrize("deterministic", [False, True])

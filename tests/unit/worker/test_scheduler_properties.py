@@ -183,7 +183,7 @@ class AnyTraffic(RuleBasedStateMachine):
         assert not self.runner.known
         assert (self.scheduler.kv_tokens_used, self.scheduler.kv_tokens_held) == (0, 0)
         assert len(self.scheduler.slots) == 0
-        assert self.scheduler.drafts.accepted_tokens <= self.scheduler.drafts.draft_tokens
+        assert self.scheduler.drafts.accepted_tokens <= self.scheduler.drafts.drafted_tokens
         self.check_order()
         assert set(self.outputs) == {s.key for s in self.accepted}
         for sequence in self.accepted:

@@ -3,9 +3,9 @@ import torch
 
 from services.worker.engine.attention import chunk_attention
 from services.worker.engine.kv_cache import KVCache
+from services.worker.engine.layer_attention import AttentionKind
 from services.worker.engine.prefix_index import Prefix
 from services.worker.engine.scheduler import Chunk
-from services.worker.engine.segments import AttentionKind
 from services.worker.engine.sequence import SamplingParams, Sequence
 from services.worker.engine.slots import Drop, Join, Slots
 from services.worker.engine.step import make_step
