@@ -98,6 +98,24 @@ async def test_a_stream_has_the_same_text(worker):
     assert "".join(pieces) == await ask(worker, "Hi", **GREEDY)
 
 
+async def test_what_repeats_itself_comes_in_drafts_that_the_metrics_count(worker):
+    await ask(worker, "a word and a word and a word", temperature=0, max_tokens=60)
+
+    drafted, accepted, steps, tokens = [
+        await worker.metric(f"llmzoo_{name}_total", model=MODEL)
+        for name in (
+            "spec_decode_draft_tokens",
+            "spec_decode_accepted_tokens",
+            "engine_steps",
+            "generation_tokens",
+        )
+    ]
+
+    assert 0 < accepted <= drafted
+    # One step more for the token that warms the engine up, and one of its own may follow.
+    assert steps <= tokens - accepted + 2
+
+
 async def test_a_seed_decides_the_answer(worker):
     first, again, other = [
         await ask(worker, "Hi", temperature=1.5, seed=seed, max_tokens=12) for seed in (1, 1, 2)
