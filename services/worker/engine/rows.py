@@ -37,7 +37,6 @@ class Rows:
         self.capacity = capacity
         self.rows = rows
         self.layers: dict[int, Layer] = {}
-        self._tensors: list[torch.Tensor] = []  # of all layers; none: they are to be listed anew
 
     @property
     def tokens(self) -> int:
@@ -49,7 +48,6 @@ class Rows:
         layer = self.layers.get(index)
         if layer is None:
             layer = self.layers[index] = Layer(self._empty(keys), self._empty(values))
-            self._tensors = []
         return layer
 
     def fit(self, rows: int) -> None:
@@ -72,7 +70,7 @@ class Rows:
         if len(self.layers) < len(source.layers):
             for index, layer in source.layers.items():
                 self.layer(index, layer.keys.transpose(1, 2), layer.values.transpose(1, 2))
-        _copier()(source._listed(), self._listed(), at, to, tokens)
+        _copier()(source._tensors(), self._tensors(), at, to, tokens)
 
     def wipe(self, row: int, start: int) -> None:
         """Zero what a row holds from a token on that may be NaN, which no mask would hide."""
@@ -80,12 +78,10 @@ class Rows:
             layer.keys[row, :, start:].zero_()
             layer.values[row, :, start:].zero_()
 
-    def _listed(self) -> list[torch.Tensor]:
-        """Return keys and values of all layers; kept, since to list them takes longer than a copy."""
-        if not self._tensors:
-            in_order = [layer for _, layer in sorted(self.layers.items())]
-            self._tensors = [each for layer in in_order for each in (layer.keys, layer.values)]
-        return self._tensors
+    def _tensors(self) -> list[torch.Tensor]:
+        """Return keys and values of all layers, in the layers' order."""
+        in_order = [layer for _, layer in sorted(self.layers.items())]
+        return [each for layer in in_order for each in (layer.keys, layer.values)]
 
     def _empty(self, states: torch.Tensor) -> torch.Tensor:
         # Zeros, not empty: a masked score hides any number but NaN.
@@ -97,7 +93,6 @@ class Rows:
         self.rows, self.capacity = rows, capacity
         for index, layer in self.layers.items():
             self.layers[index] = layer.resized(rows, capacity, used)
-        self._tensors = []
 
 
 def _resized(old: torch.Tensor, rows: int, capacity: int, used: int) -> torch.Tensor:
