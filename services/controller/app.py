@@ -15,16 +15,16 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.controller.aborts import Aborts
-from services.controller.auth import KeyGuard
-from services.controller.dispatch import Dispatcher
+from services.controller.access.guard import KeyGuard
+from services.controller.fleet.roster import Roster
+from services.controller.fleet.watcher import RosterWatcher
 from services.controller.metrics import HOT_ROUTES, ControllerMetrics, RequestCounter
-from services.controller.roster import Roster
+from services.controller.relay.aborts import Aborts
+from services.controller.relay.dispatch import Dispatcher
 from services.controller.routes.chat import ChatRoute
 from services.controller.routes.models import models_routes
 from services.controller.routes.stats import stats_routes
-from services.controller.upstream import UpstreamPool
-from services.controller.watcher import RosterWatcher
+from services.controller.upstream.pool import UpstreamPool
 from shared.http import faults
 from shared.http.operations import VERSION, Readiness, operations_routes
 from shared.http.request_id import RequestIdMiddleware

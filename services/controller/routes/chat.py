@@ -15,11 +15,11 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from services.controller.client_watch import ClientWatch
-from services.controller.dispatch import Dispatcher
-from services.controller.exchange import Call, Refused
 from services.controller.metrics import ControllerMetrics, Meter
-from services.controller.relay import relay_stream, relay_unary, send_json
+from services.controller.relay.client_watch import ClientWatch
+from services.controller.relay.dispatch import Dispatcher
+from services.controller.relay.exchange import Call, Refused
+from services.controller.relay.forward import relay_stream, relay_unary, send_json
 from shared.errors import InvalidRequest, LLMZooError, MethodNotAllowed
 from shared.http.body import ClientGone, read_body
 from shared.http.faults import send_error

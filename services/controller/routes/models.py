@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from services.controller.roster import ModelState, Roster
+from services.controller.fleet.roster import ModelState, Roster
 from shared.errors import ModelNotFound
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from services.controller.member import Member
-from services.controller.roster import Roster
+from services.controller.fleet.member import Member
+from services.controller.fleet.roster import Roster
 
 
 def stats_routes(roster: Roster) -> APIRouter:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.controller.auth import KeyGuard
+from services.controller.access.guard import KeyGuard
 
 
 async def ask(keys, path="/v1/models", authorization=None):

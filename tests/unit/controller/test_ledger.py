@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.controller.ledger import Ledger
+from services.controller.relay.ledger import Ledger
 from shared.errors import UpstreamFailed
 from shared.protocol.frames import TokensFrame
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.controller.policies import least_loaded
+from services.controller.routing.policies import least_loaded
 
 
 @dataclass

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.controller.member import Lease
-from services.controller.roster import MEMORY_SECONDS, RETURN_GRACE_SECONDS, Roster
+from services.controller.fleet.member import Lease
+from services.controller.fleet.roster import MEMORY_SECONDS, RETURN_GRACE_SECONDS, Roster
 from shared.errors import ModelNotFound, Unavailable
 from shared.protocol.workers import Load, ModelInfo, ServiceRecord, State
 from shared.registry import Snapshot

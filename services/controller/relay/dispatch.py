@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 
-from services.controller.aborts import Aborts
-from services.controller.exchange import Call, Exchange
+from services.controller.fleet.roster import Roster
 from services.controller.metrics import ControllerMetrics
-from services.controller.policies import least_loaded
-from services.controller.roster import Roster
-from services.controller.upstream import Unreachable, UpstreamPool
+from services.controller.relay.aborts import Aborts
+from services.controller.relay.exchange import Call, Exchange
+from services.controller.routing.policies import least_loaded
+from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import LLMZooError, Overloaded, Unavailable
 from shared.http.request_id import HEADER
 from shared.protocol.frames import REQUEST_HEADER, StartFrame

@@ -10,8 +10,8 @@ from __future__ import annotations
 import orjson
 from starlette.types import Send
 
-from services.controller.exchange import Exchange, error_object, retry_after_header
 from services.controller.metrics import Meter
+from services.controller.relay.exchange import Exchange, error_object, retry_after_header
 from shared.errors import LLMZooError
 from shared.protocol import sse
 from shared.protocol.frames import EndFrame, ErrorFrame, Frame, TokensFrame

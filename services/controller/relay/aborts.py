@@ -10,7 +10,7 @@ import asyncio
 
 import structlog
 
-from services.controller.upstream import Origin, UpstreamPool
+from services.controller.upstream.pool import Origin, UpstreamPool
 from shared.errors import LLMZooError
 
 log = structlog.get_logger(__name__)

@@ -12,11 +12,11 @@ from typing import Any
 
 import orjson
 
-from services.controller.aborts import Aborts
-from services.controller.connection import Connection
-from services.controller.ledger import Ledger
-from services.controller.member import Lease, Member
-from services.controller.upstream import Unreachable, UpstreamPool
+from services.controller.fleet.member import Lease, Member
+from services.controller.relay.aborts import Aborts
+from services.controller.relay.ledger import Ledger
+from services.controller.upstream.connection import Connection
+from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import LLMZooError, Overloaded, Unavailable, UpstreamFailed
 from shared.protocol.frames import (
     MEDIA_TYPE,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from services.controller.member import Member
+from services.controller.fleet.member import Member
 from shared.errors import LLMZooError, ModelNotFound, Unavailable
 from shared.protocol.workers import ModelInfo, ServiceRecord, State
 from shared.registry import Snapshot

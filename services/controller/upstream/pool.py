@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
-from services.controller.connection import Connection
+from services.controller.upstream.connection import Connection
 from shared.errors import UpstreamFailed
 
 IDLE_PER_WORKER = 64

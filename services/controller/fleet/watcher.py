@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 
 import structlog
 
-from services.controller.roster import Roster
+from services.controller.fleet.roster import Roster
 from shared.registry import RegistryUnreachable, RegistryView
 from shared.settings import FleetSettings
 

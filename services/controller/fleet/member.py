@@ -6,7 +6,7 @@ fleet is the roster's judgement.
 
 from __future__ import annotations
 
-from services.controller.upstream import Origin
+from services.controller.upstream.pool import Origin
 from shared.protocol.workers import Load, ServiceRecord, State
 
 
