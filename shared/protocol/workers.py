@@ -68,3 +68,6 @@ class ServiceRecord(_Wire):
     started_at: int = Field(default=0, description="Unix seconds")
     models: tuple[ModelInfo, ...] = ()
     load: Load | None = None
+    prefixes: str = Field(
+        default="", max_length=131_072, description="prefix blocks held, as prefix_chain packs them"
+    )
