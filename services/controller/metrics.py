@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.metrics import LATENCY_BUCKETS, TTFT_BUCKETS
 from shared.protocol.workers import State
@@ -90,6 +89,7 @@ class ControllerMetrics:
             "llmzoo_generation_tokens_total", "Tokens generated", ["model"], registry=registry
         )
         self._models: dict[str, ModelMetrics] = {}
+        self._counts: dict[tuple[str, int], Counter] = {}
         self._bind_labels()
 
     def observe_roster(
@@ -100,6 +100,14 @@ class ControllerMetrics:
             # The default argument binds this turn's state.
             self.workers.labels(state).set_function(lambda state=state: workers_in(state))
         self.staleness.set_function(staleness)
+
+    def count(self, path: str, status: int) -> None:
+        """Count an answer."""
+        route = _route(path)
+        count = self._counts.get((route, status))
+        if count is None:
+            count = self._counts[route, status] = self.requests.labels(route, str(status))
+        count.inc()
 
     def model(self, name: str) -> ModelMetrics:
         """Return the metrics of a model that a worker announced, bound once."""
@@ -155,35 +163,6 @@ class Meter:
     def finished(self) -> None:
         """Time a whole answer."""
         self._metrics.latency.observe(time.monotonic() - self._started)
-
-
-class RequestCounter:
-    """ASGI middleware that counts every answer by route and code."""
-
-    def __init__(self, app: ASGIApp, metrics: ControllerMetrics) -> None:
-        """Wrap `app`."""
-        self._app = app
-        self._requests = metrics.requests
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request and count it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        code = 0
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal code
-            if message["type"] == "http.response.start":
-                code = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_and_note)
-            code = code or CLIENT_GONE
-        finally:
-            # An exception without an answer is a 500 of the server's.
-            self._requests.labels(_route(scope["path"]), str(code or 500)).inc()
 
 
 def _route(path: str) -> str:
