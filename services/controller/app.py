@@ -7,7 +7,6 @@ beside the FastAPI app, under the same middleware.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from random import Random
@@ -17,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.controller.access.guard import KeyGuard
+from services.controller.fleet.metrics import FleetCollector
 from services.controller.fleet.roster import Roster
 from services.controller.fleet.watcher import RosterWatcher
 from services.controller.flow.admission import Admission
@@ -59,7 +59,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     authorization = {"authorization": f"Bearer {token}"} if token else {}
     aborts = Aborts(pool, authorization)
     dispatcher = Dispatcher(admission, pool, aborts, metrics, authorization)
-    metrics.observe_roster(roster.workers_in, lambda: roster.staleness(time.monotonic()))
+    FleetCollector(roster, registry)
     presence = _Presence(roster, watcher, address)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
 

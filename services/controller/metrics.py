@@ -7,13 +7,11 @@ those that workers announced, codes those seen on answers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.metrics import LATENCY_BUCKETS, TTFT_BUCKETS
-from shared.protocol.workers import State
 
 HOT_ROUTES = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = frozenset(
@@ -62,12 +60,6 @@ class ControllerMetrics:
         self.cancellations = Counter(
             "llmzoo_cancellations_total", "Requests whose client left", ["phase"], registry=registry
         )
-        self.workers = Gauge("llmzoo_workers", "Workers by state", ["state"], registry=registry)
-        self.staleness = Gauge(
-            "llmzoo_registry_staleness_seconds",
-            "Seconds since the last snapshot of the registry",
-            registry=registry,
-        )
         self._ttft = Histogram(
             "llmzoo_time_to_first_token_seconds",
             "From a request's last byte to its first token",
@@ -91,15 +83,6 @@ class ControllerMetrics:
         self._models: dict[str, ModelMetrics] = {}
         self._counts: dict[tuple[str, int], Counter] = {}
         self._bind_labels()
-
-    def observe_roster(
-        self, workers_in: Callable[[State], int], staleness: Callable[[], float]
-    ) -> None:
-        """Let the gauges ask the roster when they are scraped."""
-        for state in State:
-            # The default argument binds this turn's state.
-            self.workers.labels(state).set_function(lambda state=state: workers_in(state))
-        self.staleness.set_function(staleness)
 
     def count(self, path: str, status: int) -> None:
         """Count an answer."""

@@ -148,11 +148,6 @@ class Roster:
         """Yield those who went without a word, not long ago."""
         yield from (member for member, _ in self._lost.values())
 
-    def workers_in(self, state: State) -> int:
-        """Count the workers in a state."""
-        members = self._members.values()
-        return sum(m.record.kind == "worker" and m.state is state for m in members)
-
     def staleness(self, now: float) -> float:
         """Return the seconds since the last snapshot; infinite before the first."""
         return float("inf") if self.snapshot_at is None else now - self.snapshot_at
