@@ -348,7 +348,8 @@ async def test_when_all_workers_have_failed_it_is_503_and_then_they_are_tried(co
     await eventually(lambda: _answered(controller, b"fine"))
 
 
-async def test_nothing_is_left_of_requests_that_end_anyhow(controller, announce):
+async def test_nothing_is_left_of_requests_that_end_anyhow(start_controller, announce):
+    controller = await start_controller(upstream_timeout=0.3, queue_timeout=5)
     rng = random.Random(5)
     workers = [FakeWorker(_moody(rng), name=f"worker-{n}") for n in range(3)]
     for worker in workers:
