@@ -42,9 +42,11 @@ class ControllerMetrics:
         self.requests = Counter(
             "llmzoo_http_requests_total", "Answers sent", ["route", "code"], registry=registry
         )
-        self.inflight = Gauge(
+        self.inflight = 0
+        inflight = Gauge(
             "llmzoo_inflight_requests", "Chat and completion requests under way", registry=registry
         )
+        inflight.set_function(lambda: self.inflight)
         self.overhead = Histogram(
             "llmzoo_router_overhead_seconds",
             "From a request's last byte to its dispatch to the first worker tried",

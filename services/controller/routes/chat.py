@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
 from itertools import count
 from typing import Any
 
@@ -60,19 +59,22 @@ class ChatRoute:
         if scope["method"] != "POST":
             where = f"{scope['method']} {self._path}"
             raise MethodNotAllowed(f"{where}: the path takes POST only.")
-        self._metrics.inflight.inc()
+        self._metrics.inflight += 1
         try:
             began = time.monotonic()
             body = await read_body(scope, receive, self._max_body_bytes)
-            with self._ids.claim(scope["state"]["request_id"]) as call_id:
+            call_id = self._ids.claim(scope["state"]["request_id"])
+            try:
                 call = self._call(call_id, dict(scope["headers"]), body, began)
                 await self._answer(call, receive, send)
+            finally:
+                self._ids.release(call_id)
         except ClientGone:
             pass
         except Refused as answer:
             await send_json(send, answer.status, answer.body, answer.retry_after)
         finally:
-            self._metrics.inflight.dec()
+            self._metrics.inflight -= 1
 
     def _call(self, call_id: str, headers: dict[bytes, bytes], body: bytes, began: float) -> Call:
         """Look into a request that began to come at `began`.
@@ -125,17 +127,17 @@ class _Ids:
         self._taken: set[str] = set()
         self._repeats = count(2)
 
-    @contextlib.contextmanager
-    def claim(self, request_id: str) -> Generator[str]:
-        """Hold an id for the time of the context."""
+    def claim(self, request_id: str) -> str:
+        """Return an id that nobody else has until it is released."""
         call_id = request_id
         while call_id in self._taken:
             call_id = f"{request_id[:100]}-{next(self._repeats)}"
         self._taken.add(call_id)
-        try:
-            yield call_id
-        finally:
-            self._taken.remove(call_id)
+        return call_id
+
+    def release(self, call_id: str) -> None:
+        """Give an id back."""
+        self._taken.remove(call_id)
 
 
 def _session(header: bytes | None, request: dict[str, Any]) -> str:
