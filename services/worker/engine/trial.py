@@ -1,6 +1,6 @@
 """A model is tried before it is served: whether the engine's way of running it is the model's own.
 
-Owns the trial sequences and what is demanded of their results.
+Owns the trial sequences, what is demanded of their results, and the layout that they show.
 """
 
 from __future__ import annotations
