@@ -1,0 +1,51 @@
+"""Mock workers of one process, each with a heartbeat of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+
+from shared.protocol.workers import ServiceRecord
+from shared.registry import Heartbeat, HeartbeatMetrics
+from shared.settings import FleetSettings
+
+
+class Announced(Protocol):
+    """What a fleet is made of: a mock worker, or a stub."""
+
+    async def start(self) -> object: ...
+
+    async def stop(self) -> None: ...
+
+    def record(self) -> ServiceRecord: ...
+
+
+class MockFleet:
+    """Starts its workers and announces them; without a registry it only starts them.
+
+    `settings` are those of the registry; its internal token signs the records, the workers ask
+    for the one that they were given.
+    """
+
+    def __init__(self, workers: Sequence[Announced], settings: FleetSettings | None) -> None:
+        self.workers = workers
+        self._settings = settings
+        self._heartbeats: list[Heartbeat] = []
+
+    async def start(self) -> MockFleet:
+        for worker in self.workers:
+            await worker.start()
+            if self._settings is not None:
+                metrics = HeartbeatMetrics(CollectorRegistry())
+                self._heartbeats.append(Heartbeat(self._settings, worker.record, metrics))
+                self._heartbeats[-1].start()
+        return self
+
+    async def stop(self) -> None:
+        """Withdraw every worker and close it."""
+        await asyncio.gather(*(asyncio.to_thread(beat.stop) for beat in self._heartbeats))
+        for worker in self.workers:
+            await worker.stop()
