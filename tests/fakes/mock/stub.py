@@ -37,7 +37,7 @@ def chunk(data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """`head` at once, a piece at each gap, then `tail`; an endless one repeats its pieces."""
+    """`head` and a piece at once, one more at each gap, then `tail`; an endless one repeats."""
 
     head: bytes
     pieces: Sequence[bytes]
@@ -144,8 +144,8 @@ class StubConnection(asyncio.Protocol):
         if isinstance(answer, bytes):
             self._transport.write(answer)
             return
-        self._transport.write(answer.head)
-        self._stream, self._next = answer, 0
+        self._transport.write(answer.head + answer.pieces[0])
+        self._stream, self._next = answer, 1
         self._leave = self._wheel.enter(self)
 
 

@@ -104,10 +104,11 @@ class OpenAIReplies:
 
     def _events(self, chunks: int, *, idle: bool) -> Stream:
         opening = self._event({"role": "assistant", "content": ""})
-        head = chunked_head(_EVENTS) + chunk(opening)
+        head = chunked_head(_EVENTS)
         if idle:
-            return Stream(head, [chunk(b": keepalive\n\n")], b"", endless=True)
+            return Stream(head + chunk(opening), [chunk(b": keepalive\n\n")], b"", endless=True)
         pieces = [chunk(self._event({"content": f" word{i}"})) for i in range(chunks)]
+        pieces[0] = chunk(opening + self._event({"content": " word0"}))
         tail = chunk(self._event({}, "stop") + sse.DONE) + _LAST_CHUNK
         return Stream(head, pieces, tail)
 
