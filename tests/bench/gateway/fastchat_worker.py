@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import signal
 
@@ -18,6 +19,7 @@ import uvloop
 
 from tests.fakes.mock.stub import Stream, Wheel, chunk, chunked_head, whole
 from tests.fakes.mock.stub_worker import TEXT, StubWorker
+from tests.fakes.waiting import eventually
 
 _LAST_CHUNK = b"0\r\n\r\n"
 _CONVERSATION = {
@@ -73,7 +75,14 @@ async def serve(options: argparse.Namespace) -> None:
         "worker_status": {"model_names": [options.model], "speed": 1, "queue_length": 0},
     }
     async with httpx.AsyncClient(trust_env=False) as client:
-        (await client.post(f"{options.controller}/register_worker", json=told)).raise_for_status()
+
+        async def registered() -> bool:
+            with contextlib.suppress(httpx.ConnectError):
+                answer = await client.post(f"{options.controller}/register_worker", json=told)
+                return answer.is_success
+            return False
+
+        await eventually(registered, 60.0)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     print(json.dumps({"ports": [worker.port]}), flush=True)

@@ -21,7 +21,7 @@ MODEL = "mock"
 KEY = "sk-bench"
 TOKEN = "a token between services"
 CHAT = "/v1/chat/completions"
-_READY_SECONDS = 90.0
+_READY_SECONDS = 60.0
 _POLL_SECONDS = 0.01
 
 
@@ -113,7 +113,8 @@ class Gateway(ABC):
                 except httpx.TransportError:
                     pass
                 await asyncio.sleep(_POLL_SECONDS)
-        sys.exit(f"{self.name} does not serve; its logs are in {self.folder}")
+        logs = [f"{log.name}:\n{log.read_text()[-2000:]}" for log in self.folder.glob("*.log")]
+        sys.exit("\n".join([f"{self.name} does not serve", *logs]))
 
 
 class Direct(Gateway):
