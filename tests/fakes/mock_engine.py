@@ -15,7 +15,9 @@ import asyncio
 import json
 import os
 import signal
+import sys
 
+import structlog
 import uvloop
 
 from shared.settings import FleetSettings
@@ -29,6 +31,8 @@ from tests.fakes.mock.worker import MockSettings, MockWorker
 
 def main() -> None:
     options = parser().parse_args()
+    # The one line on stdout is ours.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     uvloop.run(serve(options))
 
 

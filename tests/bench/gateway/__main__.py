@@ -20,12 +20,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from tests.bench.gateway.bench import TINY, Bench, Counts
-from tests.bench.gateway.faults import (
-    measure_hanging,
-    measure_idle,
-    measure_leaving,
-    measure_overload,
-)
+from tests.bench.gateway.faults import measure_hanging, measure_overload
+from tests.bench.gateway.holding import measure_idle
+from tests.bench.gateway.leaving import measure_leaving
 from tests.bench.gateway.peers import PEERS
 from tests.bench.gateway.prefixes import measure_prefixes
 from tests.bench.gateway.processes import Redis
@@ -59,20 +56,11 @@ def measures(text: str) -> list[str]:
     return names
 
 
-async def run(options: argparse.Namespace, folder: Path) -> Bench:
-    counts = TINY if options.tiny else Counts()
-    if options.rounds:
-        counts = replace(counts, rounds=options.rounds)
-    bench = Bench(folder, counts, dict(options.peer), Redis(folder))
-    try:
-        for name in options.only:
-            started = time.monotonic()
-            await MEASURES[name](bench)
-            took = time.monotonic() - started
-            print(f"{name}: {took:.0f} s", file=sys.stderr, flush=True)
-    finally:
-        bench.redis.stop()
-    return bench
+async def run(bench: Bench, names: list[str]) -> None:
+    for name in names:
+        started = time.monotonic()
+        await MEASURES[name](bench)
+        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -85,9 +73,22 @@ def main() -> None:
     options = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _OPEN_FILES)), hard))
-    with tempfile.TemporaryDirectory(prefix="zoo-bench-", ignore_cleanup_errors=True) as folder:
-        bench = asyncio.run(run(options, Path(folder)))
-    if options.json:
+    counts = TINY if options.tiny else Counts()
+    if options.rounds:
+        counts = replace(counts, rounds=options.rounds)
+    with tempfile.TemporaryDirectory(prefix="zoo-bench-", ignore_cleanup_errors=True) as name:
+        redis = Redis(Path(name))
+        bench = Bench(Path(name), counts, dict(options.peer), redis)
+        try:
+            asyncio.run(run(bench, options.only))
+        finally:
+            # What was read before a fault, or Ctrl-C, is told all the same.
+            redis.stop()
+            tell(bench, as_json=options.json)
+
+
+def tell(bench: Bench, *, as_json: bool) -> None:
+    if as_json:
         print(json.dumps([asdict(row) for row in bench.rows]))
     else:
         print(*lines(bench.rows), sep="\n")

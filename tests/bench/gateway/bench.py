@@ -18,7 +18,7 @@ class Counts:
     """How much is asked; `tiny` is for trying whether every column works."""
 
     rounds: int = 5
-    unary_requests: int = 10_000
+    unary_requests: int = 20_000
     slow_share: float = 0.05
     """LiteLLM and FastChat are two orders slower and get so many of them."""
     streams: int = 50
@@ -28,11 +28,26 @@ class Counts:
     idle_streams: int = 1_000
     overload_seconds: float = 12.0
     leavers: int = 200
+    random_leavers: int = 10_000
     probes: int = 300
     prefix_requests: int = 600
 
 
-TINY = Counts(1, 300, 0.2, 10, 20, 30, 1.0, 60, 3.0, 12, 30, 80)
+TINY = Counts(
+    rounds=1,
+    unary_requests=300,
+    slow_share=0.2,
+    streams=10,
+    chunks=20,
+    many_streams=30,
+    open_seconds=1.0,
+    idle_streams=60,
+    overload_seconds=3.0,
+    leavers=12,
+    random_leavers=100,
+    probes=30,
+    prefix_requests=80,
+)
 
 SLOW = frozenset({"litellm", "fastchat"})
 
@@ -78,6 +93,7 @@ class Bench:
             yield upstream, gateways
         finally:
             for gateway in gateways:
+                gateway.check()
                 gateway.stop()
             upstream.stop()
 

@@ -71,6 +71,13 @@ class Gateway(ABC):
         await self._serving()
         self.start_seconds = time.monotonic() - started
 
+    def check(self) -> None:
+        """Say so, if one of its processes has ended by itself."""
+        for process in self.processes:
+            if not process.running:
+                code = process.popen.returncode
+                print(f"{self.name} ended with {code}\n{self._logs()}", file=sys.stderr)
+
     def stop(self) -> None:
         for process in reversed(self.processes):
             process.stop()
@@ -113,8 +120,11 @@ class Gateway(ABC):
                 except httpx.TransportError:
                     pass
                 await asyncio.sleep(_POLL_SECONDS)
-        logs = [f"{log.name}:\n{log.read_text()[-2000:]}" for log in self.folder.glob("*.log")]
-        sys.exit("\n".join([f"{self.name} does not serve", *logs]))
+        sys.exit(f"{self.name} does not serve\n{self._logs()}")
+
+    def _logs(self) -> str:
+        logs = self.folder.glob("*.log")
+        return "\n".join(f"{log.name}:\n{log.read_text()[-2000:]}" for log in logs)
 
 
 class Direct(Gateway):

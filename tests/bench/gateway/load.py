@@ -1,10 +1,11 @@
 """The load generator, a process of its own: one plan as JSON on stdin, its figures on stdout.
 
     closed    `connections` lanes send `requests` in all, one after the other
-    open      arrivals at `rate` a second (Poisson), `requests` in all, however many still run
+    open      arrivals at `rate` a second (Poisson), `requests` in all, however many still run;
+              `connections` are there before the first
     streams   as `closed`, but each lane begins at a time of its own within `spread` seconds
     hold      opens `connections` streams, says how many there are and keeps them until stdin ends
-    leave     sends `requests`, one every `pause` s, and leaves each after `after` s
+    leave     sends `requests`, one every `pause` s, and leaves each after [least, most] `after` s
 
 Common: targets [[host, port]] (used in turns), path, method, headers, bodies (used in turns, or
 `bodies` absent for none), timeout. An answer's code is 0 if it broke off, -1 if it took too long.
@@ -25,7 +26,7 @@ from typing import Any
 
 import uvloop
 
-from tests.bench.gateway.wire import Answer, Target, Wire
+from tests.bench.gateway.wire import BROKEN, Answer, Target, Wire
 
 TIMED_OUT = -1
 _LEFT = -2
@@ -91,8 +92,9 @@ class Generator:
         await asyncio.gather(*(lane(number) for number in range(lanes)))
 
     async def open(self) -> None:
-        random, started = Random(_SEED), time.monotonic()
-        due, tasks = started, []
+        for target in itertools.islice(itertools.cycle(self._targets), self.plan["connections"]):
+            self._idle[target].append(await Wire.open(target))
+        random, due, tasks = Random(_SEED), time.monotonic(), []
         for _ in range(self.plan["requests"]):
             due += random.expovariate(self.plan["rate"])
             await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -118,15 +120,20 @@ class Generator:
     async def leave(self) -> dict[str, float]:
         """Return when each request's client left, by the request's number."""
         left: dict[str, float] = {}
+        random = Random(_SEED)
 
         async def one(number: int) -> None:
             target, request = next(self._requests)
-            wire = await Wire.open(target)
-            asking = asyncio.create_task(wire.exchange(request))
-            await asyncio.wait([asking], timeout=self.plan["after"])
             sample = Sample(0.0)
-            sample.code = asking.result().code if asking.done() else _LEFT
             self.samples.append(sample)
+            try:
+                wire = await Wire.open(target)
+            except OSError:
+                sample.code = BROKEN
+                return
+            asking = asyncio.create_task(wire.exchange(request))
+            await asyncio.wait([asking], timeout=random.uniform(*self.plan["after"]))
+            sample.code = asking.result().code if asking.done() else _LEFT
             left[str(number)] = time.monotonic()
             wire.close()
             await asking
@@ -145,7 +152,7 @@ class Generator:
         try:
             wire = self._idle[target].pop() if self._idle[target] else await Wire.open(target)
         except OSError:
-            sample.code, sample.ended = 0, time.monotonic()
+            sample.code, sample.ended = BROKEN, time.monotonic()
             return
         take = sample.take if self._streamed else None
         try:

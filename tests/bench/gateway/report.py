@@ -45,6 +45,7 @@ FLOORS = (
     Floor("leaving, stream", "p99_ms", 250.0, 100.0),
     Floor("leaving, unary", "p99_ms", 250.0, 100.0),
     Floor("leaving, queued", "p99_ms", 250.0, 100.0),
+    Floor("leaving, at random", "still_held", 0.0, 0.0),
     Floor("3 workers hang", "models_p99_ms", 100.0, 20.0),
     Floor("3 workers hang", "health_p99_ms", 100.0, 20.0),
     Floor("prefixes", "of_oracle", 0.9, 0.97, least=True),

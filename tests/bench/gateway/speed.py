@@ -80,6 +80,7 @@ async def _added_latency(bench: Bench, gateway: Gateway, rate: float) -> None:
     plan = gateway.plan(
         "open",
         bodies=[chat(_QUESTION)],
+        connections=_LANES,
         rate=rate,
         requests=round(rate * bench.counts.open_seconds),
     )
