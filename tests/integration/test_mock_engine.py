@@ -218,6 +218,14 @@ async def test_a_worker_refuses_is_mute_loads_and_fails_on_order(mock, client):
     assert answers == [507, 507, 200]
 
 
+async def test_a_slow_start_is_seen_in_the_record():
+    costs = Costs(step_seconds=0.0, sequence_seconds=0.0)
+    slow = await MockWorker(MockSettings(costs=costs, slow_start=0.3)).start()
+    assert slow.record().state == "loading"
+    await eventually(lambda: slow.record().state == "ready")
+    await slow.stop()
+
+
 async def test_an_abort_is_told_in_a_frame(client):
     asking = asyncio.create_task(frames(client, body(max_tokens=30_000), **{"x-request-id": "two"}))
     await eventually(lambda: _aborted(client, asking))
