@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     told.add_argument("--kv-tokens", type=int, default=defaults.kv_tokens)
     told.add_argument("--no-prefix-cache", action="store_true")
     told.add_argument("--slow-start", type=float, default=0.0, help="seconds until it is ready")
+    told.add_argument("--drain", type=float, default=0.0, help="seconds to finish after SIGTERM")
     told.add_argument("--fault", action="append", default=[], metavar="INDEX=FAULT")
     told.add_argument("--stub", action="store_true", help="no engine, fixed answers")
     told.add_argument("--chunks", type=int, default=100, help="of the stub's streams")
@@ -81,6 +82,8 @@ async def serve(options: argparse.Namespace) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     print(json.dumps({"ports": [w.port for w in workers], "pid": os.getpid()}), flush=True)
     await told.wait()
+    if options.drain:
+        await fleet.drain(options.drain)
     await fleet.stop()
 
 

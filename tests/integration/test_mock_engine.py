@@ -218,6 +218,17 @@ async def test_a_worker_refuses_is_mute_loads_and_fails_on_order(mock, client):
     assert answers == [507, 507, 200]
 
 
+async def test_a_fleet_that_drains_finishes_what_it_has_and_takes_no_more(mock, client):
+    asking = asyncio.create_task(client.post(CHAT, json=body(max_tokens=100)))
+    await eventually(lambda: not mock.idle)
+    draining = asyncio.create_task(MockFleet([mock], None).drain(10.0))
+    await eventually(lambda: mock.record().state == "draining")
+    assert (await client.post(CHAT, json=body())).status_code == 503
+    assert (await asking).json()["usage"]["completion_tokens"] == 100
+    await draining
+    assert mock.idle
+
+
 async def test_a_slow_start_is_seen_in_the_record():
     costs = Costs(step_seconds=0.0, sequence_seconds=0.0)
     slow = await MockWorker(MockSettings(costs=costs, slow_start=0.3)).start()

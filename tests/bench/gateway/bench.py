@@ -19,7 +19,7 @@ class Counts:
 
     rounds: int = 5
     unary_requests: int = 20_000
-    slow_share: float = 0.05
+    slow_share: float = 0.02
     """LiteLLM and FastChat are two orders slower and get so many of them."""
     streams: int = 50
     chunks: int = 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,10 +12,16 @@ from prometheus_client import CollectorRegistry
 from shared.protocol.workers import ServiceRecord
 from shared.registry import Heartbeat, HeartbeatMetrics
 from shared.settings import FleetSettings
+from tests.fakes.waiting import eventually
 
 
 class Announced(Protocol):
     """What a fleet is made of: a mock worker, or a stub."""
+
+    draining: bool
+
+    @property
+    def idle(self) -> bool: ...
 
     async def start(self) -> object: ...
 
@@ -43,6 +50,15 @@ class MockFleet:
                 self._heartbeats.append(Heartbeat(self._settings, worker.record, metrics))
                 self._heartbeats[-1].start()
         return self
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more requests, say so, and let those under way finish, for at most so long."""
+        for worker in self.workers:
+            worker.draining = True
+        for beat in self._heartbeats:
+            beat.poke()
+        with contextlib.suppress(TimeoutError):
+            await eventually(lambda: all(worker.idle for worker in self.workers), seconds)
 
     async def stop(self) -> None:
         """Withdraw every worker and close it."""

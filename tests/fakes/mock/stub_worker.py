@@ -132,6 +132,8 @@ class StubWorker:
 
     def __init__(self, reply: Reply, wheel: Wheel, *, model: str, port: int = 0) -> None:
         self.port = port
+        self.draining = False
+        self.idle = True
         self._reply = reply
         self._wheel = wheel
         self._model = model
@@ -157,7 +159,7 @@ class StubWorker:
             kind="worker",
             address=f"http://127.0.0.1:{self.port}",
             incarnation="",
-            state=State.READY,
+            state=State.DRAINING if self.draining else State.READY,
             models=(info,),
             load=Load(max_num_seqs=4096, kv_tokens_total=10_000_000, tokens_per_second=100_000),
         )

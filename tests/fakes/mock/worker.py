@@ -77,6 +77,10 @@ class MockWorker:
         loading = self._fault.kind is FaultKind.LOADING or time.monotonic() < self._ready_at
         return State.LOADING if loading else State.READY
 
+    @property
+    def idle(self) -> bool:
+        return not self.engine.answers
+
     async def start(self) -> MockWorker:
         self._ready_at = time.monotonic() + self.settings.slow_start
         await self._listen()
