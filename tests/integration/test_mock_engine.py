@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import orjson
@@ -34,6 +34,8 @@ from tests.integration.conftest import StartController, fleet_settings
 QUICK = Costs(step_seconds=0.001, sequence_seconds=0.0)
 FRAMES = {"x-llmzoo-frames": "1", "authorization": f"Bearer {TOKEN}"}
 CHAT = "/v1/chat/completions"
+
+StartProcess = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
 
 def body(**changes):
@@ -267,20 +269,39 @@ async def test_a_controller_serves_from_a_fleet(redis_server, start_controller: 
     await fleet.stop()
 
 
-@pytest.mark.parametrize("stub", [False, True])
+@pytest.fixture
+async def start_process(redis_server) -> AsyncIterator[StartProcess]:
+    """A function that starts two workers in a process; its arguments are options."""
+    started: list[asyncio.subprocess.Process] = []
+
+    async def start(*options: str) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.fakes.mock_engine", "--ports", "2", "--token", TOKEN),
+            *("--redis-url", redis_server.url, "--heartbeat-interval", "0.1", *options),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("mock", ()), ("stub", ("--stub", "--chunks", "8", "--gap", "0.001"))],
+)
 async def test_a_process_stands_for_several_workers(
-    redis_server, start_controller: StartController, *, stub: bool
+    start_process: StartProcess, start_controller: StartController, name: str, options
 ):
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.fakes.mock_engine", "--ports", "2", "--token", TOKEN),
-        *("--redis-url", redis_server.url, "--heartbeat-interval", "0.1"),
-        *(["--stub", "--chunks", "8", "--gap", "0.001"] if stub else []),
-        stdout=asyncio.subprocess.PIPE,
-    )
+    process = await start_process(*options)
     assert process.stdout is not None
     ports = json.loads(await process.stdout.readline())["ports"]
     controller = await start_controller()
-    await controller.sees(*(f"{'stub' if stub else 'mock'}-{port}" for port in ports))
+    await controller.sees(*(f"{name}-{port}" for port in ports))
     whole = await controller.client.post(CHAT, json=body())
     assert whole.json()["usage"]["completion_tokens"] > 0
     streamed = await controller.client.post(CHAT, json=body(stream=True))

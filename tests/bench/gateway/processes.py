@@ -114,7 +114,8 @@ class Upstream(ChildProcess):
         super().__init__("upstream", command, folder, piped=True)
         assert self.popen.stdout is not None
         told = self.popen.stdout.readline()
-        if not told:
+        if not told.startswith(b"{"):
+            self.stop()
             sys.exit(f"the workers did not start:\n{self.log.read_text()}")
         self.ports: list[int] = json.loads(told)["ports"]
 
