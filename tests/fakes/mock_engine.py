@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     told.add_argument("--kv-tokens", type=int, default=defaults.kv_tokens)
     told.add_argument("--no-prefix-cache", action="store_true")
     told.add_argument("--slow-start", type=float, default=0.0, help="seconds until it is ready")
+    told.add_argument("--speed", type=float, default=1.0, help="as an operator would tell it")
     told.add_argument("--drain", type=float, default=0.0, help="seconds to finish after SIGTERM")
     told.add_argument("--fault", action="append", default=[], metavar="INDEX=FAULT")
     told.add_argument("--stub", action="store_true", help="no engine, fixed answers")
@@ -98,7 +99,12 @@ def mocks(options: argparse.Namespace) -> list[MockWorker]:
         prefix_cache=not options.no_prefix_cache,
     )
     settings = MockSettings(
-        options.model, options.token, options.fingerprint, costs, options.slow_start
+        options.model,
+        options.token,
+        options.fingerprint,
+        costs,
+        options.slow_start,
+        options.speed,
     )
     return [MockWorker(settings, port=port) for port in ports(options)]
 

@@ -144,6 +144,7 @@ async def test_a_second_conversation_turn_hits_the_cache_and_the_record_tells(mo
     held = unpack(mock.record().prefixes)
     assert set(chain_of({"messages": turn})) <= held
     await client.post(CHAT, json=body(messages=[*turn, {"role": "user", "content": "And?"}]))
+    assert mock.record().load.prefill_tokens_per_second > 1_000
     hits = mock.engine.counts["hit_tokens"]
     assert hits == len(chain_of({"messages": turn})) * 64
 

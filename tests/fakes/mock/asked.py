@@ -95,7 +95,8 @@ def make_out(
         limited=given is not None,
         choices=choices,
         prompt_tokens=_tokens(body),
-        chain=chain_of(body),
+        # What several prompts begin with is not one thing.
+        chain=chain_of(body) if prompts == 1 else (),
         key=key_of(body, seed),
         emitted=begun.token_ids if begun else [[] for _ in range(choices)],
         last_number=begun.last_sequence_number if begun else 0,

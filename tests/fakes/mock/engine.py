@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter, deque
 
+from services.worker.engine.token_rate import TokenRate
 from shared.errors import ContextTooLong, Overloaded, Unavailable
 from shared.protocol.workers import Load
 from tests.fakes.mock.answer import Answer
@@ -13,7 +14,6 @@ from tests.fakes.mock.scheduler import Costs, Full, Scheduler, Step, TooLong
 
 _KEPT_RELEASES = 50_000
 _TICK_SECONDS = 0.25
-_RATE_SHARE = 0.05
 _MOST_LAG_SECONDS = 0.05
 
 
@@ -28,7 +28,8 @@ class MockEngine:
         """Marker of each request that left, and when, by the monotonic clock."""
         self._answers: set[Answer] = set()
         self._stepping = False
-        self._emitted_at = self._rate = 0.0
+        self._emitted_at = 0.0
+        self._rate = TokenRate()
         self._ticker: asyncio.TimerHandle | None = None
 
     @property
@@ -56,7 +57,8 @@ class MockEngine:
             max_num_seqs=self.costs.max_num_seqs,
             kv_tokens_used=self.scheduler.kv_tokens_used,
             kv_tokens_total=self.costs.kv_tokens,
-            tokens_per_second=self._rate,
+            tokens_per_second=self._rate.tokens_per_second,
+            prefill_tokens_per_second=self._rate.prefill_tokens_per_second,
             last_step_age=max(0.0, time.monotonic() - self._emitted_at) if running else 0.0,
         )
 
@@ -116,8 +118,8 @@ class MockEngine:
         for answer in dict.fromkeys(sequence.owner for sequence in emitted):
             self.settle(answer)
         self.counts["generated"] += len(emitted)
-        if step.seconds:
-            self._rate += _RATE_SHARE * (len(emitted) / step.seconds - self._rate)
+        prefilled = sum(tokens for _, tokens in step.prefill)
+        self._rate.count_step(len(emitted), step.seconds, prefilled)
         # The next step begins when this one should have ended, and not when the loop had time
         # for it; but a loop that was held up for long does not make up for it in a rush.
         self._begin(max(ended, asyncio.get_running_loop().time() - _MOST_LAG_SECONDS))

@@ -33,6 +33,12 @@ _FRAMES = MEDIA_TYPE.encode()
 _EVENTS = b"text/event-stream; charset=utf-8"
 _TOKENS = 50
 _LAST_CHUNK = b"0\r\n\r\n"
+_LOAD = Load(
+    max_num_seqs=4096,
+    kv_tokens_total=10_000_000,
+    tokens_per_second=100_000,
+    prefill_tokens_per_second=1_000_000,
+)
 
 
 class OpenAIReplies:
@@ -161,5 +167,5 @@ class StubWorker:
             incarnation="",
             state=State.DRAINING if self.draining else State.READY,
             models=(info,),
-            load=Load(max_num_seqs=4096, kv_tokens_total=10_000_000, tokens_per_second=100_000),
+            load=_LOAD,
         )

@@ -49,6 +49,7 @@ class MockSettings:
     fingerprint: str = "mock"
     costs: Costs = field(default_factory=Costs)
     slow_start: float = 0.0
+    speed: float = 1.0
 
 
 class MockWorker:
@@ -119,6 +120,7 @@ class MockWorker:
             state=state,
             progress=0.5 if state is State.LOADING else None,
             models=(model,),
+            speed=settings.speed,
             load=self.engine.load(),
             prefixes=pack(self.engine.scheduler.cache.newest(_MOST_REPORTED_BLOCKS)),
         )
