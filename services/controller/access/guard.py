@@ -1,53 +1,97 @@
-"""API keys: who may ask at all.
+"""Who may ask what: every request passes here, and by default it is refused.
 
-Owns the check of the bearer token, on every route but the health checks. Knows no scopes yet
-and no limits.
+Owns the bearer token's way to a principal, which it puts into `scope["state"]["principal"]`,
+and the answers 401 and 403. What a path needs is in `scopes`, who holds a key in `keyring`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Iterable
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.errors import Unauthorized
+from services.controller.access import scopes
+from services.controller.access.keyring import Keyring
+from services.controller.access.local_callers import LocalCallers
+from services.controller.access.principal import ANONYMOUS, Principal
+from shared.errors import Forbidden, LLMZooError, Unauthorized
 from shared.http.faults import send_error
 
-_OPEN = "/health/"
+# Clients choose paths; those that are really asked for are few.
+_needed = lru_cache(maxsize=1024)(scopes.needed)
 
 
 class KeyGuard:
-    """ASGI middleware that lets nobody through without a key, if there are keys."""
+    """ASGI middleware that lets through who holds a key with the path's scope."""
 
-    def __init__(self, app: ASGIApp, keys: Iterable[str]) -> None:
-        """Wrap `app`; no keys: everybody may ask."""
+    def __init__(self, app: ASGIApp, keyring: Keyring, local: LocalCallers | None) -> None:
+        """Wrap `app`; with `local` its callers need no key."""
         self._app = app
-        self._digests = [_digest(key.encode()) for key in keys]
+        self._keyring = keyring
+        self._local = local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request that has a key, refuse another."""
-        guarded = scope["type"] == "http" and not scope["path"].startswith(_OPEN)
-        if self._digests and guarded:
-            fault = self._fault(scope)
-            if fault is not None:
-                await send_error(send, fault)
-                return
+        """Serve one request, or refuse it."""
+        if scope["type"] == "http":
+            if scope["path"] not in scopes.OPEN:
+                try:
+                    key = _bearer(scope)
+                    principal = None if key is None else self._keyring.known(key)
+                    if principal is None:
+                        principal = await self._identify(scope, key)
+                    _check_scope(principal, scope["path"])
+                except LLMZooError as fault:
+                    await send_error(send, fault)
+                    return
+                scope.setdefault("state", {})["principal"] = principal
+        elif scope["type"] != "lifespan":
+            return
         await self._app(scope, receive, send)
 
-    def _fault(self, scope: Scope) -> Unauthorized | None:
-        credentials = next((v for n, v in scope["headers"] if n == b"authorization"), b"")
-        scheme, _, key = credentials.partition(b" ")
-        if scheme.lower() != b"bearer" or not key.strip():
-            return Unauthorized(
-                "Send an API key, as 'Authorization: Bearer KEY'.", code="missing_api_key"
-            )
-        digest = _digest(key.strip())
-        # All are compared, so that the time tells nothing about which one came near.
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        return None if any(matches) else Unauthorized("This API key is not valid.")
+    async def _identify(self, scope: Scope, key: bytes | None) -> Principal:
+        """Return who asks, where that is not known at once.
+
+        Raises:
+            Unauthorized: no key, or a wrong one. Forbidden: a foreign page asks without one.
+            KeysUnreachable: nobody can tell now.
+        """
+        if key is None:
+            if self._local is None:
+                msg = "Send an API key, as 'Authorization: Bearer KEY'."
+                raise Unauthorized(msg, code="missing_api_key")
+            self._local.check(scope["headers"])
+            return ANONYMOUS
+        found = await self._keyring.find(key)
+        if found is None:
+            raise Unauthorized("This API key is not valid.")
+        return found
 
 
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
+def _bearer(scope: Scope) -> bytes | None:
+    """Return the key that is sent; None where nothing is.
+
+    Raises:
+        Unauthorized: what is sent is no bearer token, or more than one.
+    """
+    sent = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            if sent is not None:
+                msg = "Send one 'Authorization' header."
+                raise Unauthorized(msg)
+            sent = value
+    if sent is None:
+        return None
+    scheme, _, key = sent.partition(b" ")
+    key = key.strip()
+    if scheme.lower() != b"bearer" or not key:
+        msg = "Send an API key, as 'Authorization: Bearer KEY'."
+        raise Unauthorized(msg, code="missing_api_key")
+    return key
+
+
+def _check_scope(principal: Principal, path: str) -> None:
+    wanted = _needed(path)
+    if wanted is not None and principal.scopes.isdisjoint(wanted):
+        names = " or ".join(sorted(wanted))
+        raise Forbidden(f"This API key lacks the scope {names}, which {path} needs.")
