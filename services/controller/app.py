@@ -86,7 +86,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
         path: ChatRoute(path, dispatcher, metrics, settings.max_body_bytes) for path in HOT_ROUTES
     }
     guarded = KeyGuard(
-        _beside(hot, app), keyring, _callers_without_key(settings, static_keys, address)
+        _Beside(hot, app), keyring, _callers_without_key(settings, static_keys, address)
     )
 
     def drain() -> None:
@@ -141,11 +141,14 @@ def _callers_without_key(
     return None
 
 
-def _beside(hot: dict[str, ChatRoute], app: ASGIApp) -> ASGIApp:
-    """Return an app that serves the hot paths without a framework, the others with it."""
+class _Beside:
+    """Serves the hot paths without a framework, the others with `app`."""
 
-    async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        chosen = hot.get(scope["path"], app) if scope["type"] == "http" else app
+    def __init__(self, hot: dict[str, ChatRoute], app: FastAPI) -> None:
+        self.hot = hot
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_http = scope["type"] == "http"
+        chosen: ASGIApp = self.hot.get(scope["path"], self.app) if is_http else self.app
         await chosen(scope, receive, send)
-
-    return route

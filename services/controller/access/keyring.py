@@ -45,12 +45,10 @@ class _Seen:
 
     __slots__ = ("expires_at", "principal", "record")
 
-    def __init__(self, principal: Principal, record: KeyRecord | None) -> None:
-        self.principal: Principal | None = principal
-        self.record = record
+    def __init__(self, principal: Principal | None = None) -> None:
+        self.principal = principal
+        self.record: KeyRecord | None = None
         self.expires_at: float | None = None
-        if record is not None:
-            self.learn(record)
 
     def learn(self, record: KeyRecord) -> None:
         """Take over what Redis says; a revocation stays, whatever it says."""
@@ -98,7 +96,7 @@ class Keyring:
             return self.known(key)
         static = self._static.find(key_digest)
         if static is not None:
-            return self._remember(key_digest, _Seen(static, None))
+            return self._remember(key_digest, _Seen(static))
         if self._unknown.get(key_digest, 0.0) > time.monotonic():
             return None
         record = await self._looked_up(key_digest)
@@ -107,7 +105,9 @@ class Keyring:
             if len(self._unknown) > MAX_UNKNOWN:
                 self._unknown.popitem(last=False)
             return None
-        self._remember(key_digest, _Seen(record.principal(), record))
+        seen = _Seen()
+        seen.learn(record)
+        self._remember(key_digest, seen)
         return self.known(key)
 
     def learn(self, record: KeyRecord) -> None:
