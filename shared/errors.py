@@ -208,16 +208,10 @@ class RateLimited(RequestError):
     default_code = "rate_limit_exceeded"
     retryable = True
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        headers: dict[str, str],
-        retry_after: float | None = None,
-    ) -> None:
-        """Keep the `x-ratelimit-*` headers for the answer."""
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        """Begin without headers; whoever knows the limits adds the `x-ratelimit-*` ones."""
         super().__init__(message, retry_after=retry_after)
-        self.headers = headers
+        self.headers: dict[str, str] = {}
         self.retryable = retry_after is not None
 
 
