@@ -7,6 +7,7 @@ import sys
 from services.controller.app import create_app
 from shared import logs
 from shared.errors import ConfigurationError
+from shared.http.limited_protocol import ServerLimits
 from shared.http.server import bind, serve
 from shared.settings import ControllerSettings, load
 
@@ -23,7 +24,8 @@ def main() -> int:
     except ConfigurationError as fault:
         sys.stderr.write(f"controller: {fault.message}\n")
         return 2
-    serve(service, listener, settings.drain_timeout)
+    limits = ServerLimits(connections=settings.max_connections)
+    serve(service, listener, settings.drain_timeout, limits)
     return 0
 
 
