@@ -215,10 +215,12 @@ class ZooSettings(Settings):
     api_keys: Secrets = Field(
         default_factory=list[SecretStr], description="keys that the controller asks for"
     )
+    api_keys_file: Path | None = None
     api_key: SecretStr = Field(
         SecretStr(""), description="key of web UI and evaluator; empty: the first of the keys"
     )
     model: str = Field("demo", description="the model that the workers serve")
+    controller_host: str = "127.0.0.1"
     controller_port: Port = 8000
     evaluator_port: Port = 8001
     webui_port: Port = 7860

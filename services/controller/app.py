@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.controller.access.guard import KeyGuard
 from services.controller.access.keyring import Keyring
 from services.controller.access.keys import KeyStore
-from services.controller.access.local_callers import LocalCallers, is_loopback
+from services.controller.access.local_callers import LocalCallers
 from services.controller.access.static_keys import StaticKeys
 from services.controller.fleet.roster import Roster
 from services.controller.fleet.watcher import RosterWatcher
@@ -32,6 +32,7 @@ from services.controller.routes.models import models_routes
 from services.controller.routes.stats import stats_routes
 from services.controller.upstream.pool import UpstreamPool
 from shared.http import faults
+from shared.http.loopback import is_loopback
 from shared.http.operations import VERSION, Readiness, operations_routes
 from shared.http.request_id import RequestIdMiddleware
 from shared.http.server import Service

@@ -11,6 +11,7 @@ from functools import lru_cache
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.controller.access import scopes
+from services.controller.access.key_record import KEY_PREFIX
 from services.controller.access.keyring import Keyring
 from services.controller.access.local_callers import LocalCallers
 from services.controller.access.principal import ANONYMOUS, Principal
@@ -55,12 +56,13 @@ class KeyGuard:
             Unauthorized: no key, or a wrong one. Forbidden: a foreign page asks without one.
             KeysUnreachable: nobody can tell now.
         """
-        if key is None:
-            if self._local is None:
-                msg = "Send an API key, as 'Authorization: Bearer KEY'."
-                raise Unauthorized(msg, code="missing_api_key")
+        # OpenAI's clients send something always ("none", "EMPTY"); only ours can be a wrong key.
+        if self._local is not None and (key is None or not key.startswith(KEY_PREFIX)):
             self._local.check(scope["headers"])
             return ANONYMOUS
+        if key is None:
+            msg = "Send an API key, as 'Authorization: Bearer KEY'."
+            raise Unauthorized(msg, code="missing_api_key")
         found = await self._keyring.find(key)
         if found is None:
             raise Unauthorized("This API key is not valid.")
@@ -68,11 +70,7 @@ class KeyGuard:
 
 
 def _bearer(scope: Scope) -> bytes | None:
-    """Return the key that is sent; None where nothing is.
-
-    Raises:
-        Unauthorized: what is sent is no bearer token, or more than one.
-    """
+    """Return the bearer token that is sent, None where there is none; raises Unauthorized for two."""
     sent = None
     for name, value in scope["headers"]:
         if name == b"authorization":
@@ -83,11 +81,7 @@ def _bearer(scope: Scope) -> bytes | None:
     if sent is None:
         return None
     scheme, _, key = sent.partition(b" ")
-    key = key.strip()
-    if scheme.lower() != b"bearer" or not key:
-        msg = "Send an API key, as 'Authorization: Bearer KEY'."
-        raise Unauthorized(msg, code="missing_api_key")
-    return key
+    return (key.strip() or None) if scheme.lower() == b"bearer" else None
 
 
 def _check_scope(principal: Principal, path: str) -> None:

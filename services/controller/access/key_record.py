@@ -23,6 +23,7 @@ PriorityName = Literal["interactive", "batch"]
 KEPT_SECONDS = 30 * 86400
 """How long a record stays after its key has ended."""
 
+KEY_PREFIX = b"zoo-"
 _KEY_BYTES = 32
 _ID_DIGITS = 16
 
@@ -99,8 +100,8 @@ class KeyRecord(KeyLimits):
 
 def new_key(spec: KeySpec) -> tuple[str, KeyRecord]:
     """Return a new key, which nobody will see again, and its record."""
-    key = f"zoo-{secrets.token_urlsafe(_KEY_BYTES)}"
-    key_digest = digest(key.encode())
+    key = KEY_PREFIX + secrets.token_urlsafe(_KEY_BYTES).encode()
+    key_digest = digest(key)
     now = wall_clock()
     record = KeyRecord(
         id=key_id(key_digest),
@@ -109,7 +110,7 @@ def new_key(spec: KeySpec) -> tuple[str, KeyRecord]:
         expires_at=None if spec.expires_in is None else int(now + spec.expires_in),
         **spec.model_dump(exclude={"expires_in"}),
     )
-    return key, record
+    return key.decode(), record
 
 
 def digest(key: bytes) -> bytes:

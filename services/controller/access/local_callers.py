@@ -8,20 +8,10 @@ or with a form that is posted across sites (the Origin header tells).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from shared.errors import Forbidden
-
-_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether `host`, a name or an address, is this machine for itself alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() in _NAMES or host.lower().endswith(".localhost")
+from shared.http.loopback import is_loopback
 
 
 class LocalCallers:

@@ -160,6 +160,16 @@ async def test_on_loopback_without_keys_nobody_needs_one_but_a_wrong_one_is_refu
     assert await guarded.ask("/admin/keys", key) == 403
 
 
+@pytest.mark.parametrize("placeholder", ["none", "EMPTY", "sk-something", ""])
+async def test_what_clients_send_for_want_of_a_key_is_none_where_none_is_needed(placeholder):
+    guarded = Guarded(address="http://127.0.0.1:8000")
+    guarded.store.reachable = False
+    assert await guarded.ask(key=placeholder, host="localhost") == 200
+    assert await guarded.ask(key=placeholder, host="evil.example") == 403
+    assert guarded.principals == [ANONYMOUS]
+    assert guarded.store.asked == 0
+
+
 @pytest.mark.parametrize(
     "host",
     [
