@@ -68,7 +68,7 @@ class Lease:
         """Return what is left of the minute, as far as this controller knows."""
         now = time.monotonic()
         level = self._shared.level(now) if self._share is None else self._share.level(now)
-        return max(0.0, self._balance + level)
+        return min(self.limit, max(0.0, self._balance + level))
 
     @property
     def reset_seconds(self) -> float:

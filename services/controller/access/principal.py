@@ -27,7 +27,7 @@ ALL_SCOPES = frozenset(Scope)
 class Principal:
     """The holder of a key, in `scope["state"]["principal"]` of every request but health checks.
 
-    `id` is public: it is told in logs and lists. `priority` is the best class that may be asked
+    `id` is public: it is the key's, as lists show it. `priority` is the best class that may be asked
     for. Limits of 0 are none.
     """
 

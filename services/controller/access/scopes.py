@@ -32,10 +32,15 @@ _NEEDED: dict[str, frozenset[Scope]] = {
 }
 
 
+_DEEPEST = max(path.count("/") for path in _NEEDED)
+
+
 def needed(path: str) -> frozenset[Scope] | None:
     """Return the scopes of which one opens `path`; None where the table has no such path."""
-    found = _NEEDED.get(path)
-    while found is None and path:
-        path = path.rpartition("/")[0]
-        found = _NEEDED.get(path)
-    return found
+    # No deeper: a path of thousands of slashes would be looked up thousands of times.
+    parts = path.split("/", _DEEPEST + 1)[: _DEEPEST + 1]
+    for length in range(len(parts), 1, -1):
+        found = _NEEDED.get("/".join(parts[:length]))
+        if found is not None:
+            return found
+    return None
