@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import time
 
 import orjson
@@ -175,3 +177,14 @@ async def test_connections_beyond_the_limit_are_refused_and_room_comes_back(serv
             return (await answer(reader))[0] == 200
 
     await eventually(served)
+
+
+def test_a_process_takes_as_many_connections_as_it_has_descriptors_for():
+    code = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (200, 1128))\n"
+        "from shared.http.server import _most_connections\n"
+        "print(_most_connections(), *resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.split() == [b"500", b"1128", b"1128"]
