@@ -1,7 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, with bounds on what a client may take.
 
-Owns the limits of a connection (bytes of a head, seconds for a head and for a body) and of all
-connections of a process, and the form in which a request that is no HTTP is refused. How large a
+Owns the limits of a connection (bytes of a head, seconds for a head, for a body and for taking an
+answer) and of all connections of a process, and the form in which a request that is no HTTP is refused. How large a
 body may be is the affair of whoever reads it; an idle connection between two requests, uvicorn's.
 """
 
@@ -40,6 +40,9 @@ class ServerLimits:
     body_seconds: float = 60.0
     """From the end of the head to the end of the body."""
 
+    stall_seconds: float = 60.0
+    """In which a client takes nothing of an answer that waits for it."""
+
 
 _LINGER_SECONDS = 1.0
 """For so long what a refused client still sends is thrown away, so that it can read why."""
@@ -72,6 +75,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._limits = limits
         self._phase = self._watched = _Phase.NOTHING
         self._deadline: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
         self._fault: LLMZooError | None = None
         self._progressed = False
         self._idle_bytes = 0
@@ -90,9 +94,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline with the connection."""
+        """Forget the deadlines with the connection."""
         self._phase = _Phase.NOTHING
         self._watch()
+        self._end_stall()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -137,6 +142,16 @@ class LimitedProtocol(HttpToolsProtocol):
         self._progressed = True
         super().on_message_complete()
 
+    def pause_writing(self) -> None:
+        """Wait for a client that is slower than its answer, and not for ever."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(self._limits.stall_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the client has taken a good part of it."""
+        self._end_stall()
+        super().resume_writing()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser refuses, or we within one of its callbacks."""
         self._refuse(self._fault or InvalidRequest(msg, code="invalid_http"))
@@ -158,6 +173,11 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
             case _Phase.NOTHING:
                 pass
+
+    def _end_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     def _give_up(self) -> None:
         if self._phase is _Phase.HEAD and self._answering:

@@ -20,7 +20,9 @@ from tests.fakes.running_service import RunningService
 from tests.fakes.waiting import eventually
 
 HEAD_BYTES = 1000
-LIMITS = ServerLimits(connections=4, head_bytes=HEAD_BYTES, head_seconds=0.4, body_seconds=0.4)
+LIMITS = ServerLimits(
+    connections=4, head_bytes=HEAD_BYTES, head_seconds=0.4, body_seconds=0.4, stall_seconds=0.4
+)
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -31,9 +33,40 @@ async def echo(request):
     return JSONResponse({"bytes": len(body), "names": names})
 
 
+class Endless:
+    """An answer without an end; `sent` grows while its client takes it."""
+
+    def __init__(self):
+        self.sent = 0
+        self.over = asyncio.Event()
+
+    async def __call__(self, _scope, receive, send):
+        left = asyncio.create_task(self._leaves(receive))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not left.done():
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+            self.sent += 65536
+        self.over.set()
+
+    async def _leaves(self, receive):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
 @pytest.fixture
-async def server():
-    app = Starlette(routes=[Route("/", echo, methods=["GET", "POST"]), Route("/health/live", echo)])
+async def endless():
+    return Endless()
+
+
+@pytest.fixture
+async def server(endless):
+    app = Starlette(
+        routes=[
+            Route("/", echo, methods=["GET", "POST"]),
+            Route("/health/live", echo),
+            Route("/endless", endless),
+        ]
+    )
     running = RunningService(lambda _: Service(app, lambda: None), 21_000, LIMITS)
     await running.listening()
     # It keeps a connection open, which counts.
@@ -153,6 +186,24 @@ async def test_whoever_is_too_slow_is_sent_away(server, pieces):
             await asyncio.sleep(0.05)
         assert await refusal(reader) == (408, "request_timeout")
     assert LIMITS.head_seconds * 0.9 < time.monotonic() - started < LIMITS.head_seconds * 3
+
+
+async def test_a_client_that_takes_nothing_of_its_answer_ends_it(server, endless):
+    async with connected(server) as (reader, writer):
+        writer.write(GET.replace(b"/", b"/endless", 1))
+        reader._limit = 1
+        async with asyncio.timeout(10):
+            await endless.over.wait()
+
+
+async def test_a_slow_client_is_waited_for(server, endless):
+    async with connected(server) as (reader, writer):
+        writer.write(GET.replace(b"/", b"/endless", 1))
+        deadline = time.monotonic() + 3 * LIMITS.stall_seconds
+        while time.monotonic() < deadline:
+            assert await reader.read(1_000_000)
+            await asyncio.sleep(LIMITS.stall_seconds / 20)
+        assert not endless.over.is_set()
 
 
 async def test_a_connection_on_which_nothing_comes_ends(server):

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import structlog
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from services.controller.access.key_record import KeyLimits, KeySpec, wall_clock
+from services.controller.access.key_record import KeyLimits, KeyRecord, KeySpec, wall_clock
 from services.controller.access.keyring import Keyring
 from services.controller.access.keys import KeyStore
+from services.controller.access.principal import Principal
 from shared.errors import InvalidRequest
 from shared.http.body import ClientGone, read_body
 from shared.protocol.body import parse_object
 from shared.protocol.validation import Strict, as_invalid_request
+
+log = structlog.get_logger(__name__)
 
 _MAX_BODY_BYTES = 16 * 1024
 
@@ -31,6 +35,7 @@ def keys_routes(store: KeyStore, keyring: Keyring) -> APIRouter:
     async def create(request: Request, response: Response) -> dict[str, Any]:
         spec = await _read(request, KeySpec)
         key, record = await store.create(spec)
+        _tell("API key made", record, request)
         response.headers["cache-control"] = "no-store"
         return {**record.told(wall_clock()), "key": key}
 
@@ -47,15 +52,23 @@ def keys_routes(store: KeyStore, keyring: Keyring) -> APIRouter:
     async def change(key_id: str, request: Request) -> dict[str, Any]:
         record = await store.limit(key_id, await _read(request, KeyLimits))
         keyring.learn(record)
+        _tell("API key changed", record, request)
         return record.told(wall_clock())
 
     @router.delete("/{key_id}")
-    async def revoke(key_id: str) -> dict[str, Any]:
+    async def revoke(key_id: str, request: Request) -> dict[str, Any]:
         record = await store.revoke(key_id)
         keyring.learn(record)
+        _tell("API key revoked", record, request)
         return record.told(wall_clock())
 
     return router
+
+
+def _tell(event: str, record: KeyRecord, request: Request) -> None:
+    """Log who did what to which key."""
+    operator: Principal = request.scope["state"]["principal"]
+    log.info(event, key=record.id, name=record.name, by=operator.id)
 
 
 async def _read(request: Request, shape: type[SpecT]) -> SpecT:
