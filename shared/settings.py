@@ -88,7 +88,14 @@ class ControllerSettings(FleetSettings):
     controller_port: Port = Field(8000, description="port of the OpenAI-compatible API")
     api_keys: Secrets = Field(
         default_factory=list[SecretStr],
-        description="keys that callers must send, comma-separated; empty: none is asked for",
+        description="keys with all scopes, comma-separated; without any, a controller that binds "
+        "a loopback address asks for none",
+    )
+    api_keys_file: Path | None = Field(
+        None, description="file of more such keys, one a line: `key [scopes]`; read when it changes"
+    )
+    max_connections: int = Field(
+        8192, ge=1, description="connections open at once; more are answered with 503"
     )
     upstream_timeout: Seconds = Field(
         30.0, description="seconds without any frame after which a worker counts as silent"
@@ -232,10 +239,12 @@ class ZooSettings(Settings):
     api_keys: Secrets = Field(
         default_factory=list[SecretStr], description="keys that the controller asks for"
     )
+    api_keys_file: Path | None = None
     api_key: SecretStr = Field(
         SecretStr(""), description="key of web UI and evaluator; empty: the first of the keys"
     )
     model: str = Field("demo", description="the model that the workers serve")
+    controller_host: str = "127.0.0.1"
     controller_port: Port = 8000
     evaluator_port: Port = 8001
     webui_port: Port = 7860

@@ -18,7 +18,7 @@ _ROUTES = frozenset(
     {*HOT_ROUTES, "/v1/models", "/v1/stats", "/metrics", "/metrics/targets", "/version"}
     | {"/health/live", "/health/ready"}
 )
-_CODES_AT_START = (200, 400, 401, 404, 405, 413, 429, 499, 500, 502, 503, 504)
+_CODES_AT_START = (200, 400, 401, 403, 404, 405, 413, 429, 499, 500, 502, 503, 504)
 CLIENT_GONE = 499
 """The code under which a request counts whose client left before an answer began."""
 

@@ -51,3 +51,15 @@ def evaluation_run_part(run_id: str, part: Literal["answers", "results", "scores
 def evaluation_run_lease(run_id: str) -> str:
     """Name the key that says which evaluator works on a run; it expires with its holder."""
     return f"llmzoo:eval-run-lease:{run_id}"
+
+
+API_KEYS = "llmzoo:api-keys"
+"""Hash of all API keys' records, by the keys' ids; a revoked one stays for a while."""
+
+API_KEYS_VERSION = "llmzoo:api-keys-version"
+"""A random token that changes with every change of an API key."""
+
+
+def rate_limit(key_id: str, kind: Literal["requests", "tokens"]) -> str:
+    """Name the hash that holds what is left of a key's minute; it expires when it is full."""
+    return f"llmzoo:rate-limit:{kind}:{key_id}"

@@ -7,6 +7,8 @@ the client is slow, no frame is read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 from starlette.types import Send
 
@@ -16,6 +18,8 @@ from shared.errors import LLMZooError
 from shared.protocol import sse
 from shared.protocol.frames import EndFrame, ErrorFrame, Frame, TokensFrame
 
+Headers = Sequence[tuple[bytes, bytes]]
+
 _SSE_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -23,9 +27,10 @@ _SSE_HEADERS = [
 ]
 
 
-async def relay_stream(exchange: Exchange, meter: Meter, send: Send) -> None:
+async def relay_stream(exchange: Exchange, meter: Meter, send: Send, headers: Headers = ()) -> None:
     """Send the answer as server-sent events; a fault becomes the last event, without [DONE]."""
-    await send({"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS})
+    head = [*_SSE_HEADERS, *headers]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
     more = True
     while more:
         data: list[bytes] = []
@@ -43,7 +48,7 @@ async def relay_stream(exchange: Exchange, meter: Meter, send: Send) -> None:
             await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def relay_unary(exchange: Exchange, meter: Meter, send: Send) -> None:
+async def relay_unary(exchange: Exchange, meter: Meter, send: Send, headers: Headers = ()) -> None:
     """Send the answer as one JSON body.
 
     Raises:
@@ -56,7 +61,7 @@ async def relay_unary(exchange: Exchange, meter: Meter, send: Send) -> None:
                     meter.generated(len(frame.token_ids))
                 case EndFrame():
                     meter.finished()
-                    await send_json(send, 200, frame.data)
+                    await send_json(send, 200, frame.data, headers=headers)
                     return
                 case ErrorFrame():
                     body = orjson.dumps(error_object(frame))
@@ -66,15 +71,18 @@ async def relay_unary(exchange: Exchange, meter: Meter, send: Send) -> None:
                     continue
 
 
-async def send_json(send: Send, status: int, body: bytes, retry_after: str = "") -> None:
+async def send_json(
+    send: Send, status: int, body: bytes, retry_after: str = "", headers: Headers = ()
+) -> None:
     """Send a body that is JSON already."""
-    headers = [
+    head = [
         (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
+        (b"content-length", b"%d" % len(body)),
+        *headers,
     ]
     if retry_after:
-        headers.append((b"retry-after", retry_after.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+        head.append((b"retry-after", retry_after.encode()))
+    await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
 
 

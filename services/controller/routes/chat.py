@@ -6,27 +6,30 @@ is looked into once, for what routing needs; its bytes go on unchanged and the w
 
 from __future__ import annotations
 
-import contextlib
 import time
 from itertools import count
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from services.controller.access.limits import RateLimits
+from services.controller.access.principal import Principal
+from services.controller.access.reservation import Reservation
 from services.controller.fleet.roster import Roster
 from services.controller.metrics import ControllerMetrics, Meter
 from services.controller.relay.call import Call
 from services.controller.relay.client_watch import ClientWatch
 from services.controller.relay.deadline import TIMEOUT_HEADER, parse_deadline
 from services.controller.relay.dispatch import Dispatcher
-from services.controller.relay.exchange import Refused
+from services.controller.relay.exchange import Exchange, Refused
 from services.controller.relay.forward import relay_stream, relay_unary, send_json
 from services.controller.routing.ask import ask_of
 from shared.errors import InvalidRequest, MethodNotAllowed
 from shared.http.body import ClientGone, read_body
 from shared.protocol.body import parse_object
+from shared.protocol.frames import StartFrame
 from shared.protocol.prefix_chain import chain_of
-from shared.protocol.priority import PRIORITY_HEADER, Priority
+from shared.protocol.priority import PRIORITY_HEADER
 
 SESSION_HEADER = "x-session-id"
 MOST_SESSION_LETTERS = 256
@@ -43,6 +46,8 @@ class ChatRoute:
         path: str,
         roster: Roster,
         dispatcher: Dispatcher,
+        limits: RateLimits,
+        *,
         metrics: ControllerMetrics,
         max_body_bytes: int,
     ) -> None:
@@ -50,6 +55,7 @@ class ChatRoute:
         self._path = path
         self._roster = roster
         self._dispatcher = dispatcher
+        self._limits = limits
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._ids = _Ids()
@@ -65,8 +71,8 @@ class ChatRoute:
             body = await read_body(scope, receive, self._max_body_bytes)
             call_id = self._ids.claim(scope["state"]["request_id"])
             try:
-                call = self._call(call_id, dict(scope["headers"]), body, began)
-                await self._answer(call, receive, send)
+                call = self._call(call_id, scope, body, began)
+                await self._answer(call, scope["state"]["principal"], receive, send)
             finally:
                 self._ids.release(call_id)
         except ClientGone:
@@ -76,13 +82,15 @@ class ChatRoute:
         finally:
             self._metrics.inflight -= 1
 
-    def _call(self, call_id: str, headers: dict[bytes, bytes], body: bytes, began: float) -> Call:
+    def _call(self, call_id: str, scope: Scope, body: bytes, began: float) -> Call:
         """Look into a request that began to come at `began`.
 
         Raises:
             InvalidRequest: no model, or a header that is none.
         """
         arrived = time.monotonic()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        principal: Principal = scope["state"]["principal"]
         request = parse_object(body)
         model, stream = _peek(request)
         # What a request begins with decides nothing where there is no choice.
@@ -94,26 +102,47 @@ class ChatRoute:
             stream,
             body,
             arrived,
-            priority=Priority.parse(headers.get(_PRIORITY)),
+            priority=principal.priority_for(headers.get(_PRIORITY)),
+            key=principal.id,
             session=_session(headers.get(_SESSION), request),
             deadline=parse_deadline(headers.get(_TIMEOUT), began),
             ask=ask_of(request, len(body), chain),
         )
 
-    async def _answer(self, call: Call, receive: Receive, send: Send) -> None:
+    async def _answer(self, call: Call, principal: Principal, receive: Receive, send: Send) -> None:
         phase = "waiting"
         try:
             async with ClientWatch(receive):
-                exchange, start = await self._dispatcher.open(call)
-                with contextlib.closing(exchange):
+                reservation = await self._limits.reserve(principal, call.ask.tokens)
+                try:
+                    exchange, start = await self._dispatcher.open(call)
                     phase = "answering"
-                    meter = Meter(self._metrics.model(call.model), call.arrived)
-                    meter.prompt(start.prompt_tokens)
-                    relay = relay_stream if call.stream else relay_unary
-                    await relay(exchange, meter, send)
+                    await self._relay(call, exchange, start, reservation, send)
+                except Refused:
+                    reservation.settle(0)
+                    raise
+                finally:
+                    reservation.cancel()
         except ClientGone:
             self._metrics.cancellations.labels(phase).inc()
             raise
+
+    async def _relay(
+        self,
+        call: Call,
+        exchange: Exchange,
+        start: StartFrame,
+        reservation: Reservation,
+        send: Send,
+    ) -> None:
+        meter = Meter(self._metrics.model(call.model), call.arrived)
+        meter.prompt(start.prompt_tokens)
+        relay = relay_stream if call.stream else relay_unary
+        try:
+            await relay(exchange, meter, send, reservation.headers)
+        finally:
+            exchange.close()
+            reservation.settle(start.prompt_tokens + exchange.ledger.total)
 
 
 class _Ids:
