@@ -12,6 +12,7 @@
     │   ├── MethodNotAllowed         405
     │   ├── FingerprintMismatch      409  this worker cannot continue that answer exactly
     │   ├── BodyTooLarge             413
+    │   ├── IdempotencyKeyReused     422  the key belongs to another request
     │   └── Overloaded               429  all places taken: try again after `retry_after`
     ├── ServiceError                 ours, 5xx
     │   ├── EngineFault              500  a step of the engine failed
@@ -169,6 +170,13 @@ class BodyTooLarge(RequestError):
 
     status = 413
     default_code = "body_too_large"
+
+
+class IdempotencyKeyReused(RequestError):
+    """An Idempotency-Key that was used for another path or body."""
+
+    status = 422
+    default_code = "idempotency_key_reused"
 
 
 class Overloaded(RequestError):

@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.controller.access.guard import KeyGuard
+from services.controller.call_store.metrics import CallStoreMetrics
+from services.controller.call_store.store import CallStore
 from services.controller.fleet.roster import Roster
 from services.controller.fleet.watcher import RosterWatcher
 from services.controller.metrics import HOT_ROUTES, ControllerMetrics, RequestCounter
@@ -50,13 +52,14 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     aborts = Aborts(pool, authorization)
     dispatcher = Dispatcher(roster, pool, aborts, metrics, authorization)
     metrics.observe_roster(roster.workers_in, lambda: roster.staleness(time.monotonic()))
+    calls = CallStore(settings, CallStoreMetrics(registry))
     presence = _Presence(roster, watcher, address)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         heartbeat.start()
-        async with watcher.run():
+        async with watcher.run(), calls.run():
             yield
             await asyncio.to_thread(heartbeat.stop)
         await aborts.close()
@@ -77,6 +80,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
 
     def drain() -> None:
         presence.draining = True
+        calls.drain()
         heartbeat.poke()
 
     return Service(RequestIdMiddleware(RequestCounter(faults.barrier(guarded), metrics)), drain)
