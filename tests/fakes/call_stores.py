@@ -42,7 +42,7 @@ class Producer:
             self.cancelled += 1
             raise
         if self.fault is not None:
-            raise self.fault
+            raise self.fault.with_traceback(None)
         return self.answer
 
 

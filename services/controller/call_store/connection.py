@@ -21,6 +21,7 @@ from shared.settings import FleetSettings
 SECONDS = 0.5
 PAUSE = 1.0
 _AT_ONCE = 32
+_MARGIN = 0.01
 
 
 class StoreAway(Exception):
@@ -64,7 +65,7 @@ class CallRedis:
             pause = self._asked_again_at - time.monotonic()
             if pause <= 0:
                 raise
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause + _MARGIN)
         return await self.run(script, names, values)
 
     async def close(self) -> None:
@@ -78,7 +79,9 @@ class CallRedis:
             async with asyncio.timeout(SECONDS):
                 return await self._client.eval(script, len(names), *names, *values)
         except (failures.ConnectionError, failures.TimeoutError, OSError, TimeoutError) as fault:
-            self._asked_again_at = time.monotonic() + PAUSE
+            # What was sent before the pause began and fails in it tells nothing new.
+            if time.monotonic() >= self._asked_again_at:
+                self._asked_again_at = time.monotonic() + PAUSE
             raise StoreAway(type(fault).__name__) from fault
         except failures.RedisError as fault:
             # It answers, and refuses: full, read-only, not permitted.

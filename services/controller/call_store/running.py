@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import structlog
 from services.controller.call_store.identity import CallIdentity
 from services.controller.call_store.metrics import CallStoreMetrics
 from services.controller.call_store.outcome import Source, StoredOutcome
-from shared.errors import Overloaded, Unavailable
+from shared.errors import LLMZooError, Overloaded, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -126,7 +127,7 @@ class RunningCalls:
             return
         self._metrics.calls.labels("failed").inc()
         if not call.waiters:
-            log.warning("a call that nobody waited for failed", exc_info=fault)
+            log.warning("a call that nobody waited for failed", fault=_told(fault))
 
     def _forget(self, call: RunningCall) -> None:
         if self._calls.get(call.identity.slot) is not call:
@@ -153,3 +154,11 @@ def _label(outcome: StoredOutcome) -> str:
     if outcome.source is not Source.FRESH:
         return outcome.source.value
     return "stored" if outcome.stored else "unstored"
+
+
+def _told(fault: BaseException) -> str:
+    """Return what the log says of a failure that nobody else hears of."""
+    if isinstance(fault, LLMZooError):
+        return fault.message
+    # As text, without the frames' locals, which hold the request.
+    return "".join(traceback.format_exception(fault))

@@ -21,8 +21,8 @@ local function drop(slot)
   if not told then return end
   local bytes, blob_bytes, blob = string.match(told, '^(%d+) (%d+) (.*)$')
   redis.call('HDEL', sizes, slot)
-  redis.call('HINCRBY', totals, 'records', -bytes)
-  redis.call('HINCRBY', totals, 'blobs', -blob_bytes)
+  redis.call('HINCRBY', totals, 'records', 0 - bytes)
+  redis.call('HINCRBY', totals, 'blobs', 0 - blob_bytes)
   if blob ~= '' then blobs[#blobs + 1] = slot .. '.' .. blob end
 end
 local function total(kind) return tonumber(redis.call('HGET', totals, kind) or '0') end
@@ -67,11 +67,12 @@ local slot, fingerprint, token, record, bytes, blob, blob_bytes, ttl, most, most
   unpack(ARGV, 2)
 ttl, most_drops = tonumber(ttl), tonumber(most_drops)
 local gave_way = 0
-local holder = redis.call('GET', KEYS[7])
+local holder, there = redis.call('GET', KEYS[7]), redis.call('GET', KEYS[6])
 local other = holder and string.sub(holder, 1, #fingerprint) ~= fingerprint
-if other or redis.call('EXISTS', KEYS[6]) == 1 then
+if other or there then
   if holder == fingerprint .. token then redis.call('DEL', KEYS[7]) end
-  return {{'lost', total('records'), total('blobs'), 0}}
+  -- The same record: this was asked before, and the reply was lost on its way.
+  return {{there == record and 'stored' or 'lost', total('records'), total('blobs'), 0}}
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -105,9 +106,12 @@ RENEW = """
 local words = {}
 for place, name in ipairs(KEYS) do
   local mine, holder = ARGV[place + 1], redis.call('GET', name)
-  if not holder or holder == mine then
+  if holder == mine then
+    redis.call('PEXPIRE', name, ARGV[1])
+    words[place] = 'held'
+  elseif not holder then
     redis.call('SET', name, mine, 'PX', ARGV[1])
-    words[place] = holder and 'held' or 'again'
+    words[place] = 'again'
   else
     words[place] = 'lost'
   end
