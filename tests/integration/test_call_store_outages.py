@@ -135,6 +135,18 @@ async def test_calls_are_stored_again_once_redis_is_back(store, redis_server):
     assert produce.made == 0
 
 
+async def test_a_redis_that_was_restarted_is_used_at_once(store, redis_server):
+    def paid(name):
+        return (store.ask(Producer(), f"{name}-{n}", required=True) for n in range(50))
+
+    await asyncio.gather(*paid("before"))
+    redis_server.kill()
+    await asyncio.to_thread(redis_server.start)
+
+    # Connections that broke meanwhile are no outage.
+    assert all(outcome.stored for outcome in await asyncio.gather(*paid("after")))
+
+
 async def test_who_joins_an_unstored_call_waits_for_it(store, redis_server):
     redis_server.kill()
     produce = Producer(held=True)
