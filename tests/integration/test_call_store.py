@@ -10,6 +10,8 @@ import sys
 import pytest
 import redis
 
+from services.controller.call_store.claims import Claim
+from services.controller.call_store.identity import CallIdentity
 from services.controller.call_store.outcome import Answer
 from services.controller.call_store.running import MAX_CALLS_OF_KEY
 from shared.errors import IdempotencyKeyReused, Overloaded, Unavailable, UpstreamFailed
@@ -211,7 +213,7 @@ async def test_waiting_for_another_controller_ends_with_its_last_client(store, o
 
 async def test_a_holder_killed_is_followed_by_who_waits(redis_server, store, folder):
     holder = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.fakes.call_holder", redis_server.url, folder, "2",
+        sys.executable, "-m", "tests.fakes.call_holder", redis_server.url, folder, "1",
         env=clean_environment(), stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert holder.stdout is not None
@@ -242,6 +244,14 @@ async def test_a_claim_that_another_has_is_noticed(store, client):
 
     # The call goes on: it is paid for, and nobody else has stored yet.
     assert told(await first) == {"body": b"answer", **FRESH}
+
+
+async def test_a_renewal_that_reaches_redis_after_the_calls_end_leaves_no_claim(store, client):
+    ended = Claim(CallIdentity.of("key-1", "k-1", "/", b""))
+
+    await store.store._claims._renew([ended])
+
+    assert client.keys("llmzoo:call-claim:*") == []
 
 
 @pytest.mark.parametrize("first_to_end", [0, 1])

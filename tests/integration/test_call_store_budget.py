@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import time
+import zlib
 
 import pytest
 import redis
@@ -137,6 +138,7 @@ def damage(blob):
 LOSSES = {
     "damaged": damage,
     "cut short": lambda blob: os.truncate(blob, 100),
+    "another one's": lambda blob: blob.write_bytes(zlib.compress(bytes(10_000))),
     "empty": lambda blob: blob.write_bytes(b""),
     "missing": lambda blob: blob.unlink(),
     "a folder": lambda blob: (blob.unlink(), blob.mkdir()),
@@ -158,6 +160,17 @@ async def test_a_blob_that_cannot_be_read_costs_a_call(store, client, folder, lo
     assert store.metric("lost_answers_total") == 1
     assert dict((await store.ask(Producer())).headers()) == AGAIN
     assert client.zcard(keys.CALLS) == 1
+
+
+async def test_the_same_text_again_keeps_its_blob(store, client, folder):
+    produce = Producer(random_body(10_000))
+    await store.ask(produce)
+    client.delete(*client.keys("llmzoo:call:*"))  # as if expired: its account is still there
+
+    assert (await store.ask(produce)).stored
+
+    assert len(blobs_in(folder)) == 1
+    assert dict((await store.ask(Producer())).headers()) == AGAIN
 
 
 async def test_a_record_that_cannot_be_read_costs_a_call(store, client):

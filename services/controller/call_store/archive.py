@@ -6,7 +6,13 @@ an answer.
 
 from __future__ import annotations
 
-from services.controller.call_store.blobs import BlobFolder, BlobLost, BlobNotWritten, name_of
+from services.controller.call_store.blobs import (
+    NO_BLOB,
+    BlobFolder,
+    BlobLost,
+    BlobNotWritten,
+    name_of,
+)
 from services.controller.call_store.claims import Budget, Claim, Claims, Taken
 from services.controller.call_store.connection import StoreAway
 from services.controller.call_store.outcome import Answer
@@ -51,19 +57,19 @@ class Archive:
 
     async def keep(self, claim: Claim, answer: Answer) -> None:
         """Store an answer under its claim. Raises NotKept."""
-        slot, size = claim.identity.slot, len(answer.body)
-        in_blob = size > LONGEST_IN_REDIS
-        if in_blob:
-            blob = await self._write(claim, answer.body)
-            record = Record(answer.status, answer.headers, b"", blob[0], size)
-        else:
-            blob = ("", 0)
-            record = Record(answer.status, answer.headers, answer.body, "", size)
-        names = [name_of(slot, blob[0])] if in_blob else []
-        encoded = record.encode(claim.identity.fingerprint)
-        counted = len(encoded) + ENTRY_BYTES
-        if counted > self._budget.record_bytes or blob[1] > self._budget.blob_bytes:
-            await self._blobs.remove(claim.store_id, names)
+        identity, size = claim.identity, len(answer.body)
+        blob = NO_BLOB
+        if size > LONGEST_IN_REDIS:
+            try:
+                blob = await self._blobs.write(claim.store_id, identity.slot, answer.body)
+            except BlobNotWritten as fault:
+                raise NotKept("blob", str(fault)) from fault
+        body = b"" if blob.digest else answer.body
+        record = Record(answer.status, answer.headers, body, blob.digest, size)
+        encoded = record.encode(identity.fingerprint)
+        name, counted = name_of(identity.slot, blob.digest), len(encoded) + ENTRY_BYTES
+        if counted > self._budget.record_bytes or blob.size > self._budget.blob_bytes:
+            await self._blobs.remove(claim.store_id, [name])
             raise NotKept("too_large", f"an answer of {size} bytes is over the store's budget")
         try:
             stored = await self._claims.store(claim, encoded, counted, blob)
@@ -71,13 +77,7 @@ class Archive:
             # It may have been stored all the same, so the blob stays; the sweep knows.
             raise NotKept("redis", str(fault)) from fault
         if not stored.kept:
-            await self._blobs.remove(claim.store_id, names)
+            # The blob may be the winner's too, if both brought the same text.
             raise NotKept("lost", "another controller was first")
-        await self._blobs.remove(claim.store_id, list(stored.blobs))
-
-    async def _write(self, claim: Claim, body: bytes) -> tuple[str, int]:
-        try:
-            blob = await self._blobs.write(claim.store_id, claim.identity.slot, body)
-        except BlobNotWritten as fault:
-            raise NotKept("blob", str(fault)) from fault
-        return blob.digest, blob.size
+        unneeded = [other for other in stored.blobs if other != name]
+        await self._blobs.remove(claim.store_id, unneeded)

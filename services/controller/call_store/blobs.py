@@ -43,6 +43,10 @@ class Blob:
     size: int
 
 
+NO_BLOB = Blob("", 0)
+"""Of an answer that needs none."""
+
+
 class BlobFolder:
     """The blobs of all stores that use a folder, each store's below its id."""
 

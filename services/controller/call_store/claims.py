@@ -2,7 +2,7 @@
 
 Owns the claims of this process, the loop that renews them all in one script, and what is said to
 Redis when a call ends. A holder that dies renews nothing, so whoever waits takes the call over
-when the lease has run out. Calls no model and knows no blob.
+when the lease has run out. Calls no model, reads and writes no file.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from services.controller.call_store.blobs import Blob
 from services.controller.call_store.connection import CallRedis, StoreAway
 from services.controller.call_store.identity import CallIdentity
 from services.controller.call_store.metrics import CallStoreMetrics
@@ -145,8 +146,8 @@ class Claims:
             if not claim.settled:
                 await self._release(claim)
 
-    async def store(self, claim: Claim, record: bytes, size: int, blob: tuple[str, int]) -> Stored:
-        """Store a record that counts as `size` bytes, and its blob (digest, bytes), if it has one.
+    async def store(self, claim: Claim, record: bytes, size: int, blob: Blob) -> Stored:
+        """Store a record that counts as `size` bytes, with its blob.
 
         Not kept if another holder was first. Raises StoreAway.
         """
@@ -161,7 +162,8 @@ class Claims:
                 claim.token,
                 record,
                 size,
-                *blob,
+                blob.digest,
+                blob.size,
                 int(budget.ttl_seconds * 1000),
                 budget.record_bytes,
                 budget.blob_bytes,
