@@ -100,7 +100,11 @@ class CallStore:
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncGenerator[None]:
-        """Renew claims and collect blobs for the time of the context; then `close`."""
+        """Renew claims and collect blobs for the time of the context.
+
+        At its end running calls get `drain_timeout` seconds, counted from `drain` if that was
+        called; then they are cancelled and their claims released.
+        """
         background = {
             asyncio.create_task(self._claims.renew_forever(), name="call-claims"),
             asyncio.create_task(self.sweep.run_forever(), name="call-blobs"),
