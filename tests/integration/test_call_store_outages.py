@@ -82,6 +82,12 @@ async def test_an_answer_is_given_though_redis_went_meanwhile(store, redis_serve
     assert time.monotonic() - started < 3
 
 
+async def test_a_full_redis_still_replays(store, redis_server):
+    await store.ask(Producer())
+    fill(redis_server)
+    assert (await store.ask(Producer(), required=True)).source is Source.REPLAYED
+
+
 async def test_an_answer_outlasts_a_short_outage(store, redis_server):
     produce = Producer(held=True)
     asked = asyncio.create_task(store.ask(produce, required=True))

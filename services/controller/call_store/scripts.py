@@ -34,8 +34,11 @@ local function total(kind) return tonumber(redis.call('HGET', totals, kind) or '
 TAKE = f"""
 {_ACCOUNTS}
 local slot, fingerprint, token, lease, new_id, useless = unpack(ARGV, 2)
-redis.call('SET', store_id, new_id, 'NX')
 local id = redis.call('GET', store_id)
+if not id then
+  redis.call('SET', store_id, new_id)
+  id = new_id
+end
 local record = redis.call('GET', KEYS[6])
 if record and useless == redis.sha1hex(record) then
   drop(slot)
@@ -127,8 +130,9 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 # KEYS[1]: sizes, KEYS[2]: store id. ARGV[1]: a store id to take if there is none, then slots.
 # Returns the store id, whether it was there before, and the slots' blobs.
 BLOBS_OF = """
-local new = redis.call('SET', KEYS[2], ARGV[1], 'NX')
-local told = {redis.call('GET', KEYS[2]), new and 0 or 1}
+local id = redis.call('GET', KEYS[2])
+if not id then redis.call('SET', KEYS[2], ARGV[1]) end
+local told = {id or ARGV[1], id and 1 or 0}
 for place = 2, #ARGV do
   local size = redis.call('HGET', KEYS[1], ARGV[place]) or ''
   told[place + 1] = string.match(size, ' (%S*)$') or ''
