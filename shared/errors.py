@@ -21,6 +21,7 @@
     │   │   └── MalformedAnswer      502  it answered with something that is no answer
     │   ├── Unavailable              503  nothing there can serve this now
     │   └── UpstreamTimeout          504  a worker stayed silent
+    │       └── DeadlineExceeded     504  the time that the caller gave is over
     ├── ConfigurationError           a setting is wrong or something is missing on this machine
     │   ├── PortTaken
     │   ├── AlreadyRunning
@@ -232,6 +233,12 @@ class UpstreamTimeout(ServiceError):
 
     status = 504
     default_code = "upstream_timeout"
+
+
+class DeadlineExceeded(UpstreamTimeout):
+    """The time that the caller gave, in X-Request-Timeout, is over."""
+
+    default_code = "deadline_exceeded"
 
 
 class ConfigurationError(LLMZooError):

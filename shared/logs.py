@@ -10,6 +10,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+import orjson
 import structlog
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def configure(service: str, settings: Settings) -> None:
         [
             structlog.processors.format_exc_info,
             structlog.processors.EventRenamer("msg"),
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(_dumps),
         ]
         if as_json
         else [structlog.dev.ConsoleRenderer()]
@@ -61,11 +62,22 @@ def configure(service: str, settings: Settings) -> None:
     # These tell of every request and of each step of a start at INFO; our own lines say more.
     for chatty in ("httpx", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    if as_json:
+        # Without the standard library, whose path to the same line is fifteen times as long.
+        processors = [*common, *last]
+        factory = structlog.PrintLoggerFactory(sys.stderr)
+    else:
+        processors = [*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
+        factory = structlog.stdlib.LoggerFactory()
     structlog.configure(
-        processors=[*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=processors,
+        logger_factory=factory,
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.log_level.upper()]
         ),
         cache_logger_on_first_use=True,
     )
+
+
+def _dumps(event: EventDict, **_: object) -> str:
+    return orjson.dumps(event, default=str).decode()

@@ -112,6 +112,27 @@ class ControllerSettings(FleetSettings):
         ge=64 * 1024,
         description="bytes that the folder of stored answers may take; the oldest give way",
     )
+    routing_policy: Literal["least_cost", "power_of_two", "shortest_queue", "lottery"] = Field(
+        "least_cost", description="which of several workers of a model gets a request"
+    )
+    slow_start: Seconds = Field(
+        10.0, description="seconds in which a worker that joins grows into its share"
+    )
+    max_queued: int = Field(
+        512, ge=0, description="requests of a model that may wait for a place; more get 429"
+    )
+    max_queued_bytes: int = Field(
+        64 * 1024 * 1024, ge=0, description="bytes of their bodies that may wait"
+    )
+    queue_timeout: Seconds = Field(
+        30.0, description="seconds that a request waits for a place before it gets 429"
+    )
+    cold_start_timeout: float = Field(
+        15.0,
+        ge=0,
+        description="seconds that a request waits for a model that is being loaded, "
+        "before it gets 503; 0: none",
+    )
 
 
 class WorkerSettings(FleetSettings):
@@ -169,6 +190,9 @@ class WorkerSettings(FleetSettings):
     )
     deterministic: bool = Field(
         False, description="answers do not depend on what else is served, to the last bit; slower"
+    )
+    speed: float = Field(
+        1.0, ge=0, description="relative to other workers, for the policies that ask for it"
     )
     load_8bit: bool = Field(False, description="compress the weights to 8 bits while loading")
     load_4bit: bool = Field(False, description="compress the weights to 4 bits while loading")

@@ -7,9 +7,9 @@ beside the FastAPI app, under the same middleware.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from random import Random
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -18,9 +18,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.controller.access.guard import KeyGuard
 from services.controller.call_store.metrics import CallStoreMetrics
 from services.controller.call_store.store import CallStore
+from services.controller.fleet.metrics import FleetCollector
 from services.controller.fleet.roster import Roster
 from services.controller.fleet.watcher import RosterWatcher
-from services.controller.metrics import HOT_ROUTES, ControllerMetrics, RequestCounter
+from services.controller.flow.admission import Admission
+from services.controller.flow.metrics import FlowMetrics
+from services.controller.front import Front
+from services.controller.metrics import HOT_ROUTES, ControllerMetrics
 from services.controller.relay.aborts import Aborts
 from services.controller.relay.dispatch import Dispatcher
 from services.controller.routes.chat import ChatRoute
@@ -29,7 +33,6 @@ from services.controller.routes.stats import stats_routes
 from services.controller.upstream.pool import UpstreamPool
 from shared.http import faults
 from shared.http.operations import VERSION, Readiness, operations_routes
-from shared.http.request_id import RequestIdMiddleware
 from shared.http.server import Service
 from shared.protocol.workers import ServiceRecord, State
 from shared.registry import Heartbeat, HeartbeatMetrics, RegistryView
@@ -43,15 +46,22 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     metrics = ControllerMetrics(registry)
     roster = Roster(settings)
     view = RegistryView(settings)
-    watcher = RosterWatcher(view, roster, settings)
+    admission = Admission(roster, settings, FlowMetrics(registry), Random())  # noqa: S311 - no secret
+
+    def changed() -> None:
+        for member in roster.silent():
+            member.suspect()
+        admission.pump()
+
+    watcher = RosterWatcher(view, roster, settings, changed)
     pool = UpstreamPool(
         connect_timeout=settings.connect_timeout, silence_timeout=settings.upstream_timeout
     )
     token = settings.internal_token.get_secret_value()
     authorization = {"authorization": f"Bearer {token}"} if token else {}
     aborts = Aborts(pool, authorization)
-    dispatcher = Dispatcher(roster, pool, aborts, metrics, authorization)
-    metrics.observe_roster(roster.workers_in, lambda: roster.staleness(time.monotonic()))
+    dispatcher = Dispatcher(admission, pool, aborts, metrics, authorization)
+    FleetCollector(roster, registry)
     calls = CallStore(settings, CallStoreMetrics(registry))
     presence = _Presence(roster, watcher, address)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
@@ -73,17 +83,18 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     app.include_router(stats_routes(roster))
     app.router.routes.extend(operations_routes("controller", registry, presence.readiness))
     hot = {
-        path: ChatRoute(path, dispatcher, metrics, settings.max_body_bytes) for path in HOT_ROUTES
+        path: ChatRoute(path, roster, dispatcher, metrics, settings.max_body_bytes)
+        for path in HOT_ROUTES
     }
     keys = [key.get_secret_value() for key in settings.api_keys]
-    guarded = KeyGuard(_beside(hot, app), keys)
+    front = Front(_beside(hot, app), KeyGuard(keys), metrics)
 
     def drain() -> None:
         presence.draining = True
         calls.drain()
         heartbeat.poke()
 
-    return Service(RequestIdMiddleware(RequestCounter(faults.barrier(guarded), metrics)), drain)
+    return Service(front, drain)
 
 
 class _Presence:

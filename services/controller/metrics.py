@@ -7,14 +7,11 @@ those that workers announced, codes those seen on answers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.metrics import LATENCY_BUCKETS, TTFT_BUCKETS
-from shared.protocol.workers import State
 
 HOT_ROUTES = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = frozenset(
@@ -45,9 +42,11 @@ class ControllerMetrics:
         self.requests = Counter(
             "llmzoo_http_requests_total", "Answers sent", ["route", "code"], registry=registry
         )
-        self.inflight = Gauge(
+        self.inflight = 0
+        inflight = Gauge(
             "llmzoo_inflight_requests", "Chat and completion requests under way", registry=registry
         )
+        inflight.set_function(lambda: self.inflight)
         self.overhead = Histogram(
             "llmzoo_router_overhead_seconds",
             "From a request's last byte to its dispatch to the first worker tried",
@@ -62,12 +61,6 @@ class ControllerMetrics:
         )
         self.cancellations = Counter(
             "llmzoo_cancellations_total", "Requests whose client left", ["phase"], registry=registry
-        )
-        self.workers = Gauge("llmzoo_workers", "Workers by state", ["state"], registry=registry)
-        self.staleness = Gauge(
-            "llmzoo_registry_staleness_seconds",
-            "Seconds since the last snapshot of the registry",
-            registry=registry,
         )
         self._ttft = Histogram(
             "llmzoo_time_to_first_token_seconds",
@@ -90,16 +83,16 @@ class ControllerMetrics:
             "llmzoo_generation_tokens_total", "Tokens generated", ["model"], registry=registry
         )
         self._models: dict[str, ModelMetrics] = {}
+        self._counts: dict[tuple[str, int], Counter] = {}
         self._bind_labels()
 
-    def observe_roster(
-        self, workers_in: Callable[[State], int], staleness: Callable[[], float]
-    ) -> None:
-        """Let the gauges ask the roster when they are scraped."""
-        for state in State:
-            # The default argument binds this turn's state.
-            self.workers.labels(state).set_function(lambda state=state: workers_in(state))
-        self.staleness.set_function(staleness)
+    def count(self, path: str, status: int) -> None:
+        """Count an answer."""
+        route = _route(path)
+        count = self._counts.get((route, status))
+        if count is None:
+            count = self._counts[route, status] = self.requests.labels(route, str(status))
+        count.inc()
 
     def model(self, name: str) -> ModelMetrics:
         """Return the metrics of a model that a worker announced, bound once."""
@@ -155,35 +148,6 @@ class Meter:
     def finished(self) -> None:
         """Time a whole answer."""
         self._metrics.latency.observe(time.monotonic() - self._started)
-
-
-class RequestCounter:
-    """ASGI middleware that counts every answer by route and code."""
-
-    def __init__(self, app: ASGIApp, metrics: ControllerMetrics) -> None:
-        """Wrap `app`."""
-        self._app = app
-        self._requests = metrics.requests
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request and count it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        code = 0
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal code
-            if message["type"] == "http.response.start":
-                code = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_and_note)
-            code = code or CLIENT_GONE
-        finally:
-            # An exception without an answer is a 500 of the server's.
-            self._requests.labels(_route(scope["path"]), str(code or 500)).inc()
 
 
 def _route(path: str) -> str:

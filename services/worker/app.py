@@ -50,7 +50,7 @@ def create_app(
     metrics = WorkerMetrics(registry, name)
     lifecycle = Lifecycle(settings, opener, metrics, fail)
     registry.register(EngineCollector(name, lifecycle.stats))
-    presence = Presence(lifecycle, name, address)
+    presence = Presence(lifecycle, name, address, settings.speed)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
     lifecycle.changed = heartbeat.poke
 

@@ -52,6 +52,7 @@ class EngineStats:
     accepted_tokens: int
     tokens_generated: int
     tokens_per_second: float
+    prefill_tokens_per_second: float
     last_step_age: float
 
 
@@ -94,6 +95,10 @@ class EngineClient(Protocol):
 
     def last_step_age(self) -> float:
         """Seconds since the current step began, 0 when idle; from any thread."""
+        ...
+
+    def beginnings(self) -> list[int]:
+        """Return the numbers of what is kept for reuse (`Sequence.beginning`), the newest last."""
         ...
 
     def stats(self) -> EngineStats:

@@ -10,18 +10,22 @@ from typing import Any
 from services.worker.lifecycle import Lifecycle
 from services.worker.served_model import ServedModel
 from shared.http.operations import Readiness
+from shared.protocol.prefix_chain import pack
 from shared.protocol.workers import Load, ModelInfo, ServiceRecord, State
 from shared.registry.record import own_record
+
+MAX_BLOCKS_TOLD = 16_384
+"""Of what is kept for reuse, the newest; at 4 bytes each they bound the record."""
 
 
 class Presence:
     """Draws one worker's record."""
 
-    def __init__(self, lifecycle: Lifecycle, name: str, address: str) -> None:
-        """Announce the model `name` at the base URL `address`."""
+    def __init__(self, lifecycle: Lifecycle, name: str, address: str, speed: float) -> None:
+        """Announce the model `name` at the base URL `address`, and how fast it is said to be."""
         self._lifecycle = lifecycle
         self._name = name
-        self._record = own_record("worker", address)
+        self._record = own_record("worker", address).model_copy(update={"speed": speed})
 
     def record(self) -> ServiceRecord:
         """Return the record of the next beat; called on the heartbeat's thread."""
@@ -34,6 +38,7 @@ class Presence:
                 "detail": lifecycle.detail[:500],
                 "models": (self._model(served),),
                 "load": None if served is None else _load(served),
+                "prefixes": "" if served is None else _prefixes(served),
             }
         )
 
@@ -68,5 +73,10 @@ def _load(served: ServedModel) -> Load:
         kv_tokens_used=stats.kv_tokens_used,
         kv_tokens_total=stats.kv_tokens_total,
         tokens_per_second=stats.tokens_per_second,
+        prefill_tokens_per_second=stats.prefill_tokens_per_second,
         last_step_age=stats.last_step_age,
     )
+
+
+def _prefixes(served: ServedModel) -> str:
+    return pack(served.engine.beginnings()[-MAX_BLOCKS_TOLD:])

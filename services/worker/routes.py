@@ -33,6 +33,7 @@ from shared.http.faults import error_response, send_error
 from shared.protocol.body import parse_object
 from shared.protocol.frames import REQUEST_HEADER
 from shared.protocol.openai import parse_chat, parse_completion
+from shared.protocol.prefix_chain import chain_of
 from shared.protocol.priority import PRIORITY_HEADER, Priority
 from shared.protocol.resume import MAX_RESUME_BYTES, RESUME_PATH, parse_resume
 
@@ -161,19 +162,31 @@ def worker_routes(
 async def _admit_chat(
     body: dict[str, Any], served: ServedModel, priority: Priority
 ) -> AdmittedRequest:
-    return await admit_chat(parse_chat(body), served, priority)
+    admitted = await admit_chat(parse_chat(body), served, priority)
+    return _with_beginning(admitted, body)
 
 
 async def _admit_completion(
     body: dict[str, Any], served: ServedModel, priority: Priority
 ) -> AdmittedRequest:
-    return await admit_completion(parse_completion(body), served, priority)
+    request = parse_completion(body)
+    admitted = await admit_completion(request, served, priority)
+    # What several prompts begin with is not one thing.
+    return admitted if len(request.prompts) > 1 else _with_beginning(admitted, body)
 
 
 async def _admit_resumed(
     body: dict[str, Any], served: ServedModel, priority: Priority
 ) -> AdmittedRequest:
     return await admit_resumed(parse_resume(body), served, priority)
+
+
+def _with_beginning(admitted: AdmittedRequest, body: dict[str, Any]) -> AdmittedRequest:
+    """Let the engine keep, with each prefix, the numbers by which controllers look for it."""
+    beginning = chain_of(body)
+    for sequence in admitted.sequences:
+        sequence.beginning = beginning
+    return admitted
 
 
 def _model(served: ServedModel) -> dict[str, Any]:

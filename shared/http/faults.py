@@ -10,10 +10,9 @@ import math
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Send
+from starlette.types import Send
 
 from shared.errors import (
     EngineFault,
@@ -80,9 +79,9 @@ async def _starlettes(request: Request, fault: Exception) -> Response:
 
 async def _unforeseen(_: Request, fault: Exception) -> Response:
     # Starlette re-raises after this answer, so the traceback reaches the log.
-    return error_response(EngineFault(f"Internal error ({type(fault).__name__}).", code="internal"))
+    return error_response(unforeseen(fault))
 
 
-def barrier(app: ASGIApp) -> ASGIApp:
-    """Wrap a plain ASGI app, so that a failure nobody foresaw is answered in this form too."""
-    return ServerErrorMiddleware(app, handler=_unforeseen)
+def unforeseen(fault: Exception) -> LLMZooError:
+    """Return what a client is told of a failure that nobody foresaw."""
+    return EngineFault(f"Internal error ({type(fault).__name__}).", code="internal")

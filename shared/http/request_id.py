@@ -6,14 +6,15 @@ base class costs more than the relay it would wrap.
 
 from __future__ import annotations
 
+import random
 import re
 import time
-import uuid
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "x-request-id"
+_HEADER = HEADER.encode()
 _VALID = re.compile(rb"[\w.-]{1,128}", re.ASCII)
 # What machines ask for all the time is worth a line only when debugging.
 _QUIET = ("/health/", "/metrics", "/v1/models", "/v1/stats")
@@ -34,8 +35,7 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _taken(scope) or f"req-{uuid.uuid4().hex}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        request_id = take_request_id(scope)
         status = 0
         started = time.monotonic()
 
@@ -43,7 +43,7 @@ class RequestIdMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", ()), (HEADER.encode(), request_id.encode())]
+                headers = [*message.get("headers", ()), (_HEADER, request_id.encode())]
                 message = {**message, "headers": headers}
             await send(message)
 
@@ -51,18 +51,31 @@ class RequestIdMiddleware:
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
-                level = log.debug if scope["path"].startswith(self._quiet) else log.info
-                level(
-                    "request",
-                    method=scope["method"],
-                    path=scope["path"],
-                    status=status,
-                    duration_ms=round((time.monotonic() - started) * 1000, 1),
-                )
+                log_request(scope, status, started, self._quiet)
+
+
+def take_request_id(scope: Scope) -> str:
+    """Return the id that a request came with, or a new one; it is in the scope's state as well."""
+    # Random, so that nobody meets another's; not secret.
+    request_id = _taken(scope) or f"req-{random.getrandbits(128):032x}"
+    scope.setdefault("state", {})["request_id"] = request_id
+    return request_id
+
+
+def log_request(scope: Scope, status: int, started: float, quiet: tuple[str, ...] = _QUIET) -> None:
+    """Log one request that began at `started`, in seconds of the monotonic clock."""
+    level = log.debug if scope["path"].startswith(quiet) else log.info
+    level(
+        "request",
+        method=scope["method"],
+        path=scope["path"],
+        status=status,
+        duration_ms=round((time.monotonic() - started) * 1000, 1),
+    )
 
 
 def _taken(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
-        if name == HEADER.encode() and _VALID.fullmatch(value):
+        if name == _HEADER and _VALID.fullmatch(value):
             return value.decode("ascii")
     return None

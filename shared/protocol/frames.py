@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -48,8 +48,7 @@ class StartFrame:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class TokensFrame:
+class TokensFrame(NamedTuple):
     """Some new tokens of one choice, and the SSE bytes to forward (empty: text held back)."""
 
     sequence_number: int
@@ -127,18 +126,34 @@ class FrameDecoder:
         Raises:
             FrameError: the bytes are no frames; the stream is lost from here on.
         """
-        self._buffer += piece
-        while len(self._buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer)
-            if not 1 <= length <= MAX_FRAME_BYTES:
-                msg = f"a frame of {length} bytes"
-                raise FrameError(msg)
-            end = _LENGTH.size + length
-            if len(self._buffer) < end:
+        if self._buffer:
+            self._buffer += piece
+            if not _is_complete(self._buffer):
                 return
-            body = bytes(self._buffer[_LENGTH.size : end])
-            del self._buffer[:end]
-            yield _decode(body[0], body[1:])
+            piece = bytes(self._buffer)
+            self._buffer.clear()
+        start = 0
+        while (end := _end(piece, start)) <= len(piece):
+            body = start + _LENGTH.size
+            start = end
+            yield _decode(piece[body], piece[body + 1 : end])
+        self._buffer += piece[start:]
+
+
+def _is_complete(buffer: bytearray) -> bool:
+    """Return whether the buffer holds its first frame."""
+    return _end(buffer, 0) <= len(buffer)
+
+
+def _end(data: bytes | bytearray, start: int) -> int:
+    """Return where the frame at `start` ends, which may lie beyond what is there."""
+    if len(data) - start < _LENGTH.size:
+        return start + _LENGTH.size
+    (length,) = _LENGTH.unpack_from(data, start)
+    if not 1 <= length <= MAX_FRAME_BYTES:
+        msg = f"a frame of {length} bytes"
+        raise FrameError(msg)
+    return start + _LENGTH.size + length
 
 
 def _decode(kind: int, payload: bytes) -> Frame:

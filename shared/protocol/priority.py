@@ -15,14 +15,23 @@ class Priority(IntEnum):
     INTERACTIVE = 0
     BATCH = 1
 
+    @property
+    def header(self) -> str:
+        """The header's value."""
+        return "batch" if self else "interactive"
+
     @classmethod
-    def parse(cls, value: str | None) -> Priority:
+    def parse(cls, value: str | bytes | None) -> Priority:
         """Return the class that a header's value names; without the header it is interactive.
 
         Raises:
             InvalidRequest: there is no such class.
         """
-        name = (value or cls.INTERACTIVE.name).strip().upper()
+        if not value:
+            return cls.INTERACTIVE
+        if isinstance(value, bytes):
+            value = value.decode("latin-1")
+        name = value.strip().upper()
         if name not in cls.__members__:
             names = " or ".join(each.name.lower() for each in cls)
             raise InvalidRequest(f"{PRIORITY_HEADER} is {names}, not '{value}'.")

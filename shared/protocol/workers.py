@@ -48,7 +48,8 @@ class Load(_Wire):
     max_num_seqs: int = Field(default=0, ge=0)
     kv_tokens_used: int = Field(default=0, ge=0)
     kv_tokens_total: int = Field(default=0, ge=0)
-    tokens_per_second: float = Field(default=0.0, ge=0)
+    tokens_per_second: float = Field(default=0.0, ge=0, description="generated, while it steps")
+    prefill_tokens_per_second: float = Field(default=0.0, ge=0)
     last_step_age: float = Field(default=0.0, ge=0, description="seconds since the last step")
 
 
@@ -67,4 +68,8 @@ class ServiceRecord(_Wire):
     pid: int = 0
     started_at: int = Field(default=0, description="Unix seconds")
     models: tuple[ModelInfo, ...] = ()
+    speed: float = Field(default=1.0, ge=0, description="relative, by the operator's word")
     load: Load | None = None
+    prefixes: str = Field(
+        default="", max_length=131_072, description="prefix blocks held, as prefix_chain packs them"
+    )

@@ -180,7 +180,7 @@ async def test_a_withdrawn_worker_is_gone_within_a_second(start_controller, anno
 async def test_a_draining_worker_gets_nothing_new(start_controller, announce):
     controller = await start_controller()
     draining, other = (FakeWorker(answer(n), name=f"worker-{n}") for n in "ab")
-    other.load = other.load.model_copy(update={"waiting": 50})
+    other.load = other.load.model_copy(update={"running": 3})
     announcement = await announce(draining)
     await announce(other)
     await controller.sees("worker-a", "worker-b")

@@ -10,31 +10,26 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from shared.errors import Unauthorized
-from shared.http.faults import send_error
 
 _OPEN = "/health/"
 
 
 class KeyGuard:
-    """ASGI middleware that lets nobody through without a key, if there are keys."""
+    """Lets nobody through without a key, if there are keys."""
 
-    def __init__(self, app: ASGIApp, keys: Iterable[str]) -> None:
-        """Wrap `app`; no keys: everybody may ask."""
-        self._app = app
+    def __init__(self, keys: Iterable[str]) -> None:
+        """Know these keys; none: everybody may ask."""
         self._digests = [_digest(key.encode()) for key in keys]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request that has a key, refuse another."""
-        guarded = scope["type"] == "http" and not scope["path"].startswith(_OPEN)
-        if self._digests and guarded:
+    def check(self, scope: Scope) -> None:
+        """Raise Unauthorized for a request that has no valid key and needs one."""
+        if self._digests and not scope["path"].startswith(_OPEN):
             fault = self._fault(scope)
             if fault is not None:
-                await send_error(send, fault)
-                return
-        await self._app(scope, receive, send)
+                raise fault
 
     def _fault(self, scope: Scope) -> Unauthorized | None:
         credentials = next((v for n, v in scope["headers"] if n == b"authorization"), b"")

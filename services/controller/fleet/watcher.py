@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 import structlog
 
@@ -29,10 +29,17 @@ _CANCEL_SECONDS = 0.2
 class RosterWatcher:
     """Feeds one roster for as long as the service runs."""
 
-    def __init__(self, view: RegistryView, roster: Roster, settings: FleetSettings) -> None:
-        """Prepare; `run` starts it."""
+    def __init__(
+        self,
+        view: RegistryView,
+        roster: Roster,
+        settings: FleetSettings,
+        changed: Callable[[], None],
+    ) -> None:
+        """Prepare; `run` starts it. `changed` is called after each snapshot."""
         self._view = view
         self._roster = roster
+        self._tell_change = changed
         self._interval = settings.heartbeat_interval
         self._hinted = asyncio.Event()
         self._changed: set[str] = set()
@@ -72,6 +79,7 @@ class RosterWatcher:
                 self._tell(reachable=False, fault=str(fault))
             else:
                 self._roster.apply(snapshot, changed, time.monotonic())
+                self._tell_change()
                 self._tell(reachable=True)
             await self._pause()
 

@@ -6,15 +6,14 @@ the client nothing but time. Knows no HTTP server and no client.
 
 from __future__ import annotations
 
-import random
-
-from services.controller.fleet.roster import Roster
+from services.controller.flow.admission import Admission
+from services.controller.flow.retry_budget import RetryBudget
 from services.controller.metrics import ControllerMetrics
 from services.controller.relay.aborts import Aborts
-from services.controller.relay.exchange import Call, Exchange
-from services.controller.routing.policies import least_loaded
+from services.controller.relay.call import Call
+from services.controller.relay.exchange import Exchange
 from services.controller.upstream.pool import Unreachable, UpstreamPool
-from shared.errors import LLMZooError, Overloaded, Unavailable
+from shared.errors import DeadlineExceeded, LLMZooError, Overloaded, Unavailable
 from shared.http.request_id import HEADER
 from shared.protocol.frames import REQUEST_HEADER, StartFrame
 from shared.protocol.priority import PRIORITY_HEADER
@@ -28,17 +27,18 @@ class Dispatcher:
 
     def __init__(
         self,
-        roster: Roster,
+        admission: Admission,
         pool: UpstreamPool,
         aborts: Aborts,
         metrics: ControllerMetrics,
         authorization: dict[str, str],
     ) -> None:
         """Work on these; `authorization` is the header that workers ask for."""
-        self._roster = roster
+        self._admission = admission
         self._pool = pool
         self._aborts = aborts
         self._metrics = metrics
+        self._budget = RetryBudget()
         self._headers = {
             "content-type": "application/json",
             REQUEST_HEADER: "1",
@@ -50,31 +50,29 @@ class Dispatcher:
 
         Raises:
             ModelNotFound, Unavailable: nobody serves the model.
-            Overloaded: every worker tried is full.
+            Overloaded: too many requests wait, or every worker tried is full.
             Refused: a worker found the request at fault.
             UpstreamFailed, UpstreamTimeout: the workers tried are.
         """
-        headers = {
-            **self._headers,
-            HEADER: call.id,
-            PRIORITY_HEADER: call.priority.name.lower(),
-        }
+        headers = {**self._headers, HEADER: call.id, PRIORITY_HEADER: call.priority.header}
+        self._budget.earn()
         tried: set[str] = set()
         faults: list[LLMZooError] = []
-        while len(tried) < MAX_TRIES:
-            ready = [w for w in self._roster.ready(call.model) if w.record.id not in tried]
-            if not ready:
-                break
+        while True:
+            lease = await self._admission.place(call, tried)
+            if lease is None:
+                raise _summary(faults)
             if faults:
                 self._metrics.retries.labels(_reason(faults[-1])).inc()
-            worker = least_loaded(ready, random.choice)
-            tried.add(worker.record.id)
-            exchange = Exchange(worker, call.id, self._pool, self._aborts)
+            tried.add(lease.member.id)
+            exchange = Exchange(lease, call.id, self._pool, self._aborts)
             try:
                 start = await exchange.open(call, headers)
             except LLMZooError as fault:
                 exchange.close()
                 faults.append(fault)
+                if not self._may_retry(fault, len(tried)):
+                    raise _summary(faults) from fault
             except BaseException:
                 exchange.close()
                 raise
@@ -82,9 +80,12 @@ class Dispatcher:
                 if not faults:
                     self._metrics.overhead.observe(exchange.sent_at - call.arrived)
                 return exchange, start
-        if not faults:
-            raise self._roster.why_not(call.model)
-        raise _summary(faults)
+
+    def _may_retry(self, fault: LLMZooError, tries: int) -> bool:
+        """Return whether another worker is asked; where nothing was sent it costs nothing."""
+        if tries >= MAX_TRIES or isinstance(fault, DeadlineExceeded):
+            return False
+        return isinstance(fault, Unreachable) or self._budget.spend()
 
 
 def _reason(fault: LLMZooError) -> str:

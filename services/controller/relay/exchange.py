@@ -6,18 +6,21 @@ in `close`: the only place where a request's traces are wiped. Knows no other wo
 
 from __future__ import annotations
 
+import asyncio
 import math
-from dataclasses import dataclass
+import time
 from typing import Any
 
 import orjson
 
-from services.controller.fleet.member import Lease, Member
+from services.controller.fleet.lease import Lease
 from services.controller.relay.aborts import Aborts
+from services.controller.relay.call import Call
+from services.controller.relay.deadline import NO_DEADLINE, deadline_exceeded
 from services.controller.relay.ledger import Ledger
 from services.controller.upstream.connection import Connection
 from services.controller.upstream.pool import Unreachable, UpstreamPool
-from shared.errors import LLMZooError, Overloaded, Unavailable, UpstreamFailed
+from shared.errors import DeadlineExceeded, LLMZooError, Overloaded, Unavailable, UpstreamFailed
 from shared.protocol.frames import (
     MEDIA_TYPE,
     EndFrame,
@@ -27,27 +30,14 @@ from shared.protocol.frames import (
     FrameError,
     KeepaliveFrame,
     StartFrame,
+    TokensFrame,
 )
-from shared.protocol.priority import Priority
+
+KEEPALIVES_MISSED = 1.5
+"""Seconds; a worker sends a keepalive a second."""
 
 MAX_ERROR_BYTES = 1024 * 1024
 _OK, _UNAUTHORIZED, _FORBIDDEN, _FULL, _UNAVAILABLE, _SERVER_ERROR = 200, 401, 403, 429, 503, 500
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A client's request, as far as the controller looks into it.
-
-    `arrived` is when its last byte came, in seconds of the monotonic clock.
-    """
-
-    id: str
-    path: str
-    model: str
-    stream: bool
-    body: bytes
-    arrived: float
-    priority: Priority = Priority.INTERACTIVE
 
 
 class Refused(Exception):
@@ -64,20 +54,22 @@ class Refused(Exception):
 class Exchange:
     """A try; `open` it, `read` frames, `close` it whatever happened."""
 
-    def __init__(self, worker: Member, request_id: str, pool: UpstreamPool, aborts: Aborts) -> None:
-        """Take a place on the worker."""
-        self.worker = worker
+    def __init__(self, lease: Lease, request_id: str, pool: UpstreamPool, aborts: Aborts) -> None:
+        """Try on the worker of a lease, which is given back at the end."""
+        self.worker = lease.member
         self.ledger = Ledger()
         self.sent_at = 0.0
         self._request_id = request_id
         self._pool = pool
         self._aborts = aborts
-        self._lease = Lease(worker)
+        self._lease = lease
+        lease.lost = self._suspect
         self._decoder = FrameDecoder()
         self._connection: Connection | None = None
         self._pending: list[Frame] = []
-        self._fault: UpstreamFailed | None = None
-        self._sent = self._finished = False
+        self._fault: LLMZooError | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._sent = self._finished = self._prefilled = False
 
     async def open(self, call: Call, headers: dict[str, str]) -> StartFrame:
         """Send the request and wait until the worker has admitted it.
@@ -86,14 +78,69 @@ class Exchange:
             Refused: the request is at fault.
             Overloaded: the worker is full. LLMZooError: any other fault of the worker.
         """
-        self._sent = True
         try:
-            self._connection = await self._pool.request(
-                self.worker.origin, call.path, headers, call.body
-            )
+            start = await self._open(call, headers)
         except Unreachable:
             self._sent = False
+            self._lease.failed(certain=True)
             raise
+        except (Refused, Overloaded):
+            self._lease.succeeded()
+            raise
+        except (Unavailable, DeadlineExceeded):
+            raise  # it says itself that it is not ready; or it was given too little time
+        except LLMZooError:
+            self._lease.failed()
+            raise
+        self._lease.succeeded()
+        return start
+
+    async def read(self) -> list[Frame]:
+        """Return the frames that arrived since the last call, at least one.
+
+        Raises:
+            UpstreamFailed: no frames, a repeated or late one, or the end without `end`.
+            UpstreamTimeout: silence.
+        """
+        try:
+            return await self._read()
+        except DeadlineExceeded:
+            raise
+        except LLMZooError:
+            self._lease.failed()
+            raise
+
+    def record(self, frame: TokensFrame) -> bool:
+        """Enter tokens into the ledger; False: they were there, and are not to be sent again.
+
+        Raises:
+            UpstreamFailed: a frame is missing before this one, or there are too many tokens.
+        """
+        if not self._prefilled:
+            self._prefilled = True
+            self._lease.prefilled()
+        return self.ledger.record(frame)
+
+    def close(self) -> None:
+        """Give everything back; a request without its last frame is aborted on the worker."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._lease.release()
+        if self._connection is not None:
+            self._connection.release(complete=self._finished)
+        if self._sent and not self._finished:
+            self._aborts.send(self.worker.origin, self._request_id)
+
+    async def _open(self, call: Call, headers: dict[str, str]) -> StartFrame:
+        if call.deadline != NO_DEADLINE:
+            left = call.deadline - time.monotonic()
+            self._alarm = asyncio.get_running_loop().call_later(left, self._expire)
+        self._sent = True
+        self._connection = await self._pool.request(
+            self.worker.origin, call.path, headers, call.body
+        )
+        if self._fault is not None:
+            raise self._fault
         self.sent_at = self._connection.sent_at
         if self._connection.status != _OK:
             await self._raise_status(self._connection)
@@ -101,7 +148,7 @@ class Exchange:
             msg = "The worker's answer is no frames."
             raise UpstreamFailed(msg)
         while True:
-            frames = await self.read()
+            frames = await self._read()
             for index, frame in enumerate(frames):
                 match frame:
                     case KeepaliveFrame():
@@ -115,13 +162,7 @@ class Exchange:
                         msg = "The worker's first frame is not 'start'."
                         raise UpstreamFailed(msg)
 
-    async def read(self) -> list[Frame]:
-        """Return the frames that arrived since the last call, at least one.
-
-        Raises:
-            UpstreamFailed: no frames, a repeated or late one, or the end without `end`.
-            UpstreamTimeout: silence.
-        """
+    async def _read(self) -> list[Frame]:
         if self._pending:
             frames, self._pending = self._pending, []
             return frames
@@ -143,13 +184,16 @@ class Exchange:
         self._finished = isinstance(frames[-1], EndFrame | ErrorFrame)
         return frames
 
-    def close(self) -> None:
-        """Give everything back; a request without its last frame is aborted on the worker."""
-        self._lease.release()
+    def _expire(self) -> None:
+        """End it at its deadline, in the place where it is read."""
+        self._fault = deadline_exceeded()
         if self._connection is not None:
-            self._connection.release(complete=self._finished)
-        if self._sent and not self._finished:
-            self._aborts.send(self.worker.origin, self._request_id)
+            self._connection.fail(self._fault)
+
+    def _suspect(self) -> None:
+        """Take the worker for dead, which owes beats, unless frames still come from it."""
+        if self._connection is not None and not self._finished:
+            self._connection.fail_if_silent(KEEPALIVES_MISSED)
 
     async def _raise_status(self, connection: Connection) -> None:
         """Raise what a status other than 200 means."""

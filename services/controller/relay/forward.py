@@ -52,7 +52,7 @@ async def relay_unary(exchange: Exchange, meter: Meter, send: Send) -> None:
     while True:
         for frame in await exchange.read():
             match frame:
-                case TokensFrame() if exchange.ledger.record(frame):
+                case TokensFrame() if exchange.record(frame):
                     meter.generated(len(frame.token_ids))
                 case EndFrame():
                     meter.finished()
@@ -82,7 +82,7 @@ def _forward(frame: Frame, exchange: Exchange, meter: Meter, data: list[bytes]) 
     """Append the frame's events to `data`; False says that it was the last one."""
     match frame:
         case TokensFrame():
-            if exchange.ledger.record(frame):
+            if exchange.record(frame):
                 meter.generated(len(frame.token_ids))
                 data.append(frame.data)
             return True

@@ -125,6 +125,17 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def fail(self, fault: LLMZooError) -> None:
+        """Close at once; whoever reads is told of `fault`."""
+        self._fault = self._fault or fault
+        self.close()
+        self._wake()
+
+    def fail_if_silent(self, seconds: float) -> None:
+        """Give the exchange up if nothing came for so long, though the caller was reading."""
+        if self._active and not self._paused and self._loop.time() - self._heard_at > seconds:
+            self.fail(UpstreamTimeout("The worker has fallen silent."))
+
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -209,12 +220,7 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _doubt(self, message: str) -> None:
-        self._fail(UpstreamFailed(message))
-
-    def _fail(self, fault: LLMZooError) -> None:
-        self._fault = self._fault or fault
-        self.close()
-        self._wake()
+        self.fail(UpstreamFailed(message))
 
     def _check_silence(self) -> None:
         self._timer = None
@@ -224,7 +230,7 @@ class Connection(asyncio.Protocol):
         heard_at = self._loop.time() if self._paused else self._heard_at
         left = heard_at + self._silence - self._loop.time()
         if left <= 0:
-            self._fail(UpstreamTimeout(f"The worker was silent for {self._silence:g} seconds."))
+            self.fail(UpstreamTimeout(f"The worker was silent for {self._silence:g} seconds."))
         else:
             self._timer = self._loop.call_later(left, self._check_silence)
 

@@ -63,12 +63,13 @@ class StepOutput:
 
 
 class Engine:
-    """Runs steps for one model."""
+    """Runs steps for one model; `prefilled_tokens` counts those of prompts, of all time."""
 
     def __init__(self, runner: Runner, scheduler: Scheduler) -> None:
         """Take both over; nothing else may touch them."""
         self._runner = runner
         self.scheduler = scheduler
+        self.prefilled_tokens = 0
         self._aborts: list[str] = []
         # Kept here and not in `step`, so that a fault half-way loses no finish.
         self._outputs: list[StepOutput] = []
@@ -98,6 +99,7 @@ class Engine:
             for sequence in self.scheduler.find(self._aborts.pop()):
                 self._finish(sequence, FinishReason.ABORT)
         plan = self.scheduler.schedule()
+        self.prefilled_tokens += sum(chunk.end - chunk.start for chunk in plan.chunks)
         self._runner.apply(plan.ops)
         if plan.groups or plan.chunks:
             drawn = self._runner.run(plan.groups, plan.chunks)

@@ -158,8 +158,13 @@ class EngineLoop:
             accepted_tokens=self._scheduler.drafts.accepted_tokens,
             tokens_generated=counts.tokens_generated,
             tokens_per_second=self._stepper.rate.tokens_per_second,
+            prefill_tokens_per_second=self._stepper.rate.prefill_tokens_per_second,
             last_step_age=self.last_step_age(),
         )
+
+    def beginnings(self) -> list[int]:
+        """Return the numbers of what is kept for reuse, the newest last; from any thread."""
+        return self._scheduler.prefixes.beginnings
 
     def _outstanding(self, priority: Priority) -> int:
         """Return how many unfinished sequences a new one of that priority comes after."""

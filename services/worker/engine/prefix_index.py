@@ -6,7 +6,7 @@ no tensor: whoever holds keys and values does so under the keys given out here.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -37,6 +37,8 @@ class PrefixIndex:
         self._forgotten: list[int] = []
         self._keys = count()
         self._kept: OrderedDict[int, TokenIds] = OrderedDict()  # the latest used last
+        self._beginnings: dict[int, tuple[int, ...]] = {}  # by key
+        self._held: Counter[int] = Counter()  # in how many beginnings each number is
         self._blocks: dict[int, int] = {}  # hash of all tokens up to a block's end -> key
 
     def find(self, token_ids: TokenIds, multiple: int = 1) -> Prefix | None:
@@ -58,8 +60,16 @@ class PrefixIndex:
         """Return what `find` would, without counting it as used."""
         return self._longest(token_ids, len(token_ids) - 1)
 
-    def add(self, token_ids: TokenIds) -> int | None:
-        """Return the key under which these are kept from now on; None: they are not worth it."""
+    @property
+    def beginnings(self) -> list[int]:
+        """The numbers of all that is kept, the newest last; from any thread."""
+        return list(self._held)
+
+    def add(self, token_ids: TokenIds, beginning: tuple[int, ...] = ()) -> int | None:
+        """Return the key under which these are kept from now on; None: they are not worth it.
+
+        `beginning` are numbers by which others know what the tokens stand for.
+        """
         length = len(token_ids)
         if not BLOCK <= length <= self.max_tokens:
             return None
@@ -70,6 +80,8 @@ class PrefixIndex:
         self.shrink(self.max_tokens - length)
         key = next(self._keys)
         self._kept[key] = token_ids
+        self._beginnings[key] = beginning
+        self._held.update(beginning)
         self.tokens += length
         for block in _hashes(token_ids):
             shorter = self._blocks.get(block)
@@ -86,6 +98,8 @@ class PrefixIndex:
     def clear(self) -> None:
         """Forget everything; whoever holds the tensors knows."""
         self._kept.clear()
+        self._beginnings.clear()
+        self._held.clear()
         self._blocks.clear()
         self._forgotten.clear()
         self.tokens = 0
@@ -116,6 +130,10 @@ class PrefixIndex:
 
     def _forget(self, key: int) -> None:
         token_ids = self._kept.pop(key)
+        for number in self._beginnings.pop(key):
+            self._held[number] -= 1
+            if not self._held[number]:
+                del self._held[number]
         self.tokens -= len(token_ids)
         self._forgotten.append(key)
         for block in _hashes(token_ids):

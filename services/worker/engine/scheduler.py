@@ -285,7 +285,7 @@ class Scheduler:
         room = self._free()
         if sequence.computed > room:
             return None
-        key = self.prefixes.add(sequence.token_ids[: sequence.computed])
+        key = self.prefixes.add(sequence.token_ids[: sequence.computed], sequence.beginning)
         self.prefixes.shrink(room)
         return key
 

@@ -92,7 +92,8 @@ class Sequence:
     `computed` counts the tokens, from the first, whose keys and values its row holds, or will
     hold after the step that is planned; a sequence that waits holds none. Outputs that it comes
     with were emitted elsewhere or before: they are computed again and not drawn again. `draft` is
-    what the planned step tries after the last token.
+    what the planned step tries after the last token. `beginning` are numbers that stand for what
+    the request begins with; they are kept with its prefix and not read.
     """
 
     request_id: str
@@ -105,6 +106,7 @@ class Sequence:
     finish_reason: FinishReason | None = None
     computed: int = 0
     draft: tuple[int, ...] = ()
+    beginning: tuple[int, ...] = ()
 
     @property
     def key(self) -> SequenceKey:

@@ -128,6 +128,7 @@ class Stepper:
                 self._unfinished[command.key] = command
                 self._engine.add(command)
         started = self._clock()
+        prefilled = self._engine.prefilled_tokens
         outputs = self._engine.step()
         self._aborted.clear()
         tokens = sum(output.token_id is not None for output in outputs)
@@ -135,7 +136,8 @@ class Stepper:
         self.counts.tokens_generated += tokens
         if any(output.error == OUT_OF_MEMORY for output in outputs):
             self._free_memory()
-        self.rate.count_step(tokens, self._clock() - started)
+        prefilled = self._engine.prefilled_tokens - prefilled
+        self.rate.count_step(tokens, self._clock() - started, prefilled)
         # After the counting: who has the last token finds it counted.
         self._hand_out(outputs)
 

@@ -17,12 +17,19 @@ class TokenRate:
         """Start with nothing measured."""
         self._tokens = 0.0
         self._seconds = 0.0
+        self._prefilled = 0.0
+        self._prefill_seconds = 0.0
         self.tokens_per_second = 0.0
+        self.prefill_tokens_per_second = 0.0
         self.tokens_per_answer = 0.0
 
-    def count_step(self, tokens: int, seconds: float) -> None:
+    def count_step(self, tokens: int, seconds: float, prefilled: int = 0) -> None:
         """Take in a step: it may have prefilled only, and then its time counts all the same."""
         kept = 0.5 ** (seconds / _HALF_LIFE_SECONDS)
+        if prefilled:
+            self._prefilled = self._prefilled * kept + prefilled
+            self._prefill_seconds = self._prefill_seconds * kept + seconds
+            self.prefill_tokens_per_second = self._prefilled / max(self._prefill_seconds, 1e-6)
         self._tokens = self._tokens * kept + tokens
         self._seconds = self._seconds * kept + seconds
         self.tokens_per_second = self._tokens / max(self._seconds, 1e-6)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from services.controller.fleet.member import Lease
+from services.controller.fleet.lease import Lease
 from services.controller.fleet.roster import MEMORY_SECONDS, RETURN_GRACE_SECONDS, Roster
+from services.controller.routing.ask import Ask
 from shared.errors import ModelNotFound, Unavailable
 from shared.protocol.workers import Load, ModelInfo, ServiceRecord, State
 from shared.registry import Snapshot
-from shared.settings import FleetSettings
+from shared.settings import ControllerSettings
 
 TTL = 4.0
 
@@ -18,7 +19,7 @@ class Fleet:
     """A roster and the records that its next snapshot holds."""
 
     def __init__(self):
-        self.roster = Roster(FleetSettings(heartbeat_interval=1, heartbeat_ttl=TTL))
+        self.roster = Roster(ControllerSettings(heartbeat_interval=1, heartbeat_ttl=TTL))
         self.now = 1000.0
         self.records = {}
         self.beats = {}
@@ -119,35 +120,116 @@ def test_after_an_outage_everybody_gets_time_to_beat(fleet):
     assert fleet.ready == ["a"]
 
 
-def test_pressure_counts_what_was_sent_since_the_report(fleet):
+def lease(member, **ask):
+    return Lease(member, "toy", Ask(**ask), lambda _: None)
+
+
+def test_ours_are_counted_by_ourselves_and_others_by_report(fleet):
     fleet.beat("a", load=Load(running=1, waiting=2, max_num_seqs=4))
     fleet.snapshot()
     (member,) = fleet.roster.ready("toy")
-    leases = [Lease(member) for _ in range(3)]
-    assert member.pressure == 6 / 4
+    leases = [lease(member) for _ in range(3)]
+    assert (member.occupied, member.inflight) == (6, 3)
     leases[0].release()
     leases[0].release()
-    assert (member.pressure, member.inflight) == (5 / 4, 2)
+    assert (member.occupied, member.inflight) == (5, 2)
 
+    # A report that tells of ours alone: the others have ended.
     fleet.beat("a", load=Load(running=2, max_num_seqs=4))
     fleet.snapshot()
-    assert (member.pressure, member.inflight) == (2 / 4, 2)
-    for lease in leases:
-        lease.release()
-    assert (member.pressure, member.inflight) == (2 / 4, 0)
+    assert (member.occupied, member.inflight) == (2, 2)
+    for each in leases:
+        each.release()
+    assert (member.occupied, member.inflight) == (0, 0)
+
+
+def test_what_ended_since_a_report_was_made_is_not_taken_for_others(fleet):
+    fleet.beat("a")
+    fleet.snapshot()
+    (member,) = fleet.roster.ready("toy")
+    lease(member, sequences=3).release()
+    fleet.beat("a", load=Load(running=3, max_num_seqs=4))
+    fleet.snapshot()
+    assert member.occupied == 0
+
+
+def test_a_lease_takes_its_work_along_when_it_goes(fleet):
+    fleet.beat("a")
+    fleet.snapshot()
+    (member,) = fleet.roster.ready("toy")
+    one = lease(member, prompt_tokens=1000, answer_tokens=50, sequences=2, chain=(1, 2, 3))
+    again = lease(member, prompt_tokens=1000, answer_tokens=70, chain=(1, 2, 4))
+    assert (member.prefill_backlog, member.decode_backlog) == (1000 + 1000 - 2 * 64, 120)
+    assert member.held_blocks((1, 2, 3, 9)) == 3
+    one.prefilled()
+    one.prefilled()
+    assert member.prefill_backlog == 1000 - 2 * 64
+    for each in (one, again, one):
+        each.release()
+    assert (member.inflight, member.prefill_backlog, member.decode_backlog) == (0, 0, 0)
+    assert not member.leases
 
 
 def test_a_restarted_worker_begins_anew(fleet):
     fleet.beat("a")
     fleet.snapshot()
     (old,) = fleet.roster.ready("toy")
-    lease = Lease(old)
+    held = lease(old)
     fleet.beat("a", incarnation="next")
     fleet.snapshot()
     (new,) = fleet.roster.ready("toy")
-    lease.release()
+    held.release()
     assert new is not old
     assert (new.inflight, old.inflight) == (0, 0)
+
+
+def test_a_fresh_worker_grows_into_its_share_and_an_old_one_has_it(fleet):
+    fleet.beat("old", load=Load(max_num_seqs=4, tokens_per_second=100))
+    fleet.snapshot()
+    fleet.beat("old", load=Load(max_num_seqs=4, tokens_per_second=100))
+    fleet.beat("new", load=Load(max_num_seqs=4))
+    fleet.snapshot()
+    rates = []
+    for _ in range(12):
+        fleet.beat("old", load=Load(max_num_seqs=4, tokens_per_second=90))
+        fleet.beat("new", load=Load(max_num_seqs=4))
+        fleet.snapshot()
+        old, new = fleet.roster.ready("toy")
+        assert old.decode_rate >= 0.89 * 100
+        assert new.speed == new.ramp
+        rates.append(new.decode_rate / old.decode_rate)
+    assert rates[0] == pytest.approx(0.1)
+    assert rates == sorted(rates)
+    assert rates[-1] == 1.0
+
+
+def test_one_that_owes_beats_gets_nothing_while_others_beat(fleet):
+    for name in "ab":
+        fleet.beat(name)
+    fleet.snapshot()
+    for _ in range(3):
+        fleet.beat("b")
+        fleet.snapshot()
+    assert fleet.ready == ["b"]
+    del fleet.records["b"]
+    fleet.snapshot("b", after=0.1)
+    assert fleet.ready == ["a"]
+
+
+def test_requests_at_one_that_owes_beats_are_told(fleet):
+    fleet.beat("a")
+    fleet.snapshot()
+    (member,) = fleet.roster.ready("toy")
+    told = []
+    held = lease(member)
+    held.lost = lambda: told.append(1)
+    assert fleet.roster.silent() == []
+    fleet.snapshot(after=2.6)
+    for each in fleet.roster.silent():
+        each.suspect()
+    assert told
+    held.release()
+    assert fleet.roster.silent() == []
 
 
 def test_an_older_beat_says_nothing(fleet):
@@ -186,11 +268,22 @@ def test_a_gone_model_is_remembered_for_a_while(fleet):
     del fleet.records["a"]
     fleet.snapshot("a")
     assert isinstance(fleet.roster.why_not("toy"), Unavailable)
-    assert [member.record.id for member in fleet.roster.lost()] == ["a"]
 
     fleet.beat("b", models=(ModelInfo(id="other"),))
     fleet.snapshot(after=MEMORY_SECONDS + 1)
     assert isinstance(fleet.roster.why_not("toy"), ModelNotFound)
+
+
+def test_who_died_stays_a_scrape_target_for_ten_minutes_and_who_withdrew_does_not(fleet):
+    for name in "ab":
+        fleet.beat(name)
+    fleet.snapshot()
+    fleet.records.clear()
+    fleet.snapshot("b", after=TTL)
+    assert [member.record.id for member in fleet.roster.lost()] == ["a"]
+    fleet.snapshot(after=MEMORY_SECONDS - 1)
+    assert [member.record.id for member in fleet.roster.lost()] == ["a"]
+    fleet.snapshot(after=2)
     assert list(fleet.roster.lost()) == []
 
 

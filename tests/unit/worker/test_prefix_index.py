@@ -141,3 +141,18 @@ def test_what_is_found_is_what_was_kept_and_not_forgotten(steps, budget):
             assert BLOCK <= prefix.length < len(prompt)
             assert kept[prefix.key][: prefix.length] == prompt[: prefix.length]
         assert index.tokens == sum(map(len, kept.values())) <= budget
+
+
+def test_what_is_kept_is_known_by_the_numbers_it_came_with_until_it_goes():
+    index = PrefixIndex(3 * BLOCK)
+    one, two = tuple(range(BLOCK)), tuple(range(100, 100 + 2 * BLOCK))
+    index.add(one, (1, 2))
+    index.add(two, (1, 3))
+    assert index.beginnings == [1, 2, 3]
+    index.shrink(2 * BLOCK)
+    assert index.beginnings == [1, 3]
+    longer = (*two, *range(BLOCK))
+    index.add(longer, (1, 3, 4))
+    assert index.beginnings == [1, 3, 4]
+    index.clear()
+    assert index.beginnings == []

@@ -164,6 +164,15 @@ def test_a_step_that_only_prefills_lowers_the_rate():
     assert rate.tokens_per_second == pytest.approx(160, rel=0.02)
 
 
+def test_prompts_have_a_rate_of_their_own():
+    rate = TokenRate()
+    for _ in range(100):
+        rate.count_step(16, 0.1, 500)
+        rate.count_step(16, 0.1)
+    assert rate.prefill_tokens_per_second == pytest.approx(5000, rel=0.02)
+    assert rate.tokens_per_second == pytest.approx(160, rel=0.02)
+
+
 def test_the_rate_follows_the_load():
     rate = TokenRate()
     for _ in range(1000):
