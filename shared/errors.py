@@ -16,6 +16,7 @@
     │   ├── BodyTooLarge             413
     │   ├── HeadersTooLarge          431
     │   ├── RateLimited              429  a key's requests or tokens a minute are used up
+    │   ├── IdempotencyKeyReused     422  the key belongs to another request
     │   └── Overloaded               429  all places taken: try again after `retry_after`
     ├── ServiceError                 ours, 5xx
     │   ├── EngineFault              500  a step of the engine failed
@@ -214,6 +215,13 @@ class RateLimited(RequestError):
         super().__init__(message, retry_after=retry_after)
         self.headers: dict[str, str] = {}
         self.retryable = retry_after is not None
+
+
+class IdempotencyKeyReused(RequestError):
+    """An Idempotency-Key that was used for another path or body."""
+
+    status = 422
+    default_code = "idempotency_key_reused"
 
 
 class Overloaded(RequestError):

@@ -101,6 +101,24 @@ class ControllerSettings(FleetSettings):
         30.0, description="seconds without any frame after which a worker counts as silent"
     )
     connect_timeout: Seconds = Field(2.0, description="seconds to open a connection to a worker")
+    call_store_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("llmzoo")) / "calls",
+        description="folder of stored answers over 8 KB; controllers of one fleet share it, since "
+        "an answer that lies elsewhere is made again",
+    )
+    call_store_days: int = Field(
+        8, ge=7, le=3650, description="days that an answer to an `Idempotency-Key` is kept"
+    )
+    call_store_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=64 * 1024,
+        description="bytes of Redis that stored answers may take; the oldest give way",
+    )
+    call_store_blob_bytes: int = Field(
+        4 * 1024 * 1024 * 1024,
+        ge=64 * 1024,
+        description="bytes that the folder of stored answers may take; the oldest give way",
+    )
     routing_policy: Literal["least_cost", "power_of_two", "shortest_queue", "lottery"] = Field(
         "least_cost", description="which of several workers of a model gets a request"
     )

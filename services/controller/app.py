@@ -23,6 +23,8 @@ from services.controller.access.lease_store import LeaseStore
 from services.controller.access.limits import RateLimits
 from services.controller.access.local_callers import LocalCallers
 from services.controller.access.static_keys import StaticKeys
+from services.controller.call_store.metrics import CallStoreMetrics
+from services.controller.call_store.store import CallStore
 from services.controller.fleet.metrics import FleetCollector
 from services.controller.fleet.roster import Roster
 from services.controller.fleet.watcher import RosterWatcher
@@ -32,6 +34,7 @@ from services.controller.front import Front
 from services.controller.metrics import HOT_ROUTES, ControllerMetrics
 from services.controller.relay.aborts import Aborts
 from services.controller.relay.dispatch import Dispatcher
+from services.controller.relay.workers import Workers
 from services.controller.routes.chat import ChatRoute
 from services.controller.routes.keys import keys_routes
 from services.controller.routes.models import models_routes
@@ -59,18 +62,19 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     admission = Admission(roster, settings, FlowMetrics(registry), Random())  # noqa: S311
     view = RegistryView(settings)
     watcher = RosterWatcher(view, roster, settings, _on_change(roster, admission))
-    workers = _Workers(settings, admission, metrics)
+    fleet = _Fleet(settings, admission, metrics)
     access = _Access(settings, roster, address)
+    calls = CallStore(settings, CallStoreMetrics(registry))
     presence = _Presence(roster, watcher, access.keyring, address)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         heartbeat.start()
-        async with watcher.run(), access.run():
+        async with watcher.run(), access.run(), calls.run():
             yield
             await asyncio.to_thread(heartbeat.stop)
-        await workers.close()
+        await fleet.close()
         await view.close()
 
     # No pages of API documentation: they would load scripts from elsewhere.
@@ -84,8 +88,9 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
         path: ChatRoute(
             path,
             roster,
-            workers.dispatcher,
+            fleet.workers,
             access.limits,
+            calls,
             metrics=metrics,
             max_body_bytes=settings.max_body_bytes,
         )
@@ -94,6 +99,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
 
     def drain() -> None:
         presence.draining = True
+        calls.drain()
         heartbeat.poke()
 
     return Service(Front(_Beside(hot, app), access.guard, metrics), drain)
@@ -110,7 +116,7 @@ def _on_change(roster: Roster, admission: Admission) -> Callable[[], None]:
     return changed
 
 
-class _Workers:
+class _Fleet:
     """The way to the workers."""
 
     def __init__(
@@ -122,7 +128,8 @@ class _Workers:
             connect_timeout=settings.connect_timeout, silence_timeout=settings.upstream_timeout
         )
         self._aborts = Aborts(self._pool, authorization)
-        self.dispatcher = Dispatcher(admission, self._pool, self._aborts, metrics, authorization)
+        dispatcher = Dispatcher(admission, self._pool, self._aborts, metrics, authorization)
+        self.workers = Workers(dispatcher, metrics)
 
     async def close(self) -> None:
         await self._aborts.close()

@@ -104,11 +104,14 @@ StartController = Callable[..., Awaitable[RunningController]]
 
 
 @pytest.fixture
-async def start_controller(unstarted_redis: RedisServer) -> AsyncIterator[StartController]:
+async def start_controller(
+    unstarted_redis: RedisServer, tmp_path: Path
+) -> AsyncIterator[StartController]:
     """A function that starts a controller; its arguments are settings."""
     running: list[RunningController] = []
 
     async def start(**changes: Any) -> RunningController:
+        changes = {"call_store_dir": tmp_path / "calls", **changes}
         settings = ControllerSettings(**fleet_settings(unstarted_redis.url, **changes))
         running.append(RunningController(settings))
         return await running[-1].listening()

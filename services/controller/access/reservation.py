@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Self
 
 from services.controller.access.lease import Lease
 from services.controller.access.lease_store import Kind
@@ -21,12 +22,12 @@ class Reservation:
             lease.outstanding += 1
 
     @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
+    def headers(self) -> tuple[tuple[str, str], ...]:
         """Return the `x-ratelimit-*` headers as of now; none for a key without limits."""
         if not self._held:
-            return []
+            return ()
         told = limit_headers((kind, lease) for kind, (lease, _) in self._held.items())
-        return [(name.encode(), value.encode()) for name, value in told.items()]
+        return tuple(told.items())
 
     def settle(self, tokens_used: int) -> None:
         """End it: tokens not used go back, those beyond what was reserved are charged."""
@@ -39,6 +40,14 @@ class Reservation:
         if self._close():
             for lease, amount in self._held.values():
                 lease.put(amount)
+
+    def __enter__(self) -> Self:
+        """Hold it for the time of a context, at whose end it is cancelled unless it was settled."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of what was not settled."""
+        self.cancel()
 
     def _close(self) -> bool:
         was_open, self._open = self._open, False

@@ -7,18 +7,15 @@ the client is slow, no frame is read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import orjson
 from starlette.types import Send
 
 from services.controller.metrics import Meter
+from services.controller.relay.answer import Answer, Headers, encoded, refusal
 from services.controller.relay.exchange import Exchange, error_object, retry_after_header
 from shared.errors import LLMZooError
 from shared.protocol import sse
 from shared.protocol.frames import EndFrame, ErrorFrame, Frame, TokensFrame
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 _SSE_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -27,9 +24,9 @@ _SSE_HEADERS = [
 ]
 
 
-async def relay_stream(exchange: Exchange, meter: Meter, send: Send, headers: Headers = ()) -> None:
+async def relay_stream(exchange: Exchange, meter: Meter, send: Send, told: Headers = ()) -> None:
     """Send the answer as server-sent events; a fault becomes the last event, without [DONE]."""
-    head = [*_SSE_HEADERS, *headers]
+    head = [*_SSE_HEADERS, *encoded(told)]
     await send({"type": "http.response.start", "status": 200, "headers": head})
     more = True
     while more:
@@ -48,11 +45,11 @@ async def relay_stream(exchange: Exchange, meter: Meter, send: Send, headers: He
             await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def relay_unary(exchange: Exchange, meter: Meter, send: Send, headers: Headers = ()) -> None:
-    """Send the answer as one JSON body.
+async def whole_answer(exchange: Exchange, meter: Meter) -> Answer:
+    """Return the answer as one JSON body, or the worker's refusal.
 
     Raises:
-        LLMZooError: the worker failed; nothing was sent.
+        LLMZooError: the worker failed.
     """
     while True:
         for frame in await exchange.read():
@@ -61,29 +58,12 @@ async def relay_unary(exchange: Exchange, meter: Meter, send: Send, headers: Hea
                     meter.generated(len(frame.token_ids))
                 case EndFrame():
                     meter.finished()
-                    await send_json(send, 200, frame.data, headers=headers)
-                    return
+                    return Answer(200, frame.data)
                 case ErrorFrame():
                     body = orjson.dumps(error_object(frame))
-                    await send_json(send, frame.status, body, retry_after_header(frame))
-                    return
+                    return refusal(frame.status, body, retry_after_header(frame))
                 case _:
                     continue
-
-
-async def send_json(
-    send: Send, status: int, body: bytes, retry_after: str = "", headers: Headers = ()
-) -> None:
-    """Send a body that is JSON already."""
-    head = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        *headers,
-    ]
-    if retry_after:
-        head.append((b"retry-after", retry_after.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _forward(frame: Frame, exchange: Exchange, meter: Meter, data: list[bytes]) -> bool:

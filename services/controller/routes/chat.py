@@ -1,33 +1,32 @@
 """The hot routes: `/v1/chat/completions` and `/v1/completions`, as plain ASGI.
 
-Owns the life of one request: body, peek, dispatch, relay, and its end, whichever it is. The body
-is looked into once, for what routing needs; its bytes go on unchanged and the worker validates.
+Owns the life of one request: body, peek, limits, and who answers it. The body is looked into
+once, for what routing needs; its bytes go on unchanged and the worker validates.
 """
 
 from __future__ import annotations
 
 import time
-from itertools import count
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from services.controller.access.limits import RateLimits
 from services.controller.access.principal import Principal
-from services.controller.access.reservation import Reservation
+from services.controller.call_store.identity import CallIdentity, idempotency_key
+from services.controller.call_store.outcome import UNSTORED
+from services.controller.call_store.store import CallStore
 from services.controller.fleet.roster import Roster
-from services.controller.metrics import ControllerMetrics, Meter
+from services.controller.metrics import ControllerMetrics
+from services.controller.relay.answer import Answer, send_answer
+from services.controller.relay.backend import Backend
 from services.controller.relay.call import Call
 from services.controller.relay.client_watch import ClientWatch
 from services.controller.relay.deadline import TIMEOUT_HEADER, parse_deadline
-from services.controller.relay.dispatch import Dispatcher
-from services.controller.relay.exchange import Exchange, Refused
-from services.controller.relay.forward import relay_stream, relay_unary, send_json
 from services.controller.routing.ask import ask_of
 from shared.errors import InvalidRequest, MethodNotAllowed
 from shared.http.body import ClientGone, read_body
 from shared.protocol.body import parse_object
-from shared.protocol.frames import StartFrame
 from shared.protocol.prefix_chain import chain_of
 from shared.protocol.priority import PRIORITY_HEADER
 
@@ -45,8 +44,9 @@ class ChatRoute:
         self,
         path: str,
         roster: Roster,
-        dispatcher: Dispatcher,
+        workers: Backend,
         limits: RateLimits,
+        store: CallStore,
         *,
         metrics: ControllerMetrics,
         max_body_bytes: int,
@@ -54,11 +54,11 @@ class ChatRoute:
         """Serve `path`, which the workers serve as well."""
         self._path = path
         self._roster = roster
-        self._dispatcher = dispatcher
+        self._workers = workers
         self._limits = limits
+        self._store = store
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
-        self._ids = _Ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its faults are raised, for whoever stands before it to answer."""
@@ -68,21 +68,17 @@ class ChatRoute:
         self._metrics.inflight += 1
         try:
             began = time.monotonic()
+            key = idempotency_key(scope["headers"])
             body = await read_body(scope, receive, self._max_body_bytes)
-            call_id = self._ids.claim(scope["state"]["request_id"])
-            try:
-                call = self._call(call_id, scope, body, began)
-                await self._answer(call, scope["state"]["principal"], receive, send)
-            finally:
-                self._ids.release(call_id)
+            call = self._call(scope, body, began)
+            async with ClientWatch(receive):
+                await self._answer(call, scope["state"]["principal"], key, send)
         except ClientGone:
             pass
-        except Refused as answer:
-            await send_json(send, answer.status, answer.body, answer.retry_after)
         finally:
             self._metrics.inflight -= 1
 
-    def _call(self, call_id: str, scope: Scope, body: bytes, began: float) -> Call:
+    def _call(self, scope: Scope, body: bytes, began: float) -> Call:
         """Look into a request that began to come at `began`.
 
         Raises:
@@ -96,7 +92,7 @@ class ChatRoute:
         # What a request begins with decides nothing where there is no choice.
         chain = chain_of(request) if self._roster.has_choice(model) else ()
         return Call(
-            call_id,
+            scope["state"]["request_id"],
             self._path,
             model,
             stream,
@@ -109,64 +105,25 @@ class ChatRoute:
             ask=ask_of(request, len(body), chain),
         )
 
-    async def _answer(self, call: Call, principal: Principal, receive: Receive, send: Send) -> None:
-        phase = "waiting"
-        try:
-            async with ClientWatch(receive):
-                reservation = await self._limits.reserve(principal, call.ask.tokens)
-                try:
-                    exchange, start = await self._dispatcher.open(call)
-                    phase = "answering"
-                    await self._relay(call, exchange, start, reservation, send)
-                except Refused:
-                    reservation.settle(0)
-                    raise
-                finally:
-                    reservation.cancel()
-        except ClientGone:
-            self._metrics.cancellations.labels(phase).inc()
-            raise
+    async def _answer(self, call: Call, principal: Principal, key: str | None, send: Send) -> None:
+        """Answer a call; one with an Idempotency-Key, `key`, is made once and stored."""
+        backend = self._workers
+        if key is not None and not call.stream:
+            identity = CallIdentity.of(call.key, key, call.path, call.body)
 
-    async def _relay(
-        self,
-        call: Call,
-        exchange: Exchange,
-        start: StartFrame,
-        reservation: Reservation,
-        send: Send,
-    ) -> None:
-        meter = Meter(self._metrics.model(call.model), call.arrived)
-        meter.prompt(start.prompt_tokens)
-        relay = relay_stream if call.stream else relay_unary
-        try:
-            await relay(exchange, meter, send, reservation.headers)
-        finally:
-            exchange.close()
-            reservation.settle(start.prompt_tokens + exchange.ledger.total)
+            async def make() -> Answer:
+                with await self._limits.reserve(principal, call.ask.tokens) as held:
+                    return await backend.complete(call, held.settle)
 
-
-class _Ids:
-    """The ids under which calls run on workers.
-
-    It is the request's own, so that the logs of both agree, unless a client uses one id for
-    several requests at once: an abort of one must not end the other.
-    """
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-        self._repeats = count(2)
-
-    def claim(self, request_id: str) -> str:
-        """Return an id that nobody else has until it is released."""
-        call_id = request_id
-        while call_id in self._taken:
-            call_id = f"{request_id[:100]}-{next(self._repeats)}"
-        self._taken.add(call_id)
-        return call_id
-
-    def release(self, call_id: str) -> None:
-        """Give an id back."""
-        self._taken.remove(call_id)
+            outcome = await self._store.answer(identity, make, required=backend.paid)
+            await send_answer(send, outcome.answer, outcome.headers())
+            return
+        with await self._limits.reserve(principal, call.ask.tokens) as held:
+            if call.stream:
+                told = held.headers if key is None else (*held.headers, *UNSTORED)
+                await backend.stream(call, held.settle, send, told)
+            else:
+                await send_answer(send, await backend.complete(call, held.settle), held.headers)
 
 
 def _session(header: bytes | None, request: dict[str, Any]) -> str:
