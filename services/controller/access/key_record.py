@@ -10,15 +10,21 @@ import secrets
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, field_validator
 
 from services.controller.access.principal import Principal, Scope
 from shared.protocol.priority import Priority
 from shared.protocol.validation import Strict
 
 Limit = Annotated[int, Field(ge=0, le=10**12)]
-# Strict shapes take no text for an enum, but text is what JSON has.
-Scopes = Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1)]
+# Strict shapes take no text for an enum, but text is what JSON has; and the API's description
+# has no place for definitions of ours.
+ScopeName = Annotated[
+    Scope,
+    Field(strict=False),
+    WithJsonSchema({"type": "string", "enum": [scope.value for scope in Scope]}),
+]
+Scopes = Annotated[list[ScopeName], Field(min_length=1)]
 PriorityName = Literal["interactive", "batch"]
 KEPT_SECONDS = 30 * 86400
 """How long a record stays after its key has ended."""
