@@ -94,6 +94,14 @@ class ControllerSettings(FleetSettings):
         30.0, description="seconds without any frame after which a worker counts as silent"
     )
     connect_timeout: Seconds = Field(2.0, description="seconds to open a connection to a worker")
+    endpoints_file: Path | None = Field(
+        None, description="TOML file of other OpenAI-compatible servers to serve models of"
+    )
+    endpoint_networks: Networks = Field(
+        default_factory=list[IPv4Network | IPv6Network],
+        description="networks that endpoints may lie in beside public addresses over https; "
+        "empty: `LLMZOO_ALLOWED_NETWORKS`",
+    )
 
 
 class WorkerSettings(FleetSettings):

@@ -19,10 +19,11 @@ def main() -> int:
         listener = bind(
             settings.controller_host, settings.controller_port, advertise=settings.advertise
         )
+        service = create_app(settings, listener.url)
     except ConfigurationError as fault:
         sys.stderr.write(f"controller: {fault.message}\n")
         return 2
-    serve(create_app(settings, listener.url), listener, settings.drain_timeout)
+    serve(service, listener, settings.drain_timeout)
     return 0
 
 

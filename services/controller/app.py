@@ -16,14 +16,17 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.controller.access.guard import KeyGuard
+from services.controller.endpoints.endpoints import open_endpoints
 from services.controller.fleet.roster import Roster
 from services.controller.fleet.watcher import RosterWatcher
 from services.controller.metrics import HOT_ROUTES, ControllerMetrics, RequestCounter
 from services.controller.relay.aborts import Aborts
 from services.controller.relay.dispatch import Dispatcher
 from services.controller.routes.chat import ChatRoute
+from services.controller.routes.evals import EvalsRoute, is_evals_path
 from services.controller.routes.models import models_routes
 from services.controller.routes.stats import stats_routes
+from services.controller.upstream.peer import EVALUATOR
 from services.controller.upstream.pool import UpstreamPool
 from shared.http import faults
 from shared.http.operations import VERSION, Readiness, operations_routes
@@ -34,10 +37,18 @@ from shared.registry import Heartbeat, HeartbeatMetrics, RegistryView
 from shared.registry.record import own_record
 from shared.settings import ControllerSettings
 
+# A run's events may be minutes apart.
+EVALUATOR_SILENCE_SECONDS = 300.0
+
 
 def create_app(settings: ControllerSettings, address: str) -> Service:
-    """Return the service that others reach at `address`."""
+    """Return the service that others reach at `address`.
+
+    Raises:
+        ConfigurationError: the endpoints file does not fit.
+    """
     registry = CollectorRegistry()
+    endpoints = open_endpoints(settings, registry)
     metrics = ControllerMetrics(registry)
     roster = Roster(settings)
     view = RegistryView(settings)
@@ -48,6 +59,12 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     token = settings.internal_token.get_secret_value()
     authorization = {"authorization": f"Bearer {token}"} if token else {}
     aborts = Aborts(pool, authorization)
+    evaluators = UpstreamPool(
+        connect_timeout=settings.connect_timeout,
+        silence_timeout=EVALUATOR_SILENCE_SECONDS,
+        peer=EVALUATOR,
+    )
+    evals = EvalsRoute(roster, evaluators, authorization)
     dispatcher = Dispatcher(roster, pool, aborts, metrics, authorization)
     metrics.observe_roster(roster.workers_in, lambda: roster.staleness(time.monotonic()))
     presence = _Presence(roster, watcher, address)
@@ -60,20 +77,22 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
             yield
             await asyncio.to_thread(heartbeat.stop)
         await aborts.close()
-        pool.close()
+        for each in (pool, evaluators, endpoints):
+            each.close()
         await view.close()
 
     # No pages of API documentation: they would load scripts from elsewhere.
     app = FastAPI(version=VERSION, lifespan=lifespan, openapi_url=None)
     faults.install(app)
-    app.include_router(models_routes(roster))
+    app.include_router(models_routes(roster, endpoints))
     app.include_router(stats_routes(roster))
     app.router.routes.extend(operations_routes("controller", registry, presence.readiness))
     hot = {
-        path: ChatRoute(path, dispatcher, metrics, settings.max_body_bytes) for path in HOT_ROUTES
+        path: ChatRoute(path, dispatcher, endpoints, metrics, settings.max_body_bytes)
+        for path in HOT_ROUTES
     }
     keys = [key.get_secret_value() for key in settings.api_keys]
-    guarded = KeyGuard(_beside(hot, app), keys)
+    guarded = KeyGuard(_beside(hot, evals, app), keys)
 
     def drain() -> None:
         presence.draining = True
@@ -108,11 +127,14 @@ class _Presence:
         return Readiness(ready, self.state, {"registry": self._roster.registry_reachable})
 
 
-def _beside(hot: dict[str, ChatRoute], app: ASGIApp) -> ASGIApp:
-    """Return an app that serves the hot paths without a framework, the others with it."""
+def _beside(hot: dict[str, ChatRoute], evals: EvalsRoute, app: ASGIApp) -> ASGIApp:
+    """Return an app that serves hot and proxied paths without a framework, the others with it."""
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        chosen = hot.get(scope["path"], app) if scope["type"] == "http" else app
+        chosen: ASGIApp = app
+        if scope["type"] == "http":
+            path = scope["path"]
+            chosen = hot.get(path) or (evals if is_evals_path(path) else app)
         await chosen(scope, receive, send)
 
     return route

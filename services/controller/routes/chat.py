@@ -15,6 +15,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
+from services.controller.endpoints.endpoints import Endpoints
 from services.controller.metrics import ControllerMetrics, Meter
 from services.controller.relay.client_watch import ClientWatch
 from services.controller.relay.dispatch import Dispatcher
@@ -31,10 +32,16 @@ class ChatRoute:
     """Answers every request of one hot path."""
 
     def __init__(
-        self, path: str, dispatcher: Dispatcher, metrics: ControllerMetrics, max_body_bytes: int
+        self,
+        path: str,
+        dispatcher: Dispatcher,
+        endpoints: Endpoints,
+        metrics: ControllerMetrics,
+        max_body_bytes: int,
     ) -> None:
         """Serve `path`, which the workers serve as well."""
         self._path = path
+        self._endpoints = endpoints
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
@@ -70,6 +77,10 @@ class ChatRoute:
             try:
                 async with ClientWatch(receive):
                     call = Call(call_id, self._path, model, stream, body, arrived, priority)
+                    external = self._endpoints.find(model)
+                    if external is not None:
+                        await external.serve(call, send)
+                        return
                     exchange, start = await self._dispatcher.open(call)
                     with contextlib.closing(exchange):
                         phase = "answering"
