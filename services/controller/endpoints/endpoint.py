@@ -85,7 +85,7 @@ class Endpoint:
             finally:
                 opened.release(complete=events.done)
                 usage = events.usage()
-                visit.charged = usage.total if usage else request.guess.prompt + events.events
+                visit.charged = usage.total if usage else request.guess.prompt + events.count
                 self._count(usage, model)
 
     def _count(self, usage: Usage | None, model: EndpointModel) -> None:
@@ -124,13 +124,14 @@ async def _relay(connection: Connection, events: EventStream, visit: Visit, send
                 events.end()
                 break
             whole = events.feed(piece)
-            if not whole:
-                continue
-            if not started:
+            if whole and not started:
                 visit.first_byte()
                 await send({"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS})
                 started = True
-            await send({"type": "http.response.body", "body": whole, "more_body": True})
+            if whole:
+                await send({"type": "http.response.body", "body": whole, "more_body": True})
+            if events.fault is not None:
+                raise events.fault
     except LLMZooError as fault:
         if not started:
             raise

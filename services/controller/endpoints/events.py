@@ -6,6 +6,7 @@ our error event and not with half of another. Keeps the last ones, which tell us
 
 from __future__ import annotations
 
+import re
 from collections import deque
 
 import orjson
@@ -17,39 +18,42 @@ from shared.protocol.sse import SSEDecoder
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 _FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:", b"\n", b"\r\n")
 _LONGEST_FIELD = 6
+_STRANGE = re.compile(rb"\n\r?\n(?!data:|:|event:|id:|retry:|\r?\n|$)")
+"""A blank line with something behind it that no event begins with."""
+
 _KEPT = 4
+_NOT_FOUND = 2
 _DONE = b"[DONE]"
 
 
 class EventStream:
-    """Takes bytes as they come and gives back those that may go on."""
+    """Takes bytes as they come and gives back those that may go on.
+
+    Attributes:
+        done: whether the stream's last event came.
+        count: how many events came, about; a token each at most servers.
+        fault: why nothing more may go on after the events given back last.
+    """
 
     def __init__(self, endpoint: str) -> None:
         """Start before the first event of the stream of `endpoint`."""
         self.done = False
-        self.events = 0
-        """How many came, about; a token each at most servers."""
+        self.count = 0
+        self.fault: MalformedAnswer | None = None
         self._endpoint = endpoint
         self._held = b""
         self._last: deque[bytes] = deque(maxlen=_KEPT)
 
     def feed(self, piece: bytes) -> bytes:
-        """Return the events that `piece` completes.
-
-        Raises:
-            MalformedAnswer: these are no events, or one has no end.
-        """
+        """Return the events that `piece` completes, up to a `fault`."""
         data = self._held + piece if self._held else piece
-        if len(data) >= _LONGEST_FIELD and not data.startswith(_FIELDS):
-            raise self._malformed("sent something that is no event")
-        end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\n\r\n") + 3)
-        if end < 3:  # noqa: PLR2004 - neither was found
-            self._hold(data)
-            return b""
+        end = _whole_events(data)
         whole = data[:end]
         self._hold(data[end:])
+        if not whole:
+            return b""
         self._last.append(whole)
-        self.events += whole.count(b"data:")
+        self.count += whole.count(b"data:")
         self.done = whole.rstrip().endswith(_DONE)
         return whole
 
@@ -81,10 +85,21 @@ class EventStream:
     def _hold(self, rest: bytes) -> None:
         self._held = rest
         if len(rest) > MAX_EVENT_BYTES:
-            raise self._malformed("sent an event without an end")
+            what = "sent an event without an end"
+        elif len(rest) >= _LONGEST_FIELD and not rest.startswith(_FIELDS):
+            what = "sent something that is no event"
+        else:
+            return
+        self.fault = MalformedAnswer(f"The endpoint '{self._endpoint}' {what}.")
 
-    def _malformed(self, what: str) -> MalformedAnswer:
-        return MalformedAnswer(f"The endpoint '{self._endpoint}' {what}.")
+
+def _whole_events(data: bytes) -> int:
+    """Return where the last whole event ends, or the last one before something strange."""
+    end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\n\r\n") + 3)
+    if end <= _NOT_FOUND or not data.startswith(_FIELDS):
+        return 0
+    strange = _STRANGE.search(data, 0, end)
+    return strange.end() if strange else end
 
 
 def _parsed(data: bytes) -> object:
