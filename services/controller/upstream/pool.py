@@ -8,7 +8,9 @@ no frame.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import ssl
 from collections import defaultdict, deque
 
 from services.controller.upstream.connection import Connection
@@ -101,7 +103,7 @@ class UpstreamPool:
             msg = f"{peer.name} took no connection within {self._connect_timeout:g} seconds."
             raise Unreachable(msg) from None
         except OSError as fault:
-            msg = f"{peer.name} takes no connection ({fault.strerror or fault})."
+            msg = f"{peer.name} takes no connection ({_words(fault)})."
             raise Unreachable(msg) from fault
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
@@ -125,6 +127,13 @@ class UpstreamPool:
         idle.append(connection)
         if len(idle) > IDLE_PER_ORIGIN:
             idle.popleft().close()
+
+
+def _words(fault: OSError) -> str:
+    """Return why, in the system's own words, which name no address."""
+    if isinstance(fault, ssl.SSLError | socket.gaierror) or not fault.errno:
+        return str(fault.strerror or fault)
+    return os.strerror(fault.errno)
 
 
 async def _exchange(connection: Connection, request: bytes, head_only: bool) -> Connection:
