@@ -23,7 +23,7 @@ from services.controller.metrics import HOT_ROUTES, ControllerMetrics, RequestCo
 from services.controller.relay.aborts import Aborts
 from services.controller.relay.dispatch import Dispatcher
 from services.controller.routes.chat import ChatRoute
-from services.controller.routes.evals import EvalsRoute, is_evals_path
+from services.controller.routes.evals import SILENCE_SECONDS, EvalsRoute, is_evals_path
 from services.controller.routes.models import models_routes
 from services.controller.routes.stats import stats_routes
 from services.controller.upstream.peer import EVALUATOR
@@ -36,9 +36,6 @@ from shared.protocol.workers import ServiceRecord, State
 from shared.registry import Heartbeat, HeartbeatMetrics, RegistryView
 from shared.registry.record import own_record
 from shared.settings import ControllerSettings
-
-# A run's events may be minutes apart.
-EVALUATOR_SILENCE_SECONDS = 300.0
 
 
 def create_app(settings: ControllerSettings, address: str) -> Service:
@@ -61,7 +58,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     aborts = Aborts(pool, authorization)
     evaluators = UpstreamPool(
         connect_timeout=settings.connect_timeout,
-        silence_timeout=EVALUATOR_SILENCE_SECONDS,
+        silence_timeout=SILENCE_SECONDS,
         peer=EVALUATOR,
     )
     evals = EvalsRoute(roster, evaluators, authorization)

@@ -19,13 +19,7 @@ from services.controller.endpoints.gate import Gate
 from services.controller.endpoints.limits import Limiter, Reservation
 from services.controller.endpoints.metrics import EndpointMetrics
 from services.controller.endpoints.usage import Usage
-from shared.errors import (
-    EndpointRefusesKey,
-    LLMZooError,
-    Overloaded,
-    Unavailable,
-    UpstreamTimeout,
-)
+from shared.errors import LLMZooError, Overloaded, Unavailable, UpstreamTimeout
 
 _WAITING_PER_PLACE = 4
 _LONGEST_WAIT = 30.0
@@ -54,8 +48,13 @@ class Admission:
             inflight=lambda: self.gate.inflight,
             waiting=lambda: self.gate.waiting,
             places=lambda: self.limit.places,
-            put_aside=lambda: not self.breaker.closed,
+            put_aside=lambda: not self.available,
         )
+
+    @property
+    def available(self) -> bool:
+        """Return whether calls may go there: it is not put aside, or may be probed again."""
+        return self.breaker.wait(time.monotonic()) == 0
 
     def visit(self, guess: Usage, *, stream: bool) -> Visit:
         """Return the context of one call that may come to `guess`."""
@@ -164,11 +163,11 @@ class Visit:
         match fault:
             case None:
                 breaker.succeeded()
-            case EndpointRefusesKey():
-                breaker.left(probe=self._probe)
-            case LLMZooError():
+            case LLMZooError(retryable=True):
                 breaker.failed(now, probe=self._probe)
             case _:
+                # A key that is refused, or an answer that one odd request got, tells nothing
+                # of what others will get.
                 breaker.left(probe=self._probe)
 
     def _leave_outside(self, word: str) -> None:

@@ -21,11 +21,6 @@ class Breaker:
         self._open_until: float | None = None
         self._probing = False
 
-    @property
-    def closed(self) -> bool:
-        """Return whether calls go there as usual."""
-        return self._open_until is None
-
     def wait(self, now: float) -> float:
         """Return the seconds until a call may go there; 0 says now."""
         if self._open_until is None:

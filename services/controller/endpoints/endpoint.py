@@ -46,7 +46,7 @@ class Endpoint:
     @property
     def available(self) -> bool:
         """Return whether it is not put aside."""
-        return self._admission.breaker.closed
+        return self._admission.available
 
     async def complete(self, call: Call, model: EndpointModel) -> Answer:
         """Return the whole answer to a call, or a refusal of its own, passed on.
@@ -86,7 +86,8 @@ class Endpoint:
                 opened.release(complete=events.done)
                 usage = events.usage()
                 visit.charged = usage.total if usage else request.guess.prompt + events.count
-                self._count(usage, model)
+                if events.count:
+                    self._count(usage, model)
 
     def _count(self, usage: Usage | None, model: EndpointModel) -> None:
         self._admission.measures.count(usage, model.prices or self._prices)
@@ -108,7 +109,8 @@ class Endpoint:
             raise self._malformed("an encoded answer, which was not asked for")
         found = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if found != media_type:
-            raise self._malformed(f"{found.decode('latin-1')[:100] or 'an untyped answer'}")
+            kind = found.decode("latin-1")[:100] or "something untyped"
+            raise self._malformed(f"{kind} in the place of {media_type.decode()}")
 
     def _malformed(self, what: str) -> MalformedAnswer:
         return MalformedAnswer(f"The endpoint '{self.name}' answered with {what}.")

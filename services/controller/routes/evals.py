@@ -28,6 +28,8 @@ from shared.protocol.workers import State
 PREFIX = "/v1/evals"
 PRINCIPAL_HEADER = "x-llmzoo-principal"
 RETRY_AFTER_SECONDS = 2.0
+SILENCE_SECONDS = 300.0
+"""Longest silence of an evaluator: the events of a run may be minutes apart."""
 
 # Of one connection only (RFC 9110, 7.6.1), or set anew for the next one.
 _HOP_BY_HOP = frozenset(
