@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -41,6 +42,18 @@ def test_a_full_file_is_read(tmp_path):
     assert read.models[1].name == "org/small"
     assert read.models[1].prices.currency == "USD"
     assert read.prices.currency == "EUR"
+
+
+def test_the_readmes_example_is_read(tmp_path):
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    path = tmp_path / "endpoints.toml"
+    path.write_text(readme.split("```toml\n")[1].split("```")[0])
+    (tmp_path / "hosted.key").write_text("sk-x")
+
+    endpoints = opened(path)
+
+    assert list(endpoints.models) == ["hosted/big-1", "hosted/small", "lab/demo"]
+    endpoints.close()
 
 
 FAULTS = {
