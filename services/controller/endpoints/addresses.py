@@ -71,14 +71,14 @@ class CheckedDial:
         resolve: Resolve,
         *,
         tls: ssl.SSLContext | None,
-        each_seconds: float,
+        seconds: float,
     ) -> None:
-        """Prepare; one of several addresses gets `each_seconds` to answer."""
+        """Prepare; one of several addresses gets half of these `seconds` to answer."""
         self._endpoint = endpoint
         self._policy = policy
         self._resolve = resolve
         self._tls = tls
-        self._each_seconds = each_seconds
+        self._seconds = seconds
 
     async def __call__(self, make: Callable[[], Connection], origin: Origin) -> Opened:
         """Connect to a checked address; certificate and Host header are the name's.
@@ -94,9 +94,10 @@ class CheckedDial:
                 msg = f"The endpoint '{self._endpoint}' has an address that is not allowed."
                 raise AddressNotAllowed(msg)
         last: OSError = socket.gaierror("its name has no address")
+        each_seconds = self._seconds / (1 if len(addresses) == 1 else 2)
         for address in addresses:
             try:
-                async with asyncio.timeout(self._each_seconds):
+                async with asyncio.timeout(each_seconds):
                     return await asyncio.get_running_loop().create_connection(
                         make,
                         address,

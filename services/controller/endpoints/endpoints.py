@@ -149,9 +149,7 @@ def _pool(
         except OSError as fault:
             what = fault.strerror or "it holds no certificate"
             raise config_error(path, config.name, "ca_file", what) from None
-    dial = CheckedDial(
-        config.name, policy, resolve, tls=context, each_seconds=config.connect_timeout / 2
-    )
+    dial = CheckedDial(config.name, policy, resolve, tls=context, seconds=config.connect_timeout)
     peer = Peer(
         f"The endpoint '{config.name}'",
         idle_seconds=_IDLE_SECONDS,
