@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 
 import orjson
 import pytest
@@ -312,3 +313,25 @@ async def test_the_servers_error_message_is_told(controller, external):
     response = await controller.client.post(CHAT, json=ASK)
 
     assert "the disk is full" in response.json()["error"]["message"]
+
+
+async def test_random_aborts_leave_nothing(serving, external):
+    controller = await serving(max_concurrency=4, timeout=60)
+    rng = random.Random(7)
+    expected = b"".join(EVENTS)
+    numbers = iter(range(150))
+
+    async def client():
+        for number in numbers:
+            async with asking(controller, {**ASK, "stream": number % 3 > 0}) as reader:
+                with contextlib.suppress(asyncio.IncompleteReadError):
+                    await reader.readexactly(rng.randrange(len(expected)))
+
+    await asyncio.gather(*(client() for _ in range(10)))
+
+    await controller.idle()
+    await external.until(lambda: external.running == 0)
+    for gauge in ("inflight", "waiting", "put_aside"):
+        assert await controller.metric(f"llmzoo_endpoint_{gauge}", endpoint="ext") == 0
+    answers = await asyncio.gather(*(controller.client.post(CHAT, json=STREAM) for _ in range(4)))
+    assert [answer.content for answer in answers] == [expected] * 4
