@@ -5,6 +5,7 @@ Owns their making and the list of models. Every object of one endpoint meets her
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -32,7 +33,7 @@ from services.controller.endpoints.config import (
 )
 from services.controller.endpoints.endpoint import Endpoint
 from services.controller.endpoints.key_file import KeyFile, KeyFileFault
-from services.controller.endpoints.limits import LocalLimiter
+from services.controller.endpoints.limits import Limiter, LocalLimiter
 from services.controller.endpoints.metrics import EndpointMetrics
 from services.controller.relay.exchange import Call
 from services.controller.upstream.origin import Origin
@@ -99,10 +100,24 @@ class Endpoints:
             pool.close()
 
 
+def local_limiter(config: EndpointConfig) -> Limiter:
+    """Return limits that this process keeps by itself."""
+    return LocalLimiter(config.name, config.requests_per_minute, config.tokens_per_minute)
+
+
 def open_endpoints(
-    settings: ControllerSettings, registry: CollectorRegistry, resolve: Resolve = system_addresses
+    settings: ControllerSettings,
+    registry: CollectorRegistry,
+    resolve: Resolve = system_addresses,
+    make_limiter: Callable[[EndpointConfig], Limiter] = local_limiter,
 ) -> Endpoints:
     """Return the endpoints that the settings' file names; without a file there are none.
+
+    Args:
+        settings: where the file is, and which networks endpoints may lie in.
+        registry: takes their metrics.
+        resolve: asked for the addresses of their hosts.
+        make_limiter: makes what keeps an endpoint's limits.
 
     Raises:
         ConfigurationError: the file, a key's file or an address does not fit.
@@ -118,7 +133,7 @@ def open_endpoints(
     for config in read_endpoints(path):
         created = created or int(path.stat().st_mtime)
         pool = _pool(path, config, policy, resolve)
-        admission = Admission(config, _limiter(config), metrics)
+        admission = Admission(config, make_limiter(config), metrics)
         origin = Origin.of(config.base_url)
         attempts = Attempts(config.name, pool, origin, _key(path, config), admission.measures)
         endpoint = Endpoint(config, admission, attempts)
@@ -129,10 +144,6 @@ def open_endpoints(
         ]
         log.info("endpoint", name=config.name, base_url=config.base_url, models=len(config.models))
     return Endpoints(models, pools)
-
-
-def _limiter(config: EndpointConfig) -> LocalLimiter:
-    return LocalLimiter(config.name, config.requests_per_minute, config.tokens_per_minute)
 
 
 def _pool(
