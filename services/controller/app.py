@@ -25,6 +25,7 @@ from services.controller.access.local_callers import LocalCallers
 from services.controller.access.static_keys import StaticKeys
 from services.controller.call_store.metrics import CallStoreMetrics
 from services.controller.call_store.store import CallStore
+from services.controller.endpoints.endpoints import Endpoints, open_endpoints
 from services.controller.fleet.metrics import FleetCollector
 from services.controller.fleet.roster import Roster
 from services.controller.fleet.watcher import RosterWatcher
@@ -33,12 +34,15 @@ from services.controller.flow.metrics import FlowMetrics
 from services.controller.front import Front
 from services.controller.metrics import HOT_ROUTES, ControllerMetrics
 from services.controller.relay.aborts import Aborts
+from services.controller.relay.backend import Backend
 from services.controller.relay.dispatch import Dispatcher
 from services.controller.relay.workers import Workers
 from services.controller.routes.chat import ChatRoute
+from services.controller.routes.evals import SILENCE_SECONDS, EvalsRoute, is_evals_path
 from services.controller.routes.keys import keys_routes
 from services.controller.routes.models import models_routes
 from services.controller.routes.stats import stats_routes
+from services.controller.upstream.peer import EVALUATOR
 from services.controller.upstream.pool import UpstreamPool
 from shared.http import faults
 from shared.http.loopback import is_loopback
@@ -53,8 +57,13 @@ log = structlog.get_logger(__name__)
 
 
 def create_app(settings: ControllerSettings, address: str) -> Service:
-    """Return the service that others reach at `address`."""
+    """Return the service that others reach at `address`.
+
+    Raises:
+        ConfigurationError: the endpoints file does not fit.
+    """
     registry = CollectorRegistry()
+    endpoints = open_endpoints(settings, registry)
     metrics = ControllerMetrics(registry)
     roster = Roster(settings)
     FleetCollector(roster, registry)
@@ -65,6 +74,8 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     fleet = _Fleet(settings, admission, metrics)
     access = _Access(settings, roster, address)
     calls = CallStore(settings, CallStoreMetrics(registry))
+    evaluators = _evaluators(settings)
+    evals = EvalsRoute(roster, evaluators, _authorization(settings))
     presence = _Presence(roster, watcher, access.keyring, address)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
 
@@ -75,12 +86,14 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
             yield
             await asyncio.to_thread(heartbeat.stop)
         await fleet.close()
+        evaluators.close()
+        endpoints.close()
         await view.close()
 
     # No pages of API documentation: they would load scripts from elsewhere.
     app = FastAPI(version=VERSION, lifespan=lifespan, openapi_url=None)
     faults.install(app)
-    app.include_router(models_routes(roster))
+    app.include_router(models_routes(roster, endpoints))
     app.include_router(stats_routes(roster))
     app.include_router(keys_routes(access.store, access.keyring))
     app.router.routes.extend(operations_routes("controller", registry, presence.readiness))
@@ -88,7 +101,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
         path: ChatRoute(
             path,
             roster,
-            fleet.workers,
+            _backend(fleet.workers, endpoints),
             access.limits,
             calls,
             metrics=metrics,
@@ -102,7 +115,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
         calls.drain()
         heartbeat.poke()
 
-    return Service(Front(_Beside(hot, app), access.guard, metrics), drain)
+    return Service(Front(_Beside(hot, evals, app), access.guard, metrics), drain)
 
 
 def _on_change(roster: Roster, admission: Admission) -> Callable[[], None]:
@@ -116,14 +129,30 @@ def _on_change(roster: Roster, admission: Admission) -> Callable[[], None]:
     return changed
 
 
+def _authorization(settings: ControllerSettings) -> dict[str, str]:
+    """Return the header that other services of the fleet ask for."""
+    token = settings.internal_token.get_secret_value()
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def _evaluators(settings: ControllerSettings) -> UpstreamPool:
+    return UpstreamPool(
+        connect_timeout=settings.connect_timeout, silence_timeout=SILENCE_SECONDS, peer=EVALUATOR
+    )
+
+
+def _backend(workers: Workers, endpoints: Endpoints) -> Callable[[str], Backend]:
+    """Return who answers calls of a model."""
+    return lambda model: endpoints.find(model) or workers
+
+
 class _Fleet:
     """The way to the workers."""
 
     def __init__(
         self, settings: ControllerSettings, admission: Admission, metrics: ControllerMetrics
     ) -> None:
-        token = settings.internal_token.get_secret_value()
-        authorization = {"authorization": f"Bearer {token}"} if token else {}
+        authorization = _authorization(settings)
         self._pool = UpstreamPool(
             connect_timeout=settings.connect_timeout, silence_timeout=settings.upstream_timeout
         )
@@ -202,13 +231,16 @@ def _callers_without_key(
 
 
 class _Beside:
-    """Serves the hot paths without a framework, the others with `app`."""
+    """Serves hot and proxied paths without a framework, the others with `app`."""
 
-    def __init__(self, hot: dict[str, ChatRoute], app: FastAPI) -> None:
+    def __init__(self, hot: dict[str, ChatRoute], evals: EvalsRoute, app: FastAPI) -> None:
         self.hot = hot
         self.app = app
+        self._evals = evals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_http = scope["type"] == "http"
-        chosen: ASGIApp = self.hot.get(scope["path"], self.app) if is_http else self.app
+        chosen: ASGIApp = self.app
+        if scope["type"] == "http":
+            path = scope["path"]
+            chosen = self.hot.get(path) or (self._evals if is_evals_path(path) else self.app)
         await chosen(scope, receive, send)

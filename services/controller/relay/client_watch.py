@@ -7,10 +7,11 @@ its context, whatever that waits for.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from shared.http.body import ClientGone
 
@@ -22,9 +23,16 @@ class ClientWatch:
     into its own exception; a cancellation from elsewhere passes.
     """
 
-    def __init__(self, receive: Receive) -> None:
-        """Watch `receive`, once the request's body was read from it."""
+    def __init__(
+        self, receive: Receive, take: Callable[[Message], Awaitable[None]] | None = None
+    ) -> None:
+        """Watch `receive`, once the request's body was read from it.
+
+        Or before that: `take` is then given the messages of the body, one after the other, and
+        must not raise.
+        """
         self._receive = receive
+        self._take = take
         self._gone = False
         self._task: asyncio.Task[object] | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -57,7 +65,8 @@ class ClientWatch:
             raise ClientGone from fault
 
     async def _watch(self, task: asyncio.Task[object]) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        while (message := await self._receive())["type"] != "http.disconnect":
+            if self._take is not None:
+                await self._take(message)
         self._gone = True
         task.cancel()

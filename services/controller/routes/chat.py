@@ -7,6 +7,7 @@ once, for what routing needs; its bytes go on unchanged and the worker validates
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -44,17 +45,17 @@ class ChatRoute:
         self,
         path: str,
         roster: Roster,
-        workers: Backend,
+        backend: Callable[[str], Backend],
         limits: RateLimits,
         store: CallStore,
         *,
         metrics: ControllerMetrics,
         max_body_bytes: int,
     ) -> None:
-        """Serve `path`, which the workers serve as well."""
+        """Serve `path`; `backend` tells who answers calls of a model."""
         self._path = path
         self._roster = roster
-        self._workers = workers
+        self._backend = backend
         self._limits = limits
         self._store = store
         self._metrics = metrics
@@ -107,7 +108,7 @@ class ChatRoute:
 
     async def _answer(self, call: Call, principal: Principal, key: str | None, send: Send) -> None:
         """Answer a call; one with an Idempotency-Key, `key`, is made once and stored."""
-        backend = self._workers
+        backend = self._backend(call.model)
         if key is not None and not call.stream:
             identity = CallIdentity.of(call.key, key, call.path, call.body)
 
