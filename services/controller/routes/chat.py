@@ -27,6 +27,7 @@ from services.controller.relay.deadline import TIMEOUT_HEADER, parse_deadline
 from services.controller.routing.ask import ask_of
 from shared.errors import InvalidRequest, MethodNotAllowed
 from shared.http.body import ClientGone, read_body
+from shared.http.departure import departure_of
 from shared.protocol.body import parse_object
 from shared.protocol.prefix_chain import chain_of
 from shared.protocol.priority import PRIORITY_HEADER
@@ -72,7 +73,7 @@ class ChatRoute:
             key = idempotency_key(scope["headers"])
             body = await read_body(scope, receive, self._max_body_bytes)
             call = self._call(scope, body, began)
-            async with ClientWatch(receive):
+            async with ClientWatch(departure_of(scope)):
                 await self._answer(call, scope["state"]["principal"], key, send)
         except ClientGone:
             pass

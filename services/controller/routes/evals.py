@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from services.controller.fleet.lease import Lease
 from services.controller.fleet.member import Member
@@ -22,6 +24,7 @@ from services.controller.upstream.connection import Connection
 from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import LLMZooError, NotFound, Unavailable
 from shared.http.body import ClientGone
+from shared.http.departure import departure_of
 from shared.http.faults import send_error
 from shared.http.request_id import HEADER
 from shared.protocol import sse
@@ -63,7 +66,7 @@ class EvalsRoute:
             target = _target(scope)
             headers = self._headers(scope)
             upload = _Upload(scope)
-            async with ClientWatch(receive, upload.take):
+            async with ClientWatch(departure_of(scope)), upload.reading(receive):
                 lease, connection = await self._open(scope["method"], target, headers, upload)
                 try:
                     await connection.head()
@@ -157,16 +160,24 @@ class _Upload:
         """Send the body on this connection."""
         self._connection.set_result(connection)
 
-    async def take(self, message: Message) -> None:
-        """Send a piece, once there is a connection that takes it."""
-        if not self.framing:
-            return
-        connection = await self._connection
-        piece, more = message.get("body", b""), message.get("more_body", False)
-        if self._chunked:
-            piece = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
-            piece += b"" if more else b"0\r\n\r\n"
-        await connection.write(piece, more=more)
+    @asynccontextmanager
+    async def reading(self, receive: Receive) -> AsyncGenerator[None]:
+        """Pass the body on for the time of the context."""
+        task = asyncio.create_task(self._pass_on(receive))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _pass_on(self, receive: Receive) -> None:
+        more = bool(self.framing)
+        while more and (message := await receive())["type"] == "http.request":
+            connection = await self._connection
+            piece, more = message.get("body", b""), message.get("more_body", False)
+            if self._chunked:
+                piece = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+                piece += b"" if more else b"0\r\n\r\n"
+            await connection.write(piece, more=more)
 
 
 class _AnswerSender:

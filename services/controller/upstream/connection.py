@@ -274,7 +274,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         unsent = transport is None or transport.get_write_buffer_size() > 0
         if self._reusable and self.open and not unsent and self._fault is None:
-            self.idle_since = self._loop.time()
+            self.idle_since = time.monotonic()
             self._give_back(self)
         else:
             self.close()

@@ -11,6 +11,7 @@ import asyncio
 import os
 import socket
 import ssl
+import time
 from collections import defaultdict, deque
 
 from services.controller.upstream.connection import Connection
@@ -111,7 +112,7 @@ class UpstreamPool:
     def _take(self, origin: Origin) -> Connection | None:
         """Return the idle connection used last, the likeliest to be open still."""
         idle = self._idle.get(origin)
-        oldest = asyncio.get_running_loop().time() - self._peer.idle_seconds
+        oldest = time.monotonic() - self._peer.idle_seconds
         while idle:
             connection = idle.pop()
             if connection.open and connection.idle_since >= oldest:
