@@ -35,7 +35,7 @@ class FrameError(ValueError):
     """The bytes are no frames."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartFrame:
     """The request was admitted; everything a continuation needs beside the body."""
 
@@ -61,7 +61,7 @@ class KeepaliveFrame:
     """The worker lives."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EndFrame:
     """All choices are finished; `data` ends the stream or is the whole unary body."""
 

@@ -38,7 +38,7 @@ class StoredRoute:
             key = idempotency_key(scope["headers"])
             body = await read_body(scope, receive, 1 << 20)
             stream = parse_object(body).get("stream") is True
-            async with ClientWatch(departure_of(scope)):
+            with ClientWatch(departure_of(scope)):
                 if key is None or stream:
                     answer, told = await self._make(body), UNSTORED if key else ()
                 else:

@@ -20,7 +20,7 @@ from services.controller.endpoints.request import EndpointRequest
 from services.controller.endpoints.retry_after import parse_retry_after
 from services.controller.relay.answer import Answer, refusal
 from services.controller.upstream.connection import Connection
-from services.controller.upstream.origin import Origin
+from services.controller.upstream.origin import Origin, header_block
 from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import (
     EndpointRefusesKey,
@@ -100,7 +100,9 @@ class Attempts:
         visit.sending()
         sent_before, visit.sent = visit.sent, True
         try:
-            return await self._pool.request(self._origin, request.path, headers, request.body)
+            return await self._pool.request(
+                self._origin, request.path, header_block(headers.items()), request.body
+            )
         except Unreachable:
             visit.sent = sent_before
             raise

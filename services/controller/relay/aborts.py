@@ -10,6 +10,7 @@ import asyncio
 
 import structlog
 
+from services.controller.upstream.origin import header_block
 from services.controller.upstream.pool import Origin, UpstreamPool
 from shared.errors import LLMZooError
 
@@ -24,7 +25,7 @@ class Aborts:
     def __init__(self, pool: UpstreamPool, headers: dict[str, str]) -> None:
         """Send over `pool`, each with `headers`."""
         self._pool = pool
-        self._headers = headers
+        self._headers = header_block(headers.items())
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, origin: Origin, request_id: str) -> None:

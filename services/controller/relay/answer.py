@@ -13,7 +13,7 @@ Headers = tuple[tuple[str, str], ...]
 JSON: Headers = (("content-type", "application/json"),)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A whole answer; `headers` are those to be repeated, `content-type` among them."""
 

@@ -9,7 +9,8 @@ from services.controller.routing.ask import Ask
 from shared.protocol.priority import Priority
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as all that a request makes: a frozen one takes three times as long to make.
+@dataclass(slots=True)
 class Call:
     """What is sent to a worker, and what decides to which and when.
 

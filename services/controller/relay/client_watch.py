@@ -26,7 +26,7 @@ class ClientWatch:
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         """Start watching."""
         self._task = asyncio.current_task()
         assert self._task is not None
@@ -34,7 +34,7 @@ class ClientWatch:
         self._departure.tell(self._leave)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         fault: BaseException | None,

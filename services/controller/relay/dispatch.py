@@ -12,11 +12,12 @@ from services.controller.metrics import ControllerMetrics
 from services.controller.relay.aborts import Aborts
 from services.controller.relay.call import Call
 from services.controller.relay.exchange import Exchange
+from services.controller.upstream.origin import header_block
 from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import DeadlineExceeded, LLMZooError, Overloaded, Unavailable
 from shared.http.request_id import HEADER
 from shared.protocol.frames import REQUEST_HEADER, StartFrame
-from shared.protocol.priority import PRIORITY_HEADER
+from shared.protocol.priority import PRIORITY_HEADER, Priority
 
 MAX_TRIES = 3
 RETRY_AFTER_UNREACHABLE = 2.0
@@ -39,10 +40,10 @@ class Dispatcher:
         self._aborts = aborts
         self._metrics = metrics
         self._budget = RetryBudget()
+        common = {"content-type": "application/json", REQUEST_HEADER: "1", **authorization}
         self._headers = {
-            "content-type": "application/json",
-            REQUEST_HEADER: "1",
-            **authorization,
+            priority: header_block([*common.items(), (PRIORITY_HEADER, priority.header)])
+            for priority in Priority
         }
 
     async def open(self, call: Call) -> tuple[Exchange, StartFrame]:
@@ -54,7 +55,7 @@ class Dispatcher:
             Refused: a worker found the request at fault.
             UpstreamFailed, UpstreamTimeout: the workers tried are.
         """
-        headers = {**self._headers, HEADER: call.id, PRIORITY_HEADER: call.priority.header}
+        headers = self._headers[call.priority] + header_block([(HEADER, call.id)])
         self._budget.earn()
         tried: set[str] = set()
         faults: list[LLMZooError] = []

@@ -71,7 +71,7 @@ class Exchange:
         self._alarm: asyncio.TimerHandle | None = None
         self._sent = self._finished = self._prefilled = False
 
-    async def open(self, call: Call, headers: dict[str, str]) -> StartFrame:
+    async def open(self, call: Call, headers: bytes) -> StartFrame:
         """Send the request and wait until the worker has admitted it.
 
         Raises:
@@ -143,7 +143,7 @@ class Exchange:
         if self._sent and not self._finished:
             self._aborts.send(self.worker.origin, self._request_id)
 
-    async def _open(self, call: Call, headers: dict[str, str]) -> StartFrame:
+    async def _open(self, call: Call, headers: bytes) -> StartFrame:
         if call.deadline != NO_DEADLINE:
             left = call.deadline - time.monotonic()
             self._alarm = asyncio.get_running_loop().call_later(left, self._expire)

@@ -22,7 +22,7 @@ _SSE_HEADERS = [
 ]
 
 
-async def relay_stream(exchange: Exchange, meter: Meter, send: Send, told: Headers = ()) -> None:
+async def relay_stream(send: Send, told: Headers, exchange: Exchange, meter: Meter) -> None:
     """Send the answer as server-sent events; a fault becomes the last event, without [DONE]."""
     head = [*_SSE_HEADERS, *encoded(told)]
     await send({"type": "http.response.start", "status": 200, "headers": head})

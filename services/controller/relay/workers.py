@@ -6,10 +6,11 @@ Owns the life of one call on them: an id of its own, the dispatch, the relay, an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from itertools import count
+from typing import TypeVar
 
 from starlette.types import Send
 
@@ -20,6 +21,8 @@ from services.controller.relay.call import Call
 from services.controller.relay.dispatch import Dispatcher
 from services.controller.relay.exchange import Exchange, Refused
 from services.controller.relay.forward import relay_stream, whole_answer
+
+AnswerT = TypeVar("AnswerT")
 
 
 class Workers:
@@ -36,22 +39,21 @@ class Workers:
     async def complete(self, call: Call, settle: Settle) -> Answer:
         """Return the whole answer; see `Backend`."""
         try:
-            async with self._exchange(call, settle) as (exchange, meter):
-                return await whole_answer(exchange, meter)
+            return await self._run(call, settle, whole_answer)
         except Refused as answer:
             return refusal(answer.status, answer.body, answer.retry_after)
 
     async def stream(self, call: Call, settle: Settle, send: Send, told: Headers) -> None:
         """Send the answer as it comes; see `Backend`."""
         try:
-            async with self._exchange(call, settle) as (exchange, meter):
-                await relay_stream(exchange, meter, send, told)
+            await self._run(call, settle, partial(relay_stream, send, told))
         except Refused as answer:
             await send_answer(send, refusal(answer.status, answer.body, answer.retry_after), told)
 
-    @asynccontextmanager
-    async def _exchange(self, call: Call, settle: Settle) -> AsyncGenerator[tuple[Exchange, Meter]]:
-        """Hold an exchange with a worker that has admitted the call."""
+    async def _run(
+        self, call: Call, settle: Settle, relay: Callable[[Exchange, Meter], Awaitable[AnswerT]]
+    ) -> AnswerT:
+        """Return what `relay` makes of an exchange with a worker that has admitted the call."""
         call_id = self._ids.claim(call.id)
         phase = "waiting"
         try:
@@ -59,9 +61,9 @@ class Workers:
             exchange, start = await self._dispatcher.open(own)
             phase = "answering"
             meter = Meter(self._metrics.model(call.model), call.arrived)
+            meter.prompt(start.prompt_tokens)
             try:
-                meter.prompt(start.prompt_tokens)
-                yield exchange, meter
+                return await relay(exchange, meter)
             finally:
                 exchange.close()
                 meter.close()

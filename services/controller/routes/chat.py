@@ -73,7 +73,7 @@ class ChatRoute:
             key = idempotency_key(scope["headers"])
             body = await read_body(scope, receive, self._max_body_bytes)
             call = self._call(scope, body, began)
-            async with ClientWatch(departure_of(scope)):
+            with ClientWatch(departure_of(scope)):
                 await self._answer(call, scope["state"]["principal"], key, send)
         except ClientGone:
             pass

@@ -21,6 +21,7 @@ from services.controller.fleet.roster import Roster
 from services.controller.relay.client_watch import ClientWatch
 from services.controller.routing.ask import Ask
 from services.controller.upstream.connection import Connection
+from services.controller.upstream.origin import header_block
 from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import LLMZooError, NotFound, Unavailable
 from shared.http.body import ClientGone
@@ -66,14 +67,15 @@ class EvalsRoute:
             target = _target(scope)
             headers = self._headers(scope)
             upload = _Upload(scope)
-            async with ClientWatch(departure_of(scope)), upload.reading(receive):
-                lease, connection = await self._open(scope["method"], target, headers, upload)
-                try:
-                    await connection.head()
-                    await answer.pass_on(connection)
-                finally:
-                    connection.release(complete=answer.complete)
-                    lease.release()
+            with ClientWatch(departure_of(scope)):
+                async with upload.reading(receive):
+                    lease, connection = await self._open(scope["method"], target, headers, upload)
+                    try:
+                        await connection.head()
+                        await answer.pass_on(connection)
+                    finally:
+                        connection.release(complete=answer.complete)
+                        lease.release()
         except ClientGone:
             pass
         except LLMZooError as fault:
@@ -114,7 +116,9 @@ class EvalsRoute:
         The latter could have been executed when a kept one turns out to be closed.
         """
         if method in _SAFE and not upload.framing:
-            return await self._pool.request(evaluator.origin, target, headers, b"", method)
+            return await self._pool.request(
+                evaluator.origin, target, header_block(headers.items()), b"", method
+            )
         headers = {**headers, **upload.framing, "connection": "close"}
         return await self._pool.begin(evaluator.origin, target, headers, method)
 

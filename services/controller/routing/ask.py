@@ -21,7 +21,7 @@ MOST_SEQUENCES = 1024
 BLOCK_TOKENS = BLOCK_BYTES // BYTES_PER_TOKEN
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
     """One request's size and beginning.
 

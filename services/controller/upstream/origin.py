@@ -30,14 +30,15 @@ class Origin:
         return cls(parts.hostname or "", port, tls, parts.path.rstrip("/"), parts.netloc)
 
 
-def request_head(
-    origin: Origin, method: str, target: str, headers: Iterable[tuple[str, str]]
-) -> bytes:
+def header_block(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Return header lines; see `request_head`."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
+
+
+def request_head(origin: Origin, method: str, target: str, headers: bytes) -> bytes:
     """Return request line and headers; `target` is put behind the base URL's own path.
 
     Nothing is escaped: who gives names and values has checked that they hold no line's end.
     """
-    lines = [f"{method} {origin.prefix}{target} HTTP/1.1", f"host: {origin.authority}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    lines += ["", ""]
-    return "\r\n".join(lines).encode("latin-1")
+    first = f"{method} {origin.prefix}{target} HTTP/1.1\r\nhost: {origin.authority}\r\n"
+    return b"%b%b\r\n" % (first.encode("latin-1"), headers)

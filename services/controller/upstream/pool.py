@@ -15,7 +15,7 @@ import time
 from collections import defaultdict, deque
 
 from services.controller.upstream.connection import Connection
-from services.controller.upstream.origin import Origin, request_head
+from services.controller.upstream.origin import Origin, header_block, request_head
 from services.controller.upstream.peer import WORKER, Peer
 from shared.errors import UpstreamFailed
 
@@ -40,17 +40,17 @@ class UpstreamPool:
         self._closed = False
 
     async def request(
-        self, origin: Origin, path: str, headers: dict[str, str], body: bytes, method: str = "POST"
+        self, origin: Origin, path: str, headers: bytes, body: bytes, method: str = "POST"
     ) -> Connection:
         """Send a request and return the connection once the answer's head is there.
 
-        The caller ends the exchange with `Connection.release`.
+        `headers` are lines (`header_block`), to which the body's length is added. The caller ends the exchange with `Connection.release`.
 
         Raises:
             Unreachable: no connection. UpstreamFailed: it broke off, or answered no HTTP.
             UpstreamTimeout: it was silent.
         """
-        framed = [*headers.items(), ("content-length", str(len(body)))]
+        framed = b"%bcontent-length: %d\r\n" % (headers, len(body))
         request = request_head(origin, method, path, framed) + body
         head_only = method == "HEAD"
         reused = self._take(origin)
@@ -74,7 +74,7 @@ class UpstreamPool:
             Unreachable: no connection.
         """
         connection = await self._connect(origin)
-        head = request_head(origin, method, path, headers.items())
+        head = request_head(origin, method, path, header_block(headers.items()))
         connection.send(head, uploading=True, head_only=method == "HEAD")
         return connection
 
