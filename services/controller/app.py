@@ -28,6 +28,7 @@ from services.controller.relay.dispatch import Dispatcher
 from services.controller.routes.chat import ChatRoute
 from services.controller.routes.models import models_routes
 from services.controller.routes.stats import stats_routes
+from services.controller.routes.tokens import token_routes
 from services.controller.upstream.pool import UpstreamPool
 from shared.http import faults
 from shared.http.operations import VERSION, Readiness, operations_routes
@@ -78,6 +79,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     faults.install(app)
     app.include_router(models_routes(roster))
     app.include_router(stats_routes(roster))
+    app.router.routes.extend(token_routes(roster, pool, authorization, settings.max_body_bytes))
     app.router.routes.extend(operations_routes("controller", registry, presence.readiness))
     hot = {
         path: ChatRoute(path, roster, dispatcher, metrics, settings.max_body_bytes)

@@ -16,7 +16,7 @@ from shared.metrics import LATENCY_BUCKETS, TTFT_BUCKETS
 HOT_ROUTES = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = frozenset(
     {*HOT_ROUTES, "/v1/models", "/v1/stats", "/metrics", "/metrics/targets", "/version"}
-    | {"/health/live", "/health/ready"}
+    | {"/health/live", "/health/ready", "/tokenize", "/detokenize"}
 )
 _CODES_AT_START = (200, 400, 401, 404, 405, 413, 429, 499, 500, 502, 503, 504)
 CLIENT_GONE = 499
