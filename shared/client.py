@@ -122,6 +122,10 @@ class ZooClient:
         """Return the JSON answer to `body`; raises as `chat`."""
         return await self._json("POST", path, body)
 
+    async def delete(self, path: str) -> dict[str, Any]:
+        """Return the JSON answer to a DELETE; raises as `chat`."""
+        return await self._json("DELETE", path, None)
+
     async def chat(self, body: dict[str, Any], headers: dict[str, str] | None = None) -> Answer:
         """Return one whole answer to a chat request.
 

@@ -10,6 +10,7 @@
     │   ├── NotFound                 404  no such path or object
     │   │   └── ModelNotFound        404  no worker has ever offered this model
     │   ├── MethodNotAllowed         405
+    │   ├── Gone                     410  it was there and is not any more
     │   ├── FingerprintMismatch      409  this worker cannot continue that answer exactly
     │   ├── BodyTooLarge             413
     │   └── Overloaded               429  all places taken: try again after `retry_after`
@@ -156,6 +157,13 @@ class MethodNotAllowed(RequestError):
 
     status = 405
     default_code = "method_not_allowed"
+
+
+class Gone(RequestError):
+    """It was there and is not any more, and asking again will not bring it back."""
+
+    status = 410
+    default_code = "gone"
 
 
 class FingerprintMismatch(RequestError):

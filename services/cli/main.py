@@ -61,6 +61,7 @@ def build_app() -> typer.Typer:
     bench.command()(engine)
     app.add_typer(bench, name="bench", help="Measure a server, or the engine alone.")
     app.command()(workers)
+    app.command()(drain)
     app.command()(doctor)
     app.command()(version)
     return app
@@ -196,6 +197,23 @@ def workers(*, base_url: BaseURL = None, api_key: APIKey = None, as_json: AsJSON
     from services.cli.workers import show_workers  # noqa: PLC0415
 
     show_workers(client_settings(base_url, api_key), as_json=as_json)
+
+
+def drain(
+    worker: Annotated[str, typer.Argument(help="Its name, as `llmzoo workers` shows it.")],
+    *,
+    undo: Annotated[bool, typer.Option("--undo", help="Let it take requests again.")] = False,
+    base_url: BaseURL = None,
+    api_key: APIKey = None,
+) -> None:
+    """Take a worker out of service.
+
+    It takes nothing new and finishes what it has. It goes on running until it is stopped, and comes back with --undo.
+    """
+    from services.cli.client import client_settings  # noqa: PLC0415
+    from services.cli.drain import drain_worker  # noqa: PLC0415
+
+    drain_worker(client_settings(base_url, api_key), worker, undo=undo)
 
 
 def doctor(*, as_json: AsJSON = False) -> None:

@@ -27,8 +27,10 @@ from services.controller.relay.aborts import Aborts
 from services.controller.relay.dispatch import Dispatcher
 from services.controller.routes.chat import ChatRoute
 from services.controller.routes.models import models_routes
+from services.controller.routes.queue import queue_routes
 from services.controller.routes.stats import stats_routes
 from services.controller.routes.tokens import token_routes
+from services.controller.routes.workers import workers_routes
 from services.controller.upstream.pool import UpstreamPool
 from shared.http import faults
 from shared.http.operations import VERSION, Readiness, operations_routes
@@ -79,6 +81,8 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     faults.install(app)
     app.include_router(models_routes(roster))
     app.include_router(stats_routes(roster))
+    app.include_router(workers_routes(roster, pool, authorization))
+    app.include_router(queue_routes(admission))
     app.router.routes.extend(token_routes(roster, pool, authorization, settings.max_body_bytes))
     app.router.routes.extend(operations_routes("controller", registry, presence.readiness))
     hot = {

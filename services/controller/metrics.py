@@ -18,6 +18,7 @@ _ROUTES = frozenset(
     {*HOT_ROUTES, "/v1/models", "/v1/stats", "/metrics", "/metrics/targets", "/version"}
     | {"/health/live", "/health/ready", "/tokenize", "/detokenize"}
 )
+_PREFIXES = ("/v1/models/", "/admin/")
 _CODES_AT_START = (200, 400, 401, 404, 405, 413, 429, 499, 500, 502, 503, 504)
 CLIENT_GONE = 499
 """The code under which a request counts whose client left before an answer began."""
@@ -153,4 +154,7 @@ class Meter:
 def _route(path: str) -> str:
     if path in _ROUTES:
         return path
-    return "/v1/models" if path.startswith("/v1/models/") else "other"
+    for prefix in _PREFIXES:
+        if path.startswith(prefix):
+            return prefix.rstrip("/")
+    return "other"

@@ -181,4 +181,4 @@ def test_help_imports_nothing_heavy():
 
 def test_the_shell_completes_commands():
     done = llmzoo(_LLMZOO_COMPLETE="complete_bash", COMP_WORDS="llmzoo d", COMP_CWORD="1")
-    assert set(done.stdout.split()) == {b"delta", b"doctor", b"down"}
+    assert set(done.stdout.split()) == {b"delta", b"doctor", b"down", b"drain"}

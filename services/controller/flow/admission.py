@@ -24,7 +24,7 @@ from services.controller.flow.retry_places import RetryPlaces
 from services.controller.relay.call import Call
 from services.controller.relay.deadline import deadline_exceeded
 from services.controller.routing.policies import POLICIES
-from shared.errors import LLMZooError, Overloaded, Unavailable
+from shared.errors import Gone, LLMZooError, Overloaded, Unavailable
 from shared.protocol.priority import Priority
 from shared.settings import ControllerSettings
 
@@ -72,6 +72,19 @@ class Admission:
     def waiting(self, priority: Priority) -> int:
         """Return how many calls of a class wait."""
         return sum(line.queue.waiting(priority) for line in self._lines.values())
+
+    def queued(self) -> list[Call]:
+        """Return all calls that wait, by model and in the order of their turns."""
+        return [waiter.call for waiter in self._waiters()]
+
+    def cancel(self, call_id: str) -> bool:
+        """Refuse a call that waits; return whether there was one."""
+        for waiter in self._waiters():
+            if waiter.call.id == call_id and not waiter.place.done():
+                msg = "The request was taken out of the queue by an operator."
+                waiter.place.set_exception(Gone(msg, code="request_cancelled"))
+                return True
+        return False
 
     async def place(self, call: Call, tried: AbstractSet[str]) -> Lease | None:
         """Return a lease on a worker that was not tried; None: there is no other one.
@@ -122,6 +135,10 @@ class Admission:
             last = self._sessions.get((call.key, call.session), "")
             ask = replace(ask, last_worker=last)
         return self._policy(able, ask, self._rng)
+
+    def _waiters(self) -> list[_Waiting]:
+        lines = [self._lines[model] for model in sorted(self._lines)]
+        return [each for line in lines for each in line.queue if isinstance(each, _Waiting)]
 
     def _lease(self, member: Member, call: Call) -> Lease:
         if call.session:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from services.controller.fleet.facts import service_facts
 from services.controller.fleet.member import Member
 from services.controller.fleet.roster import Roster
 
@@ -23,7 +24,7 @@ def stats_routes(roster: Roster) -> APIRouter:
         now = time.monotonic()
         read = roster.snapshot_at is not None
         return {
-            "services": [_service(member, now) for member in roster.members()],
+            "services": [service_facts(member, now) for member in roster.members()],
             "refused": [
                 {"id": name, "reason": why} for name, why in sorted(roster.refused.items())
             ],
@@ -38,25 +39,6 @@ def stats_routes(roster: Roster) -> APIRouter:
         return [_target(member) for member in [*roster.members(), *roster.lost()]]
 
     return router
-
-
-def _service(member: Member, now: float) -> dict[str, Any]:
-    record = member.record
-    return {
-        "id": record.id,
-        "kind": record.kind,
-        "state": record.state,
-        "progress": record.progress,
-        "detail": record.detail,
-        "address": record.address,
-        "version": record.version,
-        "started_at": record.started_at,
-        "models": [info.model_dump() for info in record.models],
-        "load": record.load.model_dump() if record.load else None,
-        "inflight": member.inflight,
-        "beat_age_seconds": round(now - member.fresh_at, 3),
-        "stale": member.stale,
-    }
 
 
 def _target(member: Member) -> dict[str, Any]:
