@@ -109,7 +109,8 @@ async def start_controller(unstarted_redis: RedisServer) -> AsyncIterator[StartC
     running: list[RunningController] = []
 
     async def start(**changes: Any) -> RunningController:
-        settings = ControllerSettings(**fleet_settings(unstarted_redis.url, **changes))
+        chosen = {"redis_url": unstarted_redis.url, **changes}
+        settings = ControllerSettings(**fleet_settings(**chosen))
         running.append(RunningController(settings))
         return await running[-1].listening()
 
