@@ -36,14 +36,20 @@ def stats_routes(roster: Roster) -> APIRouter:
 
     @router.get("/metrics/targets")
     async def targets() -> list[dict[str, Any]]:
-        return [_target(member) for member in [*roster.members(), *roster.lost()]]
+        return [scrape_target(member) for member in [*roster.members(), *roster.lost()]]
 
     return router
 
 
-def _target(member: Member) -> dict[str, Any]:
+def scrape_target(member: Member) -> dict[str, Any]:
+    """Return a service's entry in the form of Prometheus' HTTP service discovery."""
     record = member.record
     labels = {"service": record.kind}
     if record.kind == "worker":
         labels["worker"] = record.id
+    # Prometheus takes http and /metrics unless it is told otherwise.
+    if member.origin.tls:
+        labels["__scheme__"] = "https"
+    if member.origin.prefix:
+        labels["__metrics_path__"] = f"{member.origin.prefix}/metrics"
     return {"targets": [member.origin.authority], "labels": labels}
