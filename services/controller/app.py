@@ -7,12 +7,13 @@ beside the FastAPI app, under the same middleware.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.controller.access.guard import KeyGuard
@@ -22,6 +23,7 @@ from services.controller.fleet.watcher import RosterWatcher
 from services.controller.flow.admission import Admission
 from services.controller.flow.metrics import FlowMetrics
 from services.controller.front import Front
+from services.controller.loop_lag import LoopLag
 from services.controller.metrics import HOT_ROUTES, ControllerMetrics
 from services.controller.relay.aborts import Aborts
 from services.controller.relay.dispatch import Dispatcher
@@ -63,28 +65,33 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     aborts = Aborts(pool, authorization)
     dispatcher = Dispatcher(admission, pool, aborts, metrics, authorization)
     FleetCollector(roster, registry)
+    lag = LoopLag(registry)
     presence = _Presence(roster, watcher, address)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         heartbeat.start()
-        async with watcher.run():
+        async with watcher.run(), lag.measured():
             yield
             await asyncio.to_thread(heartbeat.stop)
         await aborts.close()
         pool.close()
         await view.close()
 
-    # No pages of API documentation: they would load scripts from elsewhere.
-    app = FastAPI(version=VERSION, lifespan=lifespan, openapi_url=None)
-    faults.install(app)
-    app.include_router(models_routes(roster))
-    app.include_router(stats_routes(roster))
-    app.include_router(workers_routes(roster, pool, authorization))
-    app.include_router(queue_routes(admission))
-    app.router.routes.extend(token_routes(roster, pool, authorization, settings.max_body_bytes))
-    app.router.routes.extend(operations_routes("controller", registry, presence.readiness))
+    app = _low_rate_app(
+        lifespan,
+        [
+            models_routes(roster),
+            stats_routes(roster),
+            workers_routes(roster, pool, authorization),
+            queue_routes(admission),
+        ],
+        [
+            *token_routes(roster, pool, authorization, settings.max_body_bytes),
+            *operations_routes("controller", registry, presence.readiness),
+        ],
+    )
     hot = {
         path: ChatRoute(path, roster, dispatcher, metrics, settings.max_body_bytes)
         for path in HOT_ROUTES
@@ -123,6 +130,21 @@ class _Presence:
         """Return whether requests can be routed."""
         ready = self.state is State.READY and self._watcher.alive
         return Readiness(ready, self.state, {"registry": self._roster.registry_reachable})
+
+
+def _low_rate_app(
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    routers: Sequence[APIRouter],
+    routes: Sequence[BaseRoute],
+) -> FastAPI:
+    """Return the app of all routes that may cost a framework."""
+    # No pages of API documentation: they would load scripts from elsewhere.
+    app = FastAPI(version=VERSION, lifespan=lifespan, openapi_url=None)
+    faults.install(app)
+    for router in routers:
+        app.include_router(router)
+    app.router.routes.extend(routes)
+    return app
 
 
 def _beside(hot: dict[str, ChatRoute], app: ASGIApp) -> ASGIApp:

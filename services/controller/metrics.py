@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from shared.metrics import LATENCY_BUCKETS, TTFT_BUCKETS
+from shared.metrics import LATENCY_BUCKETS, TOKEN_BUCKETS, TTFT_BUCKETS
 
 HOT_ROUTES = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = frozenset(
@@ -77,6 +77,13 @@ class ControllerMetrics:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+        self._per_token = Histogram(
+            "llmzoo_request_time_per_output_token_seconds",
+            "Seconds a token of an answer, after its first one and over all its choices",
+            ["model"],
+            buckets=TOKEN_BUCKETS,
+            registry=registry,
+        )
         self._prompt = Counter(
             "llmzoo_prompt_tokens_total", "Tokens of prompts", ["model"], registry=registry
         )
@@ -101,6 +108,7 @@ class ControllerMetrics:
             self._models[name] = ModelMetrics(
                 self._ttft.labels(name),
                 self._latency.labels(name),
+                self._per_token.labels(name),
                 self._prompt.labels(name),
                 self._generated.labels(name),
             )
@@ -122,6 +130,7 @@ class ModelMetrics:
 
     ttft: Histogram
     latency: Histogram
+    per_token: Histogram
     prompt_tokens: Counter
     generation_tokens: Counter
 
@@ -133,7 +142,8 @@ class Meter:
         """Time from `started`, in seconds of the monotonic clock."""
         self._metrics = metrics
         self._started = started
-        self._first = True
+        self._first_at = 0.0
+        self._tokens = 0
 
     def prompt(self, tokens: int) -> None:
         """Count the prompt."""
@@ -141,14 +151,18 @@ class Meter:
 
     def generated(self, tokens: int) -> None:
         """Count new tokens and time the first."""
-        if tokens and self._first:
-            self._first = False
-            self._metrics.ttft.observe(time.monotonic() - self._started)
+        if tokens and not self._tokens:
+            self._first_at = time.monotonic()
+            self._metrics.ttft.observe(self._first_at - self._started)
+        self._tokens += tokens
         self._metrics.generation_tokens.inc(tokens)
 
     def finished(self) -> None:
         """Time a whole answer."""
-        self._metrics.latency.observe(time.monotonic() - self._started)
+        now = time.monotonic()
+        self._metrics.latency.observe(now - self._started)
+        if self._tokens > 1:
+            self._metrics.per_token.observe((now - self._first_at) / (self._tokens - 1))
 
 
 def _route(path: str) -> str:

@@ -32,6 +32,7 @@ def service_facts(member: Member, now: float) -> dict[str, Any]:
 
 def _routing(member: Member, now: float) -> dict[str, Any]:
     """Return what this controller's policy looks at."""
+    hits = member.prefix_hit_ratio
     return {
         "speed": round(member.speed, 3),
         "breaker": member.breaker.state(now).name.lower(),
@@ -41,4 +42,5 @@ def _routing(member: Member, now: float) -> dict[str, Any]:
         "prefill_tokens_per_second": round(member.prefill_rate, 1),
         "decode_tokens_per_second": round(member.decode_rate, 1),
         "kv_use": round(member.kv_use, 4),
+        "prefix_hit_ratio": None if hits is None else round(hits, 4),
     }

@@ -32,6 +32,7 @@ HEADROOM = {Priority.INTERACTIVE: 2, Priority.BATCH: 1}
 """Eighths of a worker's places that may wait in it, so that none stays empty; batch work leaves
 some of it to interactive work."""
 
+NO_POLICY = "none"
 MOST_SESSIONS = 16_384
 
 
@@ -65,6 +66,8 @@ class Admission:
         self._metrics = metrics
         self._rng = rng
         self._policy = POLICIES[settings.routing_policy]
+        self._by_policy = metrics.selections(settings.routing_policy)
+        self._without_choice = metrics.selections(NO_POLICY)
         self._lines: dict[str, _Line] = {}
         self._sessions: OrderedDict[tuple[str, str], str] = OrderedDict()
         metrics.observe_queues(self.waiting)
@@ -128,8 +131,12 @@ class Admission:
             for member in ready
             if member.has_room(headroom) and member.breaker.allows(now) and member.id not in tried
         ]
-        if len(able) <= 1:
-            return able[0] if able else None
+        if not able:
+            return None
+        if len(able) == 1:
+            self._without_choice.inc()
+            return able[0]
+        self._by_policy.inc()
         ask = call.ask
         if call.session:
             last = self._sessions.get((call.key, call.session), "")

@@ -34,6 +34,16 @@ class FlowMetrics:
         )
         for reason in REJECTIONS:
             self.rejections.labels(reason)
+        self._selections = Counter(
+            "llmzoo_worker_selections_total",
+            "Workers chosen, by the policy that chose; none where only one had room",
+            ["policy"],
+            registry=registry,
+        )
+
+    def selections(self, policy: str) -> Counter:
+        """Return the count of one policy's choices."""
+        return self._selections.labels(policy)
 
     def observe_queues(self, waiting: Callable[[Priority], int]) -> None:
         """Let the gauge ask when it is scraped."""
