@@ -123,7 +123,7 @@ class ZooClient:
         return await self._json("POST", path, body)
 
     async def delete(self, path: str) -> dict[str, Any]:
-        """Return the JSON answer to a DELETE; raises as `chat`."""
+        """Delete what is at `path` and return the JSON answer; raises as `chat`."""
         return await self._json("DELETE", path, None)
 
     async def chat(self, body: dict[str, Any], headers: dict[str, str] | None = None) -> Answer:

@@ -7,12 +7,17 @@
     │   │   └── ContextTooLong       400  prompt (and max_tokens) exceed the model's context
     │   ├── InvalidSpec              422  an evaluation request, all of its faults at once
     │   ├── Unauthorized             401  no key, or a wrong one
+    │   ├── Forbidden                403  the key, or where the request comes from, does not allow it
     │   ├── NotFound                 404  no such path or object
     │   │   └── ModelNotFound        404  no worker has ever offered this model
     │   ├── MethodNotAllowed         405
     │   ├── Gone                     410  it was there and is not any more
     │   ├── FingerprintMismatch      409  this worker cannot continue that answer exactly
+    │   ├── RequestTimedOut          408  the request's bytes come too slowly
     │   ├── BodyTooLarge             413
+    │   ├── HeadersTooLarge          431
+    │   ├── RateLimited              429  a key's requests or tokens a minute are used up
+    │   ├── IdempotencyKeyReused     422  the key belongs to another request
     │   └── Overloaded               429  all places taken: try again after `retry_after`
     ├── ServiceError                 ours, 5xx
     │   ├── EngineFault              500  a step of the engine failed
@@ -139,6 +144,14 @@ class Unauthorized(RequestError):
     default_code = "invalid_api_key"
 
 
+class Forbidden(RequestError):
+    """The key lacks a scope, or a request without a key comes from another site."""
+
+    status = 403
+    type = "permission_error"
+    default_code = "insufficient_scope"
+
+
 class NotFound(RequestError):
     """No such path or object."""
 
@@ -178,6 +191,45 @@ class BodyTooLarge(RequestError):
 
     status = 413
     default_code = "body_too_large"
+
+
+class RequestTimedOut(RequestError):
+    """The bytes of a request come so slowly that nobody waits for the rest."""
+
+    status = 408
+    default_code = "request_timeout"
+
+
+class HeadersTooLarge(RequestError):
+    """The request line and headers are over the size limit."""
+
+    status = 431
+    default_code = "headers_too_large"
+
+
+class RateLimited(RequestError):
+    """A key has used what it may in a minute; `headers` tell how much that is.
+
+    Without `retry_after` the request alone asks for more than the key may ever have at once.
+    """
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "rate_limit_exceeded"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        """Begin without headers; whoever knows the limits adds the `x-ratelimit-*` ones."""
+        super().__init__(message, retry_after=retry_after)
+        self.headers: dict[str, str] = {}
+        self.retryable = retry_after is not None
+
+
+class IdempotencyKeyReused(RequestError):
+    """An Idempotency-Key that was used for another path or body."""
+
+    status = 422
+    default_code = "idempotency_key_reused"
 
 
 class Overloaded(RequestError):

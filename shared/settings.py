@@ -88,12 +88,37 @@ class ControllerSettings(FleetSettings):
     controller_port: Port = Field(8000, description="port of the OpenAI-compatible API")
     api_keys: Secrets = Field(
         default_factory=list[SecretStr],
-        description="keys that callers must send, comma-separated; empty: none is asked for",
+        description="keys with all scopes, comma-separated; without any, a controller that binds "
+        "a loopback address asks for none",
+    )
+    api_keys_file: Path | None = Field(
+        None, description="file of more such keys, one a line: `key [scopes]`; read when it changes"
+    )
+    max_connections: int = Field(
+        8192, ge=1, description="connections open at once; more are answered with 503"
     )
     upstream_timeout: Seconds = Field(
         30.0, description="seconds without any frame after which a worker counts as silent"
     )
     connect_timeout: Seconds = Field(2.0, description="seconds to open a connection to a worker")
+    call_store_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("llmzoo")) / "calls",
+        description="folder of stored answers over 8 KB; controllers of one fleet share it, since "
+        "an answer that lies elsewhere is made again",
+    )
+    call_store_days: int = Field(
+        8, ge=7, le=3650, description="days that an answer to an `Idempotency-Key` is kept"
+    )
+    call_store_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=64 * 1024,
+        description="bytes of Redis that stored answers may take; the oldest give way",
+    )
+    call_store_blob_bytes: int = Field(
+        4 * 1024 * 1024 * 1024,
+        ge=64 * 1024,
+        description="bytes that the folder of stored answers may take; the oldest give way",
+    )
     routing_policy: Literal["least_cost", "power_of_two", "shortest_queue", "lottery"] = Field(
         "least_cost", description="which of several workers of a model gets a request"
     )
@@ -232,10 +257,12 @@ class ZooSettings(Settings):
     api_keys: Secrets = Field(
         default_factory=list[SecretStr], description="keys that the controller asks for"
     )
+    api_keys_file: Path | None = None
     api_key: SecretStr = Field(
         SecretStr(""), description="key of web UI and evaluator; empty: the first of the keys"
     )
     model: str = Field("demo", description="the model that the workers serve")
+    controller_host: str = "127.0.0.1"
     controller_port: Port = 8000
     evaluator_port: Port = 8001
     webui_port: Port = 7860

@@ -20,6 +20,7 @@ from shared.errors import LLMZooError
 
 BaseURL = Annotated[str | None, typer.Option(help="The controller.  [env: LLMZOO_BASE_URL]")]
 APIKey = Annotated[str | None, typer.Option(help="Its key.  [env: LLMZOO_API_KEY]")]
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as lists show it.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PortOffset = Annotated[int, typer.Option(help="Added to every port.")]
 
@@ -62,6 +63,12 @@ def build_app() -> typer.Typer:
     app.add_typer(bench, name="bench", help="Measure a server, or the engine alone.")
     app.command()(workers)
     app.command()(drain)
+    key = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    key.command("create")(create_key)
+    key.command("list")(list_keys)
+    key.command("show")(show_key)
+    key.command("revoke")(revoke_key)
+    app.add_typer(key, name="key", help="Make, show and revoke API keys; needs the scope admin.")
     app.command()(doctor)
     app.command()(version)
     return app
@@ -214,6 +221,75 @@ def drain(
     from services.cli.drain import drain_worker  # noqa: PLC0415
 
     drain_worker(client_settings(base_url, api_key), worker, undo=undo)
+
+
+def create_key(
+    name: Annotated[str, typer.Argument(help="What it is for, as lists show it.")],
+    *,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="chat, eval, metrics or admin; can be repeated.  [default: chat]"),
+    ] = None,
+    priority: Annotated[
+        str, typer.Option(help="The best class it may ask for: interactive or batch.")
+    ] = "interactive",
+    requests_per_minute: Annotated[int, typer.Option(min=0, help="0: no limit.")] = 0,
+    tokens_per_minute: Annotated[int, typer.Option(min=0, help="0: no limit.")] = 0,
+    expires_in_days: Annotated[
+        float | None, typer.Option(help="Days after which it ends by itself.")
+    ] = None,
+    base_url: BaseURL = None,
+    api_key: APIKey = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Make an API key and print it, once.
+
+    \b
+    Examples:
+      llmzoo key create team-a
+      llmzoo key create nightly --scope chat --scope eval --priority batch
+    """  # noqa: D301 - \b keeps the examples' lines apart
+    from services.cli.client import client_settings  # noqa: PLC0415
+    from services.cli.key import create_key as create  # noqa: PLC0415
+
+    spec: dict[str, object] = {
+        "name": name,
+        "scopes": [part.strip() for each in scope or ["chat"] for part in each.split(",")],
+        "priority": priority,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+    }
+    if expires_in_days is not None:
+        spec["expires_in"] = expires_in_days * 86400
+    create(client_settings(base_url, api_key), spec, as_json=as_json)
+
+
+def list_keys(*, base_url: BaseURL = None, api_key: APIKey = None, as_json: AsJSON = False) -> None:
+    """Show all API keys, those that ended too."""
+    from services.cli.client import client_settings  # noqa: PLC0415
+    from services.cli.key import list_keys as show_all  # noqa: PLC0415
+
+    show_all(client_settings(base_url, api_key), as_json=as_json)
+
+
+def show_key(
+    key_id: KeyId, *, base_url: BaseURL = None, api_key: APIKey = None, as_json: AsJSON = False
+) -> None:
+    """Show one API key: all but the key itself."""
+    from services.cli.client import client_settings  # noqa: PLC0415
+    from services.cli.key import show_key as show  # noqa: PLC0415
+
+    show(client_settings(base_url, api_key), key_id, as_json=as_json)
+
+
+def revoke_key(
+    key_id: KeyId, *, base_url: BaseURL = None, api_key: APIKey = None, as_json: AsJSON = False
+) -> None:
+    """End an API key for good, on every controller."""
+    from services.cli.client import client_settings  # noqa: PLC0415
+    from services.cli.key import revoke_key as revoke  # noqa: PLC0415
+
+    revoke(client_settings(base_url, api_key), key_id, as_json=as_json)
 
 
 def doctor(*, as_json: AsJSON = False) -> None:

@@ -7,6 +7,7 @@ import sys
 from services.controller.app import create_app
 from shared import logs
 from shared.errors import ConfigurationError
+from shared.http.limited_protocol import ServerLimits
 from shared.http.server import bind, serve
 from shared.settings import ControllerSettings, load
 
@@ -19,10 +20,12 @@ def main() -> int:
         listener = bind(
             settings.controller_host, settings.controller_port, advertise=settings.advertise
         )
+        service = create_app(settings, listener.url)
     except ConfigurationError as fault:
         sys.stderr.write(f"controller: {fault.message}\n")
         return 2
-    serve(create_app(settings, listener.url), listener, settings.drain_timeout)
+    limits = ServerLimits(connections=settings.max_connections)
+    serve(service, listener, settings.drain_timeout, limits)
     return 0
 
 

@@ -11,12 +11,21 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 
+import structlog
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.controller.access.guard import KeyGuard
+from services.controller.access.keyring import Keyring
+from services.controller.access.keys import KeyStore
+from services.controller.access.lease_store import LeaseStore
+from services.controller.access.limits import RateLimits
+from services.controller.access.local_callers import LocalCallers
+from services.controller.access.static_keys import StaticKeys
+from services.controller.call_store.metrics import CallStoreMetrics
+from services.controller.call_store.store import CallStore
 from services.controller.fleet.metrics import FleetCollector
 from services.controller.fleet.roster import Roster
 from services.controller.fleet.watcher import RosterWatcher
@@ -27,7 +36,9 @@ from services.controller.loop_lag import LoopLag
 from services.controller.metrics import HOT_ROUTES, ControllerMetrics
 from services.controller.relay.aborts import Aborts
 from services.controller.relay.dispatch import Dispatcher
+from services.controller.relay.workers import Workers
 from services.controller.routes.chat import ChatRoute
+from services.controller.routes.keys import keys_routes
 from services.controller.routes.models import models_routes
 from services.controller.routes.queue import queue_routes
 from services.controller.routes.stats import stats_routes
@@ -35,6 +46,7 @@ from services.controller.routes.tokens import token_routes
 from services.controller.routes.workers import workers_routes
 from services.controller.upstream.pool import UpstreamPool
 from shared.http import faults
+from shared.http.loopback import is_loopback
 from shared.http.operations import VERSION, Readiness, operations_routes
 from shared.http.server import Service
 from shared.protocol.workers import ServiceRecord, State
@@ -42,41 +54,33 @@ from shared.registry import Heartbeat, HeartbeatMetrics, RegistryView
 from shared.registry.record import own_record
 from shared.settings import ControllerSettings
 
+log = structlog.get_logger(__name__)
+
 
 def create_app(settings: ControllerSettings, address: str) -> Service:
     """Return the service that others reach at `address`."""
     registry = CollectorRegistry()
     metrics = ControllerMetrics(registry)
     roster = Roster(settings)
-    view = RegistryView(settings)
-    admission = Admission(roster, settings, FlowMetrics(registry), Random())  # noqa: S311 - no secret
-
-    def changed() -> None:
-        for member in roster.silent():
-            member.suspect()
-        admission.pump()
-
-    watcher = RosterWatcher(view, roster, settings, changed)
-    pool = UpstreamPool(
-        connect_timeout=settings.connect_timeout, silence_timeout=settings.upstream_timeout
-    )
-    token = settings.internal_token.get_secret_value()
-    authorization = {"authorization": f"Bearer {token}"} if token else {}
-    aborts = Aborts(pool, authorization)
-    dispatcher = Dispatcher(admission, pool, aborts, metrics, authorization)
     FleetCollector(roster, registry)
     lag = LoopLag(registry)
-    presence = _Presence(roster, watcher, address)
+    # No secret depends on these numbers.
+    admission = Admission(roster, settings, FlowMetrics(registry), Random())  # noqa: S311
+    view = RegistryView(settings)
+    watcher = RosterWatcher(view, roster, settings, _on_change(roster, admission))
+    fleet = _Fleet(settings, admission, metrics)
+    access = _Access(settings, roster, address)
+    calls = CallStore(settings, CallStoreMetrics(registry))
+    presence = _Presence(roster, watcher, access.keyring, address)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         heartbeat.start()
-        async with watcher.run(), lag.measured():
+        async with watcher.run(), access.run(), calls.run(), lag.measured():
             yield
             await asyncio.to_thread(heartbeat.stop)
-        await aborts.close()
-        pool.close()
+        await fleet.close()
         await view.close()
 
     app = _low_rate_app(
@@ -84,33 +88,101 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
         [
             models_routes(roster),
             stats_routes(roster),
-            workers_routes(roster, pool, authorization),
+            keys_routes(access.store, access.keyring),
+            workers_routes(roster, fleet.pool, fleet.authorization),
             queue_routes(admission),
         ],
         [
-            *token_routes(roster, pool, authorization, settings.max_body_bytes),
+            *token_routes(
+                roster,
+                fleet.pool,
+                fleet.authorization,
+                access.limits,
+                max_body_bytes=settings.max_body_bytes,
+            ),
             *operations_routes("controller", registry, presence.readiness),
         ],
     )
     hot = {
-        path: ChatRoute(path, roster, dispatcher, metrics, settings.max_body_bytes)
+        path: ChatRoute(
+            path,
+            roster,
+            fleet.workers,
+            access.limits,
+            calls,
+            metrics=metrics,
+            max_body_bytes=settings.max_body_bytes,
+        )
         for path in HOT_ROUTES
     }
-    keys = [key.get_secret_value() for key in settings.api_keys]
-    front = Front(_beside(hot, app), KeyGuard(keys), metrics)
 
     def drain() -> None:
         presence.draining = True
+        calls.drain()
         heartbeat.poke()
 
-    return Service(front, drain)
+    return Service(Front(_Beside(hot, app), access.guard, metrics), drain)
+
+
+def _on_change(roster: Roster, admission: Admission) -> Callable[[], None]:
+    """Return what follows from a new view of the fleet."""
+
+    def changed() -> None:
+        for member in roster.silent():
+            member.suspect()
+        admission.pump()
+
+    return changed
+
+
+class _Fleet:
+    """The way to the workers."""
+
+    def __init__(
+        self, settings: ControllerSettings, admission: Admission, metrics: ControllerMetrics
+    ) -> None:
+        token = settings.internal_token.get_secret_value()
+        self.authorization = {"authorization": f"Bearer {token}"} if token else {}
+        self.pool = UpstreamPool(
+            connect_timeout=settings.connect_timeout, silence_timeout=settings.upstream_timeout
+        )
+        self._aborts = Aborts(self.pool, self.authorization)
+        dispatcher = Dispatcher(admission, self.pool, self._aborts, metrics, self.authorization)
+        self.workers = Workers(dispatcher, metrics)
+
+    async def close(self) -> None:
+        await self._aborts.close()
+        self.pool.close()
+
+
+class _Access:
+    """Who may ask what, and how much of it."""
+
+    def __init__(self, settings: ControllerSettings, roster: Roster, address: str) -> None:
+        static_keys = StaticKeys(settings)
+        self.store = KeyStore(settings)
+        self.keyring = Keyring(static_keys, self.store)
+        local = _callers_without_key(settings, static_keys, address)
+        self.guard = KeyGuard(self.keyring, local)
+        self._leases = LeaseStore(settings)
+        self.limits = RateLimits(self._leases, lambda: roster.count("controller"))
+
+    @asynccontextmanager
+    async def run(self) -> AsyncGenerator[None]:
+        async with self.keyring.run(), self.limits.run():
+            yield
+        await self._leases.close()
+        await self.store.close()
 
 
 class _Presence:
     """What this controller says of itself."""
 
-    def __init__(self, roster: Roster, watcher: RosterWatcher, address: str) -> None:
+    def __init__(
+        self, roster: Roster, watcher: RosterWatcher, keyring: Keyring, address: str
+    ) -> None:
         self.draining = False
+        self._keyring = keyring
         self._roster = roster
         self._watcher = watcher
         self._record = own_record("controller", address)
@@ -128,7 +200,7 @@ class _Presence:
 
     def readiness(self) -> Readiness:
         """Return whether requests can be routed."""
-        ready = self.state is State.READY and self._watcher.alive
+        ready = self.state is State.READY and self._watcher.alive and self._keyring.alive
         return Readiness(ready, self.state, {"registry": self._roster.registry_reachable})
 
 
@@ -147,11 +219,30 @@ def _low_rate_app(
     return app
 
 
-def _beside(hot: dict[str, ChatRoute], app: ASGIApp) -> ASGIApp:
-    """Return an app that serves the hot paths without a framework, the others with it."""
+def _callers_without_key(
+    settings: ControllerSettings, static_keys: StaticKeys, address: str
+) -> LocalCallers | None:
+    """Return who needs no key; None where everybody does."""
+    if static_keys.configured:
+        return None
+    if is_loopback(settings.controller_host):
+        return LocalCallers(address)
+    log.warning(
+        "bound beyond loopback without a key of its own: set LLMZOO_API_KEYS or "
+        "LLMZOO_API_KEYS_FILE; with such a key `llmzoo key create` makes others",
+        host=settings.controller_host,
+    )
+    return None
 
-    async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        chosen = hot.get(scope["path"], app) if scope["type"] == "http" else app
+
+class _Beside:
+    """Serves the hot paths without a framework, the others with `app`."""
+
+    def __init__(self, hot: dict[str, ChatRoute], app: FastAPI) -> None:
+        self.hot = hot
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_http = scope["type"] == "http"
+        chosen: ASGIApp = self.hot.get(scope["path"], self.app) if is_http else self.app
         await chosen(scope, receive, send)
-
-    return route

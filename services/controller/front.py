@@ -32,14 +32,15 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
             return
         started = time.monotonic()
         answer = _Answer(send, take_request_id(scope))
         # Each request has a task, and so a context, of its own.
         structlog.contextvars.bind_contextvars(request_id=answer.request_id)
         try:
-            self._guard.check(scope)
+            await self._guard.admit(scope)
             await self._app(scope, receive, answer.send)
         except LLMZooError as fault:
             await send_error(answer.send, fault)

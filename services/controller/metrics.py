@@ -19,7 +19,7 @@ _ROUTES = frozenset(
     | {"/health/live", "/health/ready", "/tokenize", "/detokenize"}
 )
 _PREFIXES = ("/v1/models/", "/admin/")
-_CODES_AT_START = (200, 400, 401, 404, 405, 413, 429, 499, 500, 502, 503, 504)
+_CODES_AT_START = (200, 400, 401, 403, 404, 405, 413, 429, 499, 500, 502, 503, 504)
 CLIENT_GONE = 499
 """The code under which a request counts whose client left before an answer began."""
 

@@ -20,6 +20,8 @@ from shared.errors import (
     LLMZooError,
     MethodNotAllowed,
     NotFound,
+    RateLimited,
+    Unauthorized,
 )
 
 
@@ -54,10 +56,13 @@ def install(app: Starlette) -> None:
 
 
 def _headers(fault: LLMZooError) -> dict[str, str]:
-    if fault.retry_after is None:
-        return {}
-    # The header takes whole seconds only; never less than what was meant.
-    return {"retry-after": str(max(1, math.ceil(fault.retry_after)))}
+    headers = dict(fault.headers) if isinstance(fault, RateLimited) else {}
+    if isinstance(fault, Unauthorized):
+        headers["www-authenticate"] = "Bearer"
+    if fault.retry_after is not None:
+        # The header takes whole seconds only; never less than what was meant.
+        headers["retry-after"] = str(max(1, math.ceil(fault.retry_after)))
+    return headers
 
 
 async def _ours(_: Request, fault: Exception) -> Response:

@@ -5,19 +5,28 @@ Owns sockets and signals. Knows nothing of what the app does.
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import resource
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from shared.errors import PortTaken
+from shared.http.limited_protocol import LimitedProtocol, ServerLimits
 
+DEFAULT_LIMITS = ServerLimits()
 _BACKLOG = 2048
+_MOST_DESCRIPTORS = 65_536
+_OTHER_DESCRIPTORS = 128
+"""Left for everything that is no request: libraries, Redis, logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,12 @@ def bind(host: str, port: int, *, next_free: bool = False, advertise: str = "") 
     raise PortTaken(msg)
 
 
-def serve(service: Service, listener: Listener, drain_timeout: float) -> None:
+def serve(
+    service: Service,
+    listener: Listener,
+    drain_timeout: float,
+    limits: ServerLimits = DEFAULT_LIMITS,
+) -> None:
     """Serve until SIGTERM or SIGINT, then let running requests finish.
 
     Args:
@@ -78,10 +92,18 @@ def serve(service: Service, listener: Listener, drain_timeout: float) -> None:
             flags.
         listener: where to serve.
         drain_timeout: seconds that running requests get.
+        limits: what clients may take; no more connections than there are descriptors for.
     """
-    config = uvicorn.Config(
-        service.app,
-        http="httptools",
+    limits = replace(limits, connections=min(limits.connections, _most_connections()))
+    config = server_config(service.app, drain_timeout, limits)
+    _DrainingServer(config, service.drain).run(sockets=[listener.sock])
+
+
+def server_config(app: ASGIApp, drain_timeout: float, limits: ServerLimits) -> uvicorn.Config:
+    """Return how every service of ours is served."""
+    return uvicorn.Config(
+        app,
+        http=cast("type[asyncio.Protocol]", partial(LimitedProtocol, limits)),
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -90,9 +112,10 @@ def serve(service: Service, listener: Listener, drain_timeout: float) -> None:
         server_header=False,
         date_header=False,
         timeout_keep_alive=30,
+        # Nobody asks who the client is.
+        proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(drain_timeout)),
     )
-    _DrainingServer(config, service.drain).run(sockets=[listener.sock])
 
 
 class _DrainingServer(uvicorn.Server):
@@ -107,6 +130,21 @@ class _DrainingServer(uvicorn.Server):
         self._drain()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
+
+
+def _most_connections() -> int:
+    """Return for how many clients there are descriptors, each with one connection upstream.
+
+    The process's own bound is raised as far as it may: the usual 1024 are soon used up, and a
+    server without a descriptor cannot even refuse.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    descriptors = _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+    return max(1, (descriptors - _OTHER_DESCRIPTORS) // 2)
 
 
 def _url(host: str, port: int) -> str:

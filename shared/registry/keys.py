@@ -54,3 +54,41 @@ def evaluation_run_part(run_id: str, part: Literal["answers", "results", "scores
 def evaluation_run_lease(run_id: str) -> str:
     """Name the key that says which evaluator works on a run; it expires with its holder."""
     return f"llmzoo:eval-run-lease:{run_id}"
+
+
+API_KEYS = "llmzoo:api-keys"
+"""Hash of all API keys' records, by the keys' ids; a revoked one stays for a while."""
+
+API_KEYS_VERSION = "llmzoo:api-keys-version"
+"""A random token that changes with every change of an API key."""
+
+
+def rate_limit(key_id: str, kind: Literal["requests", "tokens"]) -> str:
+    """Name the hash that holds what is left of a key's minute; it expires when it is full."""
+    return f"llmzoo:rate-limit:{kind}:{key_id}"
+
+
+def call(slot: str) -> str:
+    """Name the key of a stored call's record."""
+    return f"llmzoo:call:{slot}"
+
+
+def call_claim(slot: str) -> str:
+    """Name the key that says which controller makes a call; it expires with its holder."""
+    return f"llmzoo:call-claim:{slot}"
+
+
+CALLS = "llmzoo:calls"
+"""Sorted set of the slots of all stored calls, by time."""
+
+CALLS_IN_BLOBS = "llmzoo:calls-in-blobs"
+"""Sorted set of the slots of those whose body is in a blob, by time."""
+
+CALL_SIZES = "llmzoo:call-sizes"
+"""Hash of what each stored call takes, by slot: bytes in Redis, bytes and digest of its blob."""
+
+CALL_TOTALS = "llmzoo:call-totals"
+"""Hash of the sums of these: `records` and `blobs`, in bytes."""
+
+CALL_STORE_ID = "llmzoo:call-store-id"
+"""Id of this Redis's call store, made once; the blob folders of several stores keep apart by it."""

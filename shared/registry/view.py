@@ -140,11 +140,11 @@ async def _hints(pubsub: Any) -> AsyncIterator[str]:
             yield message["data"].decode(errors="replace")
 
 
-def connect(settings: FleetSettings) -> aredis.Redis:
-    """Return an asyncio client with short timeouts and no hidden retries."""
+def connect(settings: FleetSettings, timeout: float = _SOCKET_TIMEOUT) -> aredis.Redis:
+    """Return an asyncio client with short timeouts, in seconds, and no hidden retries."""
     return aredis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
         settings.redis_url.get_secret_value(),
-        socket_timeout=_SOCKET_TIMEOUT,
-        socket_connect_timeout=_SOCKET_TIMEOUT,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
         retry=Retry(NoBackoff(), 0),
     )

@@ -35,6 +35,7 @@ class Zoo:
             **os.environ,
             "LLMZOO_STATE_DIR": str(folder / "state"),
             "LLMZOO_LOG_DIR": str(folder / "conversations"),
+            "LLMZOO_CALL_STORE_DIR": str(folder / "calls"),
             "LLMZOO_BASE_URL": f"http://127.0.0.1:{8000 + self.offset}",
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             **environment,

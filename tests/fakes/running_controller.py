@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from services.controller.app import create_app
@@ -15,6 +17,22 @@ class RunningController(RunningService):
 
     def __init__(self, settings: ControllerSettings) -> None:
         super().__init__(lambda url: create_app(settings, url), 20_000)
+
+    def paths(self) -> Iterator[tuple[str, str]]:
+        """Yield method and path of every route, the hot ones beside FastAPI's."""
+        app: Any = self.service.app
+        while not hasattr(app, "hot"):
+            app = getattr(app, "_app", None) or app.app
+        for path in app.hot:
+            yield "POST", path
+        routers = [app.app]
+        while routers:
+            for route in routers.pop().routes:
+                if hasattr(route, "original_router"):
+                    routers.append(route.original_router)
+                    continue
+                for method in route.methods:
+                    yield method, re.sub(r"{(\w+)(:path)?}", r"\1", route.path)
 
     async def stats(self) -> dict[str, Any]:
         return (await self.client.get("/v1/stats")).json()

@@ -10,7 +10,8 @@ from typing import Self
 import httpx
 import uvicorn
 
-from shared.http.server import Service, bind
+from shared.http.limited_protocol import ServerLimits
+from shared.http.server import DEFAULT_LIMITS, Service, bind, server_config
 from tests.fakes.scrape import sample
 from tests.fakes.waiting import eventually
 
@@ -28,21 +29,18 @@ class QuietServer(uvicorn.Server):
 class RunningService:
     """The real app behind the real server; `create` makes the service of an address."""
 
-    def __init__(self, create: Callable[[str], Service], first_port: int) -> None:
+    def __init__(
+        self,
+        create: Callable[[str], Service],
+        first_port: int,
+        limits: ServerLimits = DEFAULT_LIMITS,
+    ) -> None:
         listener = bind("127.0.0.1", first_port, next_free=True)
         self.url = listener.url
         self.port = listener.port
         self.service = create(self.url)
         self.client = httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False)
-        self._server = QuietServer(
-            uvicorn.Config(
-                self.service.app,
-                http="httptools",
-                lifespan="on",
-                log_config=None,
-                timeout_graceful_shutdown=5,
-            )
-        )
+        self._server = QuietServer(server_config(self.service.app, 5, limits))
         self._task = asyncio.create_task(self._server.serve(sockets=[listener.sock]))
 
     async def listening(self) -> Self:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import transformers as hf
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 VOCABULARY = 131
 CONTEXT = 256
@@ -73,6 +74,17 @@ def _gpt_neo() -> Any:
     return hf.GPTNeoForCausalLM(config)
 
 
+class UnevenLlama(hf.LlamaForCausalLM):
+    """Its second layer has more KV heads than its first."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        other = hf.LlamaConfig(**TINY | {"num_key_value_heads": 3})
+        attention = LlamaAttention(other, layer_idx=1)
+        attention.config = config
+        self.model.layers[1].self_attn = attention
+
+
 # The engine's own forward pass.
 DECODERS: dict[str, Callable[[], Any]] = {
     "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**TINY)),
@@ -92,6 +104,7 @@ STOCK: dict[str, Callable[[], Any]] = {
     "gemma": lambda: hf.GemmaForCausalLM(hf.GemmaConfig(**_GEMMA)),
     "gemma2": _gemma2,
     "gemma3": _gemma3,
+    "llama, uneven": lambda: UnevenLlama(hf.LlamaConfig(**TINY)),
     "gpt-neox": lambda: hf.GPTNeoXForCausalLM(
         hf.GPTNeoXConfig(**SMALL, intermediate_size=64, max_position_embeddings=CONTEXT)
     ),

@@ -124,6 +124,7 @@ class FakeWorker:
         self.state = State.READY
         self.progress: float | None = None
         self.load = Load(max_num_seqs=4)
+        self.prefixes = ""
         self.asked: list[Asked] = []
         self.aborted: list[str] = []
         self.running = 0
@@ -170,6 +171,7 @@ class FakeWorker:
             progress=self.progress,
             models=(ModelInfo(id=self.model, max_model_len=512, created=1_700_000_000),),
             load=self.load,
+            prefixes=self.prefixes,
         )
 
     async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:

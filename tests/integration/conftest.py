@@ -104,12 +104,18 @@ StartController = Callable[..., Awaitable[RunningController]]
 
 
 @pytest.fixture
-async def start_controller(unstarted_redis: RedisServer) -> AsyncIterator[StartController]:
+async def start_controller(
+    unstarted_redis: RedisServer, tmp_path: Path
+) -> AsyncIterator[StartController]:
     """A function that starts a controller; its arguments are settings."""
     running: list[RunningController] = []
 
     async def start(**changes: Any) -> RunningController:
-        chosen = {"redis_url": unstarted_redis.url, **changes}
+        chosen = {
+            "redis_url": unstarted_redis.url,
+            "call_store_dir": tmp_path / "calls",
+            **changes,
+        }
         settings = ControllerSettings(**fleet_settings(**chosen))
         running.append(RunningController(settings))
         return await running[-1].listening()

@@ -165,7 +165,7 @@ async def test_the_queue_is_shown_and_one_request_taken_out_of_it(start_controll
     first = ask("first")
     await waiting("first", "batch-1")
     entry = (await queue())[1]
-    assert (entry["model"], entry["priority"], entry["key"]) == ("toy", "batch", None)
+    assert (entry["model"], entry["priority"], entry["key"]) == ("toy", "batch", "anonymous")
     assert entry["seconds"] >= 0
 
     cancelled = await controller.client.delete("/admin/queue/batch-1")

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("redis_server")]
 
 def request(body: dict[str, object], request_id: str = "r-1") -> bytes:
     raw = orjson.dumps(body)
-    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nx-request-id: {request_id}\r\n"
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {request_id}\r\n"
     return f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from shared.protocol.prefix_chain import chain_of, pack
 from shared.protocol.sse import DONE
 from shared.protocol.workers import Load, State
 from tests.fakes.chat_request import BODY, CHAT, STREAM
@@ -393,3 +394,28 @@ def _moody(rng):
         return [Refusal(rng.choice([429, 500, 503]))] if mood < 0.95 else [start(), slow]
 
     return script
+
+
+async def test_a_request_waits_for_the_full_worker_that_holds_its_beginning(
+    start_controller, announce
+):
+    long = [{"role": "user", "content": "a long beginning " * 6000}]
+    holder, other = Gated("holder"), Gated("other")
+    holder.prefixes = pack(chain_of({"messages": long}))
+    for worker in (holder, other):
+        await announce(worker)
+    controller = await start_controller()
+    await controller.sees("holder", "other")
+    held = [ask(controller, messages=long) for _ in range(AT_ONCE)]
+    await holder.until(lambda: holder.running == AT_ONCE)
+
+    waits = ask(controller, messages=[*long, *long])
+    await depth(controller, 1)
+    goes = ask(controller, 17)
+    await other.until(lambda: len(other.asked) == 1)
+    assert numbers(other) == [17]
+    holder.open()
+    other.open()
+    await asyncio.gather(*held, waits, goes)
+
+    assert len(holder.asked) == AT_ONCE + 1

@@ -254,13 +254,18 @@ async def test_a_clients_key_does_not_reach_the_worker(start_controller, announc
     assert "key-1" not in str(worker.asked[0].headers)
 
 
-async def test_a_wrong_setting_is_named_and_ends_the_process_with_2():
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("LLMZOO_CONTROLLER_PORT", "many"), ("LLMZOO_API_KEYS_FILE", "/nowhere/keys")],
+)
+async def test_a_wrong_setting_is_named_and_ends_the_process_with_2(variable, value):
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.controller"),
-        env=child_environment({"LLMZOO_CONTROLLER_PORT": "many"}),
+        env=child_environment({"LLMZOO_CONTROLLER_PORT": "19999", variable: value}),
         stderr=asyncio.subprocess.PIPE,
     )
     _, told = await process.communicate()
 
     assert process.returncode == 2
-    assert b"LLMZOO_CONTROLLER_PORT" in told
+    assert variable.encode() in told
+    assert told.count(b"\n") == 1

@@ -201,12 +201,12 @@ async def test_a_record_under_anothers_name_is_refused(redis_server, start_contr
 
 @pytest.mark.usefixtures("redis_server")
 async def test_requests_go_to_the_least_loaded(start_controller, announce):
-    controller = await start_controller()
     workers = [FakeWorker(answer("x"), name=f"worker-{n}") for n in range(3)]
     gate = asyncio.Event()
     for worker in workers:
         worker.script = steps(start(), gate, tokens(1, "a"), end(1))
         await announce(worker, heartbeat_interval=30, heartbeat_ttl=90)
+    controller = await start_controller(heartbeat_interval=30, heartbeat_ttl=90)
     await controller.sees("worker-0", "worker-1", "worker-2")
 
     # Reports are old: only the controller's own count spreads these evenly.

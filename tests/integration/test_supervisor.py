@@ -10,6 +10,7 @@ import socket
 import stat
 import sys
 import urllib.request
+from pathlib import Path
 
 import psutil
 import pytest
@@ -120,6 +121,32 @@ def test_no_color_is_honoured_in_a_terminal(zoo) -> None:
     running = zoo(only=["worker"], terminal=True, environment=plain)
     running.until_ready()
     assert not re.search(r"\x1b\[3\d", "\n".join(running.announced))
+
+
+def test_callers_get_a_key_of_the_file(zoo, ports, tmp_path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# ours\nscraper metrics\ncaller chat eval\n")
+    zoo(environment={"LLMZOO_API_KEYS_FILE": str(file)}).until_ready()
+    told = [ask(ports[role], "/environment") for role in ROLES]
+    assert {each["LLMZOO_API_KEY"] for each in told} == {"caller"}
+    assert {each["LLMZOO_API_KEYS_FILE"] for each in told} == {str(file)}
+
+
+def test_a_controller_bound_beyond_loopback_gets_a_key_that_is_kept(zoo, ports) -> None:
+    keys = []
+    for _ in range(2):
+        running = zoo(
+            only=["controller", "webui"], environment={"LLMZOO_CONTROLLER_HOST": "0.0.0.0"}
+        )
+        path = running.until(r"its API key is in (.*)")[1]
+        running.until_ready()
+        told = [ask(ports[role], "/environment") for role in ("controller", "webui")]
+        keys.append({told[0]["LLMZOO_API_KEYS"], told[1]["LLMZOO_API_KEY"]})
+        running.signal(signal.SIGTERM)
+        assert running.end() == 0
+    assert keys == [{Path(path).read_text(encoding="utf-8")}] * 2
+    assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
+    assert keys[0].isdisjoint("\n".join(running.logs).split())
 
 
 def test_services_share_address_secret_and_model(zoo, ports, tmp_path) -> None:

@@ -199,7 +199,8 @@ PENALTIES = {
 }
 REAL: dict[str, tuple[str, dict[str, Any]]] = {
     "greedy": chat(temperature=0, max_tokens=14),
-    "sampled without a seed": chat(**SAMPLED),
+    # Whatever it draws, the turn does not end by itself.
+    "sampled without a seed": chat(**SAMPLED, logit_bias={"2": -100}),
     "with penalties": chat(**SAMPLED, **PENALTIES, seed=-3),
     "truncated": completion(temperature=1.4, top_k=30, min_p=0.02, seed=4, max_tokens=14),
     "a least length": chat(**SAMPLED, seed=5, min_tokens=10, logit_bias={"2": 20}),

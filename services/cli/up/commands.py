@@ -27,6 +27,8 @@ from services.cli.up.supervisor import (
     ZooPlan,
 )
 from shared.errors import AlreadyRunning, ConfigurationError
+from shared.http.loopback import is_loopback
+from shared.key_file import read_key_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -142,10 +144,30 @@ def _environment(settings: ZooSettings, console: Console) -> dict[str, str]:
     if settings.log_format == "auto" and console.is_terminal:
         # The services write into our pipe, so they cannot see that a person reads along.
         environment["LLMZOO_LOG_FORMAT"] = "console"
-    keys = [key.get_secret_value() for key in settings.api_keys]
-    if keys and not settings.api_key.get_secret_value():
-        environment["LLMZOO_API_KEY"] = keys[0]
+    environment.update(_keys(settings, console))
     return environment
+
+
+def _keys(settings: ZooSettings, console: Console) -> dict[str, str]:
+    """Return what the controller asks for beyond the environment, and what its callers send."""
+    if settings.api_key.get_secret_value():
+        return {}
+    if settings.api_keys:
+        return {"LLMZOO_API_KEY": settings.api_keys[0].get_secret_value()}
+    if settings.api_keys_file is not None:
+        fit = [
+            line.key
+            for line in read_key_file(settings.api_keys_file)
+            if not line.scopes or "chat" in line.scopes
+        ]
+        return {"LLMZOO_API_KEY": fit[0]} if fit else {}
+    if is_loopback(settings.controller_host):
+        return {}
+    # Bound beyond loopback the controller asks for a key, and web UI and evaluator have none.
+    file = settings.state_dir / "api_key"
+    key = kept_secret(file)
+    console.say(f"the controller can be reached from elsewhere: its API key is in {file}")
+    return {"LLMZOO_API_KEYS": key, "LLMZOO_API_KEY": key}
 
 
 def _embedded_redis(settings: ZooSettings, port_offset: int) -> EmbeddedRedis | None:

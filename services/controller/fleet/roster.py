@@ -14,7 +14,7 @@ from statistics import median
 
 from services.controller.fleet.member import Member
 from shared.errors import LLMZooError, ModelNotFound, Unavailable
-from shared.protocol.workers import ModelInfo, ServiceRecord, State
+from shared.protocol.workers import ModelInfo, ServiceKind, ServiceRecord, State
 from shared.registry import Snapshot
 from shared.settings import ControllerSettings
 
@@ -147,6 +147,10 @@ class Roster:
     def lost(self) -> Iterator[Member]:
         """Yield those who went without a word, not long ago."""
         yield from (member for member, _ in self._lost.values())
+
+    def count(self, kind: ServiceKind) -> int:
+        """Return how many services of a kind there are, at least one."""
+        return max(1, sum(member.record.kind == kind for member in self._members.values()))
 
     def staleness(self, now: float) -> float:
         """Return the seconds since the last snapshot; infinite before the first."""

@@ -23,7 +23,7 @@ from services.controller.flow.metrics import FlowMetrics
 from services.controller.flow.retry_places import RetryPlaces
 from services.controller.relay.call import Call
 from services.controller.relay.deadline import deadline_exceeded
-from services.controller.routing.policies import POLICIES
+from services.controller.routing.policies import POLICIES, is_worth_waiting, least_cost
 from shared.errors import Gone, LLMZooError, Overloaded, Unavailable
 from shared.protocol.priority import Priority
 from shared.settings import ControllerSettings
@@ -35,6 +35,9 @@ some of it to interactive work."""
 NO_POLICY = "none"
 MOST_SESSIONS = 16_384
 
+MOST_LOOKED_AT = 32
+"""Waiters who are looked at when a place comes free, if those before them do better to wait."""
+
 
 @dataclass(slots=True, eq=False)
 class _Waiting(Waiter):
@@ -43,6 +46,7 @@ class _Waiting(Waiter):
     call: Call
     tried: AbstractSet[str]
     place: asyncio.Future[Lease]
+    since: float
     served: bool = False
 
 
@@ -99,7 +103,7 @@ class Admission:
         ready = self._roster.ready(call.model)
         line = self._lines.get(call.model)
         if line is None or not line.queue.ahead_of(call.priority):
-            member = self._choose(ready, call, tried)
+            member = self._choose(ready, call, tried, 0.0)
             if member is not None:
                 return self._lease(member, call)
         untried = [member for member in ready if member.id not in tried]
@@ -121,27 +125,32 @@ class Admission:
             self._pump(model)
 
     def _choose(
-        self, ready: Sequence[Member], call: Call, tried: AbstractSet[str]
+        self, ready: Sequence[Member], call: Call, tried: AbstractSet[str], waited: float
     ) -> Member | None:
-        """Return the worker that gets the call; None: there is none with room."""
+        """Return the worker that gets the call, which has `waited` so many seconds.
+
+        None: there is none with room, or none that is worth more than to wait for a full one.
+        """
         now = time.monotonic()
         headroom = HEADROOM[call.priority]
-        able = [
-            member
-            for member in ready
-            if member.has_room(headroom) and member.breaker.allows(now) and member.id not in tried
-        ]
+        allowed = [m for m in ready if m.breaker.allows(now) and m.id not in tried]
+        able = [member for member in allowed if member.has_room(headroom)]
         if not able:
             return None
-        if len(able) == 1:
+        if len(allowed) == 1:
             self._without_choice.inc()
             return able[0]
-        self._by_policy.inc()
         ask = call.ask
         if call.session:
             last = self._sessions.get((call.key, call.session), "")
             ask = replace(ask, last_worker=last)
-        return self._policy(able, ask, self._rng)
+        chosen = self._policy(able, ask, self._rng)
+        if self._policy is least_cost and len(able) < len(allowed) and (ask.chain or call.session):
+            full = [member for member in allowed if member not in able]
+            if is_worth_waiting(chosen, full, ask, waited):
+                return None
+        self._by_policy.inc()
+        return chosen
 
     def _waiters(self) -> list[_Waiting]:
         lines = [self._lines[model] for model in sorted(self._lines)]
@@ -176,15 +185,15 @@ class Admission:
         if late is None and expected > patience:
             raise self._refusal(line, call, "queue_too_long")
         place: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        began = time.monotonic()
         waiter = _Waiting(
-            call.key, call.priority, call.ask.tokens, len(call.body), call, tried, place
+            call.key, call.priority, call.ask.tokens, len(call.body), call, tried, place, began
         )
         for shed in line.queue.add(waiter):
             assert isinstance(shed, _Waiting)
             fault = self._refusal(line, shed.call, "queue_full")
             if not shed.place.done():
                 shed.place.set_exception(fault)
-        began = time.monotonic()
         try:
             async with asyncio.timeout(patience):
                 lease = await place
@@ -213,12 +222,17 @@ class Admission:
         if not ready:
             self._give_up(model, line)
             return
+        now = time.monotonic()
         chosen: Member | None = None
+        looked = 0
 
         def fits(waiter: Waiter) -> bool:
-            nonlocal chosen
+            nonlocal chosen, looked
             assert isinstance(waiter, _Waiting)
-            chosen = self._choose(ready, waiter.call, waiter.tried)
+            looked += 1
+            if looked > MOST_LOOKED_AT:
+                return False
+            chosen = self._choose(ready, waiter.call, waiter.tried, now - waiter.since)
             return chosen is not None
 
         while (waiter := line.queue.take(fits)) is not None:

@@ -11,6 +11,7 @@ import orjson
 from starlette.types import Send
 
 from services.controller.metrics import Meter
+from services.controller.relay.answer import Answer, Headers, encoded, refusal
 from services.controller.relay.exchange import Exchange, error_object, retry_after_header
 from shared.errors import LLMZooError
 from shared.protocol import sse
@@ -23,9 +24,10 @@ _SSE_HEADERS = [
 ]
 
 
-async def relay_stream(exchange: Exchange, meter: Meter, send: Send) -> None:
+async def relay_stream(exchange: Exchange, meter: Meter, send: Send, told: Headers = ()) -> None:
     """Send the answer as server-sent events; a fault becomes the last event, without [DONE]."""
-    await send({"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS})
+    head = [*_SSE_HEADERS, *encoded(told)]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
     more = True
     while more:
         data: list[bytes] = []
@@ -43,11 +45,11 @@ async def relay_stream(exchange: Exchange, meter: Meter, send: Send) -> None:
             await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def relay_unary(exchange: Exchange, meter: Meter, send: Send) -> None:
-    """Send the answer as one JSON body.
+async def whole_answer(exchange: Exchange, meter: Meter) -> Answer:
+    """Return the answer as one JSON body, or the worker's refusal.
 
     Raises:
-        LLMZooError: the worker failed; nothing was sent.
+        LLMZooError: the worker failed.
     """
     while True:
         for frame in await exchange.read():
@@ -56,26 +58,12 @@ async def relay_unary(exchange: Exchange, meter: Meter, send: Send) -> None:
                     meter.generated(len(frame.token_ids))
                 case EndFrame():
                     meter.finished()
-                    await send_json(send, 200, frame.data)
-                    return
+                    return Answer(200, frame.data)
                 case ErrorFrame():
                     body = orjson.dumps(error_object(frame))
-                    await send_json(send, frame.status, body, retry_after_header(frame))
-                    return
+                    return refusal(frame.status, body, retry_after_header(frame))
                 case _:
                     continue
-
-
-async def send_json(send: Send, status: int, body: bytes, retry_after: str = "") -> None:
-    """Send a body that is JSON already."""
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    if retry_after:
-        headers.append((b"retry-after", retry_after.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _forward(frame: Frame, exchange: Exchange, meter: Meter, data: list[bytes]) -> bool:

@@ -1,33 +1,35 @@
 """The hot routes: `/v1/chat/completions` and `/v1/completions`, as plain ASGI.
 
-Owns the life of one request: body, peek, dispatch, relay, and its end, whichever it is. The body
-is looked into once, for what routing needs; its bytes go on unchanged and the worker validates.
+Owns the life of one request: body, peek, limits, and who answers it. The body is looked into
+once, for what routing needs; its bytes go on unchanged and the worker validates.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
-from itertools import count
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from services.controller.access.limits import RateLimits
+from services.controller.access.principal import Principal
+from services.controller.call_store.identity import CallIdentity, idempotency_key
+from services.controller.call_store.outcome import UNSTORED
+from services.controller.call_store.store import CallStore
 from services.controller.fleet.roster import Roster
-from services.controller.metrics import ControllerMetrics, Meter
+from services.controller.metrics import ControllerMetrics
+from services.controller.relay.answer import Answer, send_answer
+from services.controller.relay.backend import Backend
 from services.controller.relay.call import Call
 from services.controller.relay.client_watch import ClientWatch
 from services.controller.relay.deadline import TIMEOUT_HEADER, parse_deadline
-from services.controller.relay.dispatch import Dispatcher
-from services.controller.relay.exchange import Refused
-from services.controller.relay.forward import relay_stream, relay_unary, send_json
 from services.controller.routes.asked_model import asked_model
 from services.controller.routing.ask import ask_of
 from shared.errors import MethodNotAllowed
 from shared.http.body import ClientGone, read_body
 from shared.protocol.body import parse_object
 from shared.protocol.prefix_chain import chain_of
-from shared.protocol.priority import PRIORITY_HEADER, Priority
+from shared.protocol.priority import PRIORITY_HEADER
 
 SESSION_HEADER = "x-session-id"
 MOST_SESSION_LETTERS = 256
@@ -43,17 +45,21 @@ class ChatRoute:
         self,
         path: str,
         roster: Roster,
-        dispatcher: Dispatcher,
+        workers: Backend,
+        limits: RateLimits,
+        store: CallStore,
+        *,
         metrics: ControllerMetrics,
         max_body_bytes: int,
     ) -> None:
         """Serve `path`, which the workers serve as well."""
         self._path = path
         self._roster = roster
-        self._dispatcher = dispatcher
+        self._workers = workers
+        self._limits = limits
+        self._store = store
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
-        self._ids = _Ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its faults are raised, for whoever stands before it to answer."""
@@ -63,82 +69,62 @@ class ChatRoute:
         self._metrics.inflight += 1
         try:
             began = time.monotonic()
+            key = idempotency_key(scope["headers"])
             body = await read_body(scope, receive, self._max_body_bytes)
-            call_id = self._ids.claim(scope["state"]["request_id"])
-            try:
-                call = self._call(call_id, dict(scope["headers"]), body, began)
-                await self._answer(call, receive, send)
-            finally:
-                self._ids.release(call_id)
+            call = self._call(scope, body, began)
+            async with ClientWatch(receive):
+                await self._answer(call, scope["state"]["principal"], key, send)
         except ClientGone:
             pass
-        except Refused as answer:
-            await send_json(send, answer.status, answer.body, answer.retry_after)
         finally:
             self._metrics.inflight -= 1
 
-    def _call(self, call_id: str, headers: dict[bytes, bytes], body: bytes, began: float) -> Call:
+    def _call(self, scope: Scope, body: bytes, began: float) -> Call:
         """Look into a request that began to come at `began`.
 
         Raises:
             InvalidRequest: no model, or a header that is none.
         """
         arrived = time.monotonic()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        principal: Principal = scope["state"]["principal"]
         request = parse_object(body)
         model = asked_model(request)
         # What a request begins with decides nothing where there is no choice.
         chain = chain_of(request) if self._roster.has_choice(model) else ()
         return Call(
-            call_id,
+            scope["state"]["request_id"],
             self._path,
             model,
             request.get("stream") is True,
             body,
             arrived,
-            priority=Priority.parse(headers.get(_PRIORITY)),
+            priority=principal.priority_for(headers.get(_PRIORITY)),
+            key=principal.id,
             session=_session(headers.get(_SESSION), request),
             deadline=parse_deadline(headers.get(_TIMEOUT), began),
             ask=ask_of(request, len(body), chain),
         )
 
-    async def _answer(self, call: Call, receive: Receive, send: Send) -> None:
-        phase = "waiting"
-        try:
-            async with ClientWatch(receive):
-                exchange, start = await self._dispatcher.open(call)
-                with contextlib.closing(exchange):
-                    phase = "answering"
-                    meter = Meter(self._metrics.model(call.model), call.arrived)
-                    meter.prompt(start.prompt_tokens)
-                    relay = relay_stream if call.stream else relay_unary
-                    await relay(exchange, meter, send)
-        except ClientGone:
-            self._metrics.cancellations.labels(phase).inc()
-            raise
+    async def _answer(self, call: Call, principal: Principal, key: str | None, send: Send) -> None:
+        """Answer a call; one with an Idempotency-Key, `key`, is made once and stored."""
+        backend = self._workers
+        if key is not None and not call.stream:
+            identity = CallIdentity.of(call.key, key, call.path, call.body)
 
+            async def make() -> Answer:
+                with await self._limits.reserve(principal, call.ask.tokens) as held:
+                    return await backend.complete(call, held.settle)
 
-class _Ids:
-    """The ids under which calls run on workers.
-
-    It is the request's own, so that the logs of both agree, unless a client uses one id for
-    several requests at once: an abort of one must not end the other.
-    """
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-        self._repeats = count(2)
-
-    def claim(self, request_id: str) -> str:
-        """Return an id that nobody else has until it is released."""
-        call_id = request_id
-        while call_id in self._taken:
-            call_id = f"{request_id[:100]}-{next(self._repeats)}"
-        self._taken.add(call_id)
-        return call_id
-
-    def release(self, call_id: str) -> None:
-        """Give an id back."""
-        self._taken.remove(call_id)
+            outcome = await self._store.answer(identity, make, required=backend.paid)
+            await send_answer(send, outcome.answer, outcome.headers())
+            return
+        with await self._limits.reserve(principal, call.ask.tokens) as held:
+            if call.stream:
+                told = held.headers if key is None else (*held.headers, *UNSTORED)
+                await backend.stream(call, held.settle, send, told)
+            else:
+                await send_answer(send, await backend.complete(call, held.settle), held.headers)
 
 
 def _session(header: bytes | None, request: dict[str, Any]) -> str:

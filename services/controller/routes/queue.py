@@ -39,6 +39,6 @@ def _entry(call: Call, now: float) -> dict[str, Any]:
         "object": "request",
         "model": call.model,
         "priority": call.priority.name.lower(),
-        "key": call.key or None,
+        "key": call.key,
         "seconds": round(now - call.arrived, 3),
     }

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import random
 import time
-from typing import NamedTuple
 
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from services.controller.access.limits import RateLimits
+from services.controller.access.principal import Principal
 from services.controller.fleet.member import Member
 from services.controller.fleet.roster import Roster
+from services.controller.relay.answer import Answer, send_answer
 from services.controller.relay.client_watch import ClientWatch
-from services.controller.relay.forward import send_json
 from services.controller.routes.asked_model import asked_model
 from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import LLMZooError, Unavailable, UpstreamFailed
@@ -35,11 +36,6 @@ _WORKERS_FAULTS = frozenset({401, 403, 429})
 _SERVER_ERROR, _UNAVAILABLE = 500, 503
 
 
-class _Answer(NamedTuple):
-    status: int
-    body: bytes
-
-
 class TokenRoute:
     """Answers every request of one of the paths."""
 
@@ -49,6 +45,8 @@ class TokenRoute:
         roster: Roster,
         pool: UpstreamPool,
         authorization: dict[str, str],
+        limits: RateLimits,
+        *,
         max_body_bytes: int,
     ) -> None:
         """Serve `path`, which the workers serve as well."""
@@ -56,6 +54,7 @@ class TokenRoute:
         self._roster = roster
         self._pool = pool
         self._headers = {"content-type": "application/json", **authorization}
+        self._limits = limits
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,13 +63,16 @@ class TokenRoute:
             body = await read_body(scope, receive, self._max_body_bytes)
             model = asked_model(parse_object(body))
             headers = {**self._headers, HEADER: scope["state"]["request_id"]}
+            principal: Principal = scope["state"]["principal"]
             async with ClientWatch(receive):
-                answer = await self._ask(model, headers, body)
-                await send_json(send, answer.status, answer.body)
+                with await self._limits.reserve(principal, 0) as held:
+                    answer = await self._ask(model, headers, body)
+                    held.settle(0)  # the request counts, its tokens cost nothing
+                await send_answer(send, answer, held.headers)
         except ClientGone:
             pass
 
-    async def _ask(self, model: str, headers: dict[str, str], body: bytes) -> _Answer:
+    async def _ask(self, model: str, headers: dict[str, str], body: bytes) -> Answer:
         """Return a worker's answer; nothing is changed by asking, so another one may be asked.
 
         Raises:
@@ -91,7 +93,7 @@ class TokenRoute:
             raise Unavailable(msg, param="model", retry_after=RETRY_AFTER_SECONDS)
         raise faults[-1]
 
-    async def _ask_one(self, worker: Member, headers: dict[str, str], body: bytes) -> _Answer:
+    async def _ask_one(self, worker: Member, headers: dict[str, str], body: bytes) -> Answer:
         connection = await self._pool.request(worker.origin, self._path, headers, body)
         complete = False
         try:
@@ -111,7 +113,7 @@ class TokenRoute:
         if status >= _SERVER_ERROR or status in _WORKERS_FAULTS:
             msg = f"The worker answered with status {status}."
             raise UpstreamFailed(msg)
-        return _Answer(status, bytes(answer))
+        return Answer(status, bytes(answer))
 
     def _able(self, model: str) -> list[Member]:
         """Return the ready workers in the order in which they are asked."""
@@ -122,10 +124,19 @@ class TokenRoute:
 
 
 def token_routes(
-    roster: Roster, pool: UpstreamPool, authorization: dict[str, str], max_body_bytes: int
+    roster: Roster,
+    pool: UpstreamPool,
+    authorization: dict[str, str],
+    limits: RateLimits,
+    *,
+    max_body_bytes: int,
 ) -> list[Route]:
     """Return both routes."""
-    return [
-        Route(path, TokenRoute(path, roster, pool, authorization, max_body_bytes), methods=["POST"])
-        for path in PATHS
-    ]
+
+    def route(path: str) -> Route:
+        answer = TokenRoute(
+            path, roster, pool, authorization, limits, max_body_bytes=max_body_bytes
+        )
+        return Route(path, answer, methods=["POST"])
+
+    return [route(path) for path in PATHS]

@@ -15,6 +15,10 @@ from services.controller.routing.ask import BLOCK_TOKENS, Ask
 KV_SECONDS = 0.02
 """The KV cache's pressure k costs KV_SECONDS * k / (1 - k): nothing when half full, a wall when full."""
 
+MISS_WEIGHT = 2.0
+"""What a worker does not hold counts twice: computing it delays those who come after, too, and
+drives out what others would have found there."""
+
 SESSION_SHARE = 0.5
 """Part of a prompt that a session's last worker is taken to hold, where nothing better is known."""
 
@@ -115,13 +119,26 @@ def cost(worker: Worker, ask: Ask) -> float:
     held = worker.held_blocks(ask.chain) * BLOCK_TOKENS
     if ask.last_worker == worker.id:
         held = max(held, int(SESSION_SHARE * ask.prompt_tokens))
-    prefill = worker.prefill_backlog + max(0, ask.prompt_tokens - held)
+    prefill = worker.prefill_backlog + MISS_WEIGHT * max(0, ask.prompt_tokens - held)
     pressure = min(worker.kv_use, 0.99)
     return (
         prefill / worker.prefill_rate
         + worker.decode_backlog / worker.decode_rate
         + KV_SECONDS * pressure / (1 - pressure)
     )
+
+
+def is_worth_waiting(chosen: Worker, full: Sequence[Worker], ask: Ask, waited: float) -> bool:
+    """Return whether a request does better to wait for a full worker than to take the chosen one.
+
+    It does where a full one holds so much of it that its turn there comes before the chosen one
+    would have computed it. If that turns out wrong, no more time is lost than was to be won: who
+    has `waited` as long as computing it takes, in seconds, waits no more.
+    """
+    price = MISS_WEIGHT * ask.prompt_tokens / chosen.prefill_rate
+    if waited >= price:
+        return False
+    return min(cost(worker, ask) for worker in full) < cost(chosen, ask) - TIE_SECONDS
 
 
 POLICIES: dict[str, Policy] = {

@@ -6,6 +6,7 @@ since: what was just sent there is about to be held. Judges by numbers alone (`p
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import OrderedDict
 
 from shared.protocol.prefix_chain import unpack
@@ -49,8 +50,11 @@ class PrefixView:
             self._sent.popitem(last=False)
 
     def held(self, chain: tuple[int, ...]) -> int:
-        """Return how many leading blocks of the chain are there."""
-        for count, block in enumerate(chain):
-            if block not in self._reported and block not in self._sent:
-                return count
-        return len(chain)
+        """Return how many leading blocks of the chain are there.
+
+        Who holds a block holds those before it, so that few are looked at.
+        """
+        return bisect_left(chain, True, key=lambda block: not self._holds(block))
+
+    def _holds(self, block: int) -> bool:
+        return block in self._reported or block in self._sent

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from services.worker.engine.layout import Layout
 from services.worker.engine.prefix_index import Prefix
 from services.worker.engine.rows import Rows
 from services.worker.engine.sequence import SequenceKey
@@ -17,8 +18,9 @@ from services.worker.engine.slots import Drop, Forget, Join, Keep, Move, Place, 
 class KVCache:
     """Rows by class, by sequence and by key."""
 
-    def __init__(self, max_idle_tokens: int = 0) -> None:
+    def __init__(self, layout: Layout, max_idle_tokens: int = 0) -> None:
         """Hold nothing; rows that nobody uses are held up to `max_idle_tokens` together."""
+        self._layout = layout
         self._max_idle_tokens = max_idle_tokens
         self._classes: dict[int, Rows] = {}
         self._used: dict[int, int] = {}  # rows of each class
@@ -49,7 +51,7 @@ class KVCache:
         """Return the row of a prompt, with room for so many tokens; a first one may reuse."""
         rows = self._staged.get(source)
         if rows is None:
-            rows = self._staged[source] = Rows(room)
+            rows = self._staged[source] = Rows(self._layout, room)
             if reuse is not None:
                 rows.copy(self._kept[reuse.key], 0, 0, reuse.length)
         rows.extend(room)
@@ -69,7 +71,7 @@ class KVCache:
                 case Trim(capacity, rows):
                     self._used[capacity] = rows
                 case Keep(source, key, tokens):
-                    kept = self._kept[key] = Rows(tokens)
+                    kept = self._kept[key] = Rows(self._layout, tokens)
                     kept.copy(self._classes[source.capacity], source.index, 0, tokens)
                 case Drop(source, tokens, keep):
                     self._drop(source, tokens, keep)
@@ -92,7 +94,10 @@ class KVCache:
                 place = op.place if isinstance(op, Join) else op.target
                 needed[place.capacity] = max(needed.get(place.capacity, 0), place.index + 1)
         for capacity, rows in needed.items():
-            self._classes.setdefault(capacity, Rows(capacity, rows)).fit(rows)
+            if capacity in self._classes:
+                self._classes[capacity].fit(rows)
+            else:
+                self._classes[capacity] = Rows(self._layout, capacity, rows)
 
     def _copy(self, source: Rows, at: int, to: Place, tokens: int) -> None:
         self._classes[to.capacity].copy(source, at, to.index, tokens)

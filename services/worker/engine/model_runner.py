@@ -23,7 +23,7 @@ from services.worker.engine.sequence import NO_TOKEN, Drawn, Sequence
 from services.worker.engine.slots import Group, RowOp
 from services.worker.engine.step import make_step
 from services.worker.engine.support import check_supported, has_own_attention
-from services.worker.engine.trial import bytes_per_token, check_rows_agree
+from services.worker.engine.trial import check_rows_agree, find_layout
 from shared.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
@@ -72,18 +72,18 @@ class ModelRunner:
         self._fixed_rows = max_num_seqs if deterministic else 0
         self._forward: Forward = make_forward(model)
         self._sampler = Sampler(self._sampling_device, eos_token_ids)
-        token_bytes = bytes_per_token(model, self._forward)
+        layout = find_layout(model, self._forward)
         self._own_attention = has_own_attention(model)
         if self._own_attention:
-            check_rows_agree(model, self._forward, max_model_len)
-        found = usable_bytes(self._device) // token_bytes
+            check_rows_agree(model, self._forward, layout, max_model_len)
+        found = usable_bytes(self._device) // layout.token_bytes
         tokens = kv_cache_tokens or found * _IDLE_SHARE // (_IDLE_SHARE + 1)
         self.kv_cache_tokens = min(tokens, max_num_seqs * max_model_len)
         self.max_model_len = min(max_model_len, self.kv_cache_tokens)
         if self.max_model_len <= 1:
             msg = f"{tokens} tokens of KV cache are too few for any request"
             raise ConfigurationError(msg, param="LLMZOO_KV_CACHE_TOKENS")
-        self._cache = KVCache(max_idle_tokens=self.kv_cache_tokens // _IDLE_SHARE)
+        self._cache = KVCache(layout, self.kv_cache_tokens // _IDLE_SHARE)
 
     @property
     def eos_token_ids(self) -> frozenset[int]:

@@ -44,16 +44,17 @@ class Segment(ABC):
         Args:
             layer: the layer's index.
             key: any tensor [..., kv_heads, head_dim] of the layer's dtype on its device.
-            value: like `key`.
+            value: like `key`; only who does not know the layers yet looks at it.
             window: of the layer.
             groups: query heads of each KV head.
         """
-        rows = self._rows.layer(layer, key, value)
+        del value
+        held = self._rows.layers[layer]
         return LayerSegment(
             self.tokens.start,
             self.tokens.stop,
-            rows.keys,
-            rows.values,
+            held.keys,
+            held.values,
             self._index(key.shape[-2], key.device),
             self._seen.start,
             self._seen.stop,

@@ -1,6 +1,6 @@
 """A model is tried before it is served: whether the engine's way of running it is the model's own.
 
-Owns the trial sequences and what is demanded of their results.
+Owns the trial sequences, what is demanded of their results, and the layout that they show.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from transformers import PreTrainedModel
 
 from services.worker.engine.forward import Forward
 from services.worker.engine.kv_cache import KVCache
+from services.worker.engine.layer_attention import LayerSegment
+from services.worker.engine.layout import Kind, Layout
+from services.worker.engine.rows import Rows
 from services.worker.engine.scheduler import Chunk
+from services.worker.engine.segments import ChunkSegment
 from services.worker.engine.sequence import SamplingParams, Sequence
 from services.worker.engine.slots import Join, Slots
-from services.worker.engine.step import make_step
+from services.worker.engine.step import Step, make_step
 from shared.errors import ModelNotSupported
 
 # What a model class raises that does not take our cache, mask or arguments.
@@ -39,25 +43,49 @@ _LONG, _SHORT = 16, 4
 _TOLERANCE = 0.1
 
 
+class _FirstToken(ChunkSegment):
+    """A prompt of one token, by which the layers show what they keep."""
+
+    def __init__(self) -> None:
+        super().__init__(Rows(Layout(()), 1), 0, 1, 0)
+        self.found: dict[int, tuple[Kind, Kind]] = {}
+
+    def layer(
+        self,
+        layer: int,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        window: int | None = None,
+        groups: int = 1,
+    ) -> LayerSegment:
+        kinds = self.found[layer] = Kind.of(key), Kind.of(value)
+        self._rows = Rows(Layout([kinds]), 1)
+        return super().layer(0, key, value, window=window, groups=groups)
+
+
 @torch.inference_mode()
-def bytes_per_token(model: PreTrainedModel, forward: Forward) -> int:
-    """Run one token through every layer; return the bytes of KV cache that it takes.
+def find_layout(model: PreTrainedModel, forward: Forward) -> Layout:
+    """Run one token through every layer; return the layout of what they keep.
 
     Raises:
         ModelNotSupported: the model does not run, or not every layer has keys and values.
     """
-    cache = KVCache()
+    segment = _FirstToken()
+    first = torch.zeros(1, dtype=torch.int64, device=model.device)
     with _refusing_faults(model):
-        _prefill(_sequence(0, (0,)), forward, cache, model.device)
-    layers = cache.stage(("trial", 0), 1, None).layers.values()
-    if len(layers) != model.config.num_hidden_layers:
-        msg = f"{type(model).__name__} keeps keys and values for {len(layers)} layers only"
+        forward.logits(Step((), first, first, (segment,)), [0])
+    found = segment.found
+    if found.keys() != set(range(model.config.num_hidden_layers)):
+        msg = f"{type(model).__name__} keeps keys and values for {len(found)} layers only"
         raise ModelNotSupported(msg)
-    return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+    return Layout(found[index] for index in sorted(found))
 
 
 @torch.inference_mode()
-def check_rows_agree(model: PreTrainedModel, forward: Forward, max_model_len: int) -> None:
+def check_rows_agree(
+    model: PreTrainedModel, forward: Forward, layout: Layout, max_model_len: int
+) -> None:
     """Decode a long and a short row together: each must be what it is without a cache.
 
     Raises:
@@ -67,7 +95,7 @@ def check_rows_agree(model: PreTrainedModel, forward: Forward, max_model_len: in
     token_ids = tuple(i * vocabulary // (_LONG + 1) for i in range(1, _LONG + 1))
     long, short = (ids[: max_model_len - 1] for ids in (token_ids, token_ids[-_SHORT:]))
     with _refusing_faults(model):
-        together, rows = _decode_together([long, long, short], forward, model.device)
+        together, rows = _decode_together([long, long, short], forward, layout, model.device)
         wholes = [torch.tensor([row], device=model.device) for row in rows]
         outputs = [model(input_ids=ids, use_cache=False) for ids in wholes]
     alone = _centred(torch.cat([output.logits[:, -1] for output in outputs]))
@@ -82,13 +110,16 @@ def check_rows_agree(model: PreTrainedModel, forward: Forward, max_model_len: in
 
 
 def _decode_together(
-    prompts: ReadOnlySequence[tuple[int, ...]], forward: Forward, device: torch.device
+    prompts: ReadOnlySequence[tuple[int, ...]],
+    forward: Forward,
+    layout: Layout,
+    device: torch.device,
 ) -> tuple[torch.Tensor, list[list[int]]]:
     """Return the logits of the first and the last row after a decoded token, and their tokens.
 
     The last row lies where another was that is gone; what that wrote must stay out of sight.
     """
-    cache, slots = KVCache(), Slots(_LONG + 1)
+    cache, slots = KVCache(layout), Slots(_LONG + 1)
     sequences = [_sequence(choice, prompt) for choice, prompt in enumerate(prompts)]
     first, gone, last = sequences
     for sequence in sequences:

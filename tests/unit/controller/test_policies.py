@@ -14,6 +14,7 @@ from services.controller.routing.ask import BLOCK_TOKENS, Ask, ask_of
 from services.controller.routing.policies import (
     POLICIES,
     cost,
+    is_worth_waiting,
     least_cost,
     lottery,
     power_of_two,
@@ -129,10 +130,10 @@ def test_a_held_prefix_draws_a_request_until_waiting_costs_more():
     holds = Worker("holds", blocks=ask.chain)
     idle = Worker("idle")
     assert least_cost([holds, idle], ask, Random(0)) is holds
-    # 6,400 tokens take 0.8 s to prefill; less than that of work is no reason to leave.
-    nearly = replace(holds, decode_backlog=790.0)
+    # 6,400 tokens take 0.8 s to prefill, which counts twice; less work is no reason to leave.
+    nearly = replace(holds, decode_backlog=1590.0)
     assert least_cost([nearly, idle], ask, Random(0)) is nearly
-    busy = replace(holds, decode_backlog=810.0)
+    busy = replace(holds, decode_backlog=1610.0)
     assert least_cost([busy, idle], ask, Random(0)) is idle
 
 
@@ -145,6 +146,18 @@ def test_a_session_is_a_bonus_and_no_pin():
     # What is known to be held counts for more than the guess.
     holds = Worker("holds", blocks=tuple(range(80)))
     assert least_cost([last, holds], replace(ask, chain=tuple(range(100))), Random(0)) is holds
+
+
+def test_a_full_worker_is_waited_for_while_its_turn_comes_sooner_than_the_prompt_is_computed():
+    ask = Ask(prompt_tokens=6400, chain=tuple(range(1, 101)))
+    idle = Worker("idle")
+    holds = Worker("holds", blocks=ask.chain, decode_backlog=1000.0)
+    assert is_worth_waiting(idle, [holds], ask, 0.0)
+    assert not is_worth_waiting(idle, [replace(holds, decode_backlog=1700.0)], ask, 0.0)
+    assert not is_worth_waiting(idle, [Worker("full", decode_backlog=10.0)], ask, 0.0)
+    # But not for longer than was to be won.
+    assert is_worth_waiting(idle, [holds], ask, 1.5)
+    assert not is_worth_waiting(idle, [holds], ask, 1.7)
 
 
 def test_a_full_cache_is_a_wall():

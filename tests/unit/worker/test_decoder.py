@@ -14,6 +14,7 @@ from services.worker.engine.scheduler import Chunk
 from services.worker.engine.sequence import SamplingParams, Sequence
 from services.worker.engine.step import make_step
 from shared.compression import Scheme, compress_module
+from tests.fakes.layouts import make_layout
 
 pytestmark = pytest.mark.torch
 
@@ -36,12 +37,13 @@ def model():
     return LlamaForCausalLM(config).eval()
 
 
-def prompt_logits(decoder, prompt):
+def prompt_logits(decoder, prompt, dtype=torch.float32):
     sequence = Sequence("a", 0, prompt, SamplingParams(max_tokens=1, seed=0))
     sequence.computed = len(prompt)
     chunk = Chunk(sequence, 0, len(prompt), len(prompt))
     with torch.inference_mode():
-        return decoder.logits(make_step((), (chunk,), KVCache(), CPU), None)
+        cache = KVCache(make_layout(LAYERS, kv_heads=2, dim=8, dtype=dtype))
+        return decoder.logits(make_step((), (chunk,), cache, CPU), None)
 
 
 def test_it_computes_what_the_model_does(model):
@@ -94,10 +96,10 @@ def test_without_python_the_layers_compute_the_same_to_the_last_bit(model, dtype
     assert (decoder._run is decoder.layers) or scheme is None or dtype == torch.bfloat16
 
     prompt = tuple(range(3, 30))
-    logits = prompt_logits(decoder, prompt)
+    logits = prompt_logits(decoder, prompt, dtype)
     decoder._run = decoder.layers
 
-    assert torch.equal(logits, prompt_logits(decoder, prompt))
+    assert torch.equal(logits, prompt_logits(decoder, prompt, dtype))
 
 
 def test_an_activation_that_is_no_epilogue_runs_in_python(model):

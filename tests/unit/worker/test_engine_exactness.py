@@ -13,6 +13,7 @@ from services.worker.engine.model_runner import ModelRunner
 from services.worker.engine.scheduler import Chunk
 from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
 from services.worker.engine.step import make_step
+from services.worker.engine.trial import find_layout
 from shared.errors import ConfigurationError, ModelNotSupported
 from shared.protocol.priority import Priority
 from tests.fakes.drafts import ForeseenDrafts
@@ -172,11 +173,12 @@ def test_the_own_forward_pass_and_that_of_transformers_give_the_same_logits(name
     with torch.inference_mode():
         expected = model(input_ids=torch.tensor([prompt])).logits[0]
 
-    cache = KVCache()
+    forward = make_forward(model)
+    cache = KVCache(find_layout(model, forward))
     sequence = greedy("a", prompt, 1)
     step = make_step((), (Chunk(sequence, 0, 120, 120),), cache, torch.device("cpu"))
     with torch.inference_mode():
-        logits = make_forward(model).logits(step, None)
+        logits = forward.logits(step, None)
 
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 

@@ -7,18 +7,20 @@ from services.worker.engine.kv_cache import KVCache
 from services.worker.engine.prefix_index import Prefix
 from services.worker.engine.sequence import SamplingParams, Sequence
 from services.worker.engine.slots import Drop, Forget, Join, Keep, Slots
+from tests.fakes.layouts import make_layout
 
 pytestmark = pytest.mark.torch
 
 LAYERS, HEADS, DIM, VALUE_DIM = 2, 3, 4, 5
 CONTEXT = 300
+LAYOUT = make_layout(LAYERS, HEADS, DIM, VALUE_DIM)
 
 
 class Reference:
     """The cache driven as scheduler and model do, and what each sequence's row must hold."""
 
     def __init__(self, max_idle_tokens=0):
-        self.cache = KVCache(max_idle_tokens)
+        self.cache = KVCache(LAYOUT, max_idle_tokens)
         self.slots = Slots(CONTEXT)
         self.rows = {}  # of sequences, [keys and values of each layer]
         self.kept = {}
@@ -52,7 +54,7 @@ class Reference:
 
     def write(self, rows, row, start, states):
         for index, (keys, values) in enumerate(states):
-            layer = rows.layer(index, keys, values)
+            layer = rows.layers[index]
             layer.keys[row, :, start : start + len(keys)] = keys.transpose(0, 1)
             layer.values[row, :, start : start + len(keys)] = values.transpose(0, 1)
 
@@ -218,7 +220,7 @@ def test_a_prompt_dropped_half_way_can_be_kept():
 
 
 def test_a_prompt_that_failed_before_it_wrote_leaves_too():
-    cache = KVCache()
+    cache = KVCache(LAYOUT)
     cache.apply([Drop(("a", 0)), Drop(("a", 0), 5, 1)])
     assert (cache.running_tokens, cache.kept_tokens) == (0, 0)
 

@@ -1,39 +1,56 @@
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from services.worker.engine.rows import Rows
+from tests.fakes.layouts import make_layout
 
 pytestmark = pytest.mark.torch
 
-HEADS, DIM, VALUE_DIM = 3, 4, 5
+LAYERS, HEADS, DIM, VALUE_DIM = 10, 3, 4, 5
+LAYOUT = make_layout(LAYERS, HEADS, DIM, VALUE_DIM)
 
 
-def filled(rows, capacity, layers=2):
+class Memory(TorchDispatchMode):
+    """The bytes of all tensors made meanwhile, and the most that were there at once."""
+
+    def __init__(self, limit=2**60):
+        super().__init__()
+        self.limit, self.peak = limit, 0
+        self._made = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.zeros.default:
+            storage = made.untyped_storage()
+            self._made.append((StorageWeakRef(storage), storage.nbytes()))
+        held = sum(size for storage, size in self._made if not storage.expired())
+        self.peak = max(self.peak, held)
+        if held > self.limit:
+            raise MemoryError
+        return made
+
+
+def filled(rows, capacity):
     """Return rows full of random numbers, and those numbers."""
-    made = Rows(capacity, rows)
-    held = []
-    for index in range(layers):
-        layer = made.layer(index, torch.empty(1, HEADS, DIM), torch.empty(1, HEADS, VALUE_DIM))
-        for tensor in (layer.keys, layer.values):
-            tensor.normal_()
-        held.append((layer.keys.clone(), layer.values.clone()))
-    return made, held
+    made = Rows(LAYOUT, capacity, rows)
+    for layer in made.layers:
+        layer.keys.normal_()
+        layer.values.normal_()
+    return made, [(layer.keys.clone(), layer.values.clone()) for layer in made.layers]
 
 
-def test_a_layer_is_made_when_it_is_written_first_and_holds_zeros():
-    rows = Rows(7, 2)
+def test_rows_are_made_of_zeros():
+    rows = Rows(LAYOUT, 7, 2)
+
     assert rows.tokens == 14
-    assert rows.layers == {}
-
-    states = torch.zeros(9, HEADS, DIM, dtype=torch.bfloat16)
-    layer = rows.layer(3, states, states.new_zeros(9, HEADS, VALUE_DIM))
-
-    assert layer.keys.shape == (2, HEADS, 7, DIM)
-    assert layer.values.shape == (2, HEADS, 7, VALUE_DIM)
-    assert layer.keys.dtype == torch.bfloat16
-    assert not layer.keys.any()
-    assert not layer.values.any()
-    assert rows.layer(3, states, states) is layer
+    assert len(rows.layers) == LAYERS
+    for layer in rows.layers:
+        assert layer.keys.shape == (2, HEADS, 7, DIM)
+        assert layer.values.shape == (2, HEADS, 7, VALUE_DIM)
+        assert not layer.keys.any()
+        assert not layer.values.any()
 
 
 @pytest.mark.parametrize(("wanted", "rows"), [(3, 16), (16, 16), (17, 18), (30, 30)])
@@ -51,6 +68,34 @@ def test_more_rows_leave_those_there_as_they_are(wanted, rows):
             assert not new[16:].any()
 
 
+def test_an_eighth_of_the_rows_is_there_twice_while_they_grow():
+    layout = make_layout(32, HEADS, DIM)
+    with Memory() as memory:
+        rows = Rows(layout, 6, 16)
+        before = memory.peak
+        rows.fit(18)
+
+    assert before == 16 * 6 * layout.token_bytes
+    assert memory.peak == pytest.approx(before * 9 / 8 * 9 / 8, rel=0.02)
+
+
+@pytest.mark.parametrize("banks", range(10))
+def test_rows_that_memory_did_not_suffice_for_can_grow_later(banks):
+    made, held = filled(2, 6)
+    sizes = [2 * 6 * len(bank.members) * bank.kind.token_bytes for bank in LAYOUT.banks]
+    assert len(sizes) == 2 * 5
+
+    with pytest.raises(MemoryError), Memory(limit=3 * sum(sizes[:banks])):
+        made.extend(18)
+    assert made.capacity == 6
+    made.extend(18)
+
+    for index, (keys, values) in enumerate(held):
+        assert torch.equal(made.layers[index].keys[:, :, :6], keys)
+        assert torch.equal(made.layers[index].values[:, :, :6], values)
+        assert made.layers[index].keys.shape[2] == 18
+
+
 def test_what_has_grown_gives_memory_back():
     made, held = filled(10, 6)
 
@@ -60,8 +105,13 @@ def test_what_has_grown_gives_memory_back():
     for index, (keys, values) in enumerate(held):
         assert torch.equal(made.layers[index].keys, keys[:3])
         assert torch.equal(made.layers[index].values, values[:3])
-        # A view of the old memory would keep it all.
-        assert made.layers[index].keys.untyped_storage().nbytes() == keys[:3].nbytes
+    # Views of the old memory would keep it all.
+    storages = {
+        states.untyped_storage().data_ptr(): states.untyped_storage().nbytes()
+        for layer in made.layers
+        for states in (layer.keys, layer.values)
+    }
+    assert sum(storages.values()) == made.tokens * LAYOUT.token_bytes
 
 
 @pytest.mark.parametrize("capacity", [4, 6, 11])
@@ -84,8 +134,7 @@ def test_the_beginning_of_a_row_is_copied_and_nothing_else():
 
     target.copy(source, at=2, to=1, tokens=4)
 
-    for index in range(2):
-        layer = target.layers[index]
+    for index, layer in enumerate(target.layers):
         for new, old, theirs in zip(
             (layer.keys, layer.values), before[index], held[index], strict=True
         ):
@@ -94,15 +143,16 @@ def test_the_beginning_of_a_row_is_copied_and_nothing_else():
             assert torch.equal(new[1, :, 4:], old[1, :, 4:])
 
 
-def test_a_copy_into_what_has_no_layers_yet_makes_them():
-    source, held = filled(1, 9)
-    target = Rows(5)
+def test_a_row_is_copied_to_its_neighbour():
+    rows, held = filled(3, 6)
 
-    target.copy(source, 0, 0, 5)
+    rows.copy(rows, at=2, to=0, tokens=5)
 
-    for index, (keys, values) in enumerate(held):
-        assert torch.equal(target.layers[index].keys, keys[:, :, :5])
-        assert torch.equal(target.layers[index].values, values[:, :, :5])
+    for index, (keys, _) in enumerate(held):
+        new = rows.layers[index].keys
+        assert torch.equal(new[0, :, :5], keys[2, :, :5])
+        assert torch.equal(new[0, :, 5:], keys[0, :, 5:])
+        assert torch.equal(new[1:], keys[1:])
 
 
 def test_a_wiped_row_is_zero_and_its_neighbours_are_not():

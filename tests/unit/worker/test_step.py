@@ -9,6 +9,7 @@ from services.worker.engine.scheduler import Chunk
 from services.worker.engine.sequence import SamplingParams, Sequence
 from services.worker.engine.slots import Drop, Join, Slots
 from services.worker.engine.step import make_step
+from tests.fakes.layouts import make_layout
 
 pytestmark = pytest.mark.torch
 
@@ -27,7 +28,8 @@ class Setup:
 
     def __init__(self):
         torch.manual_seed(0)
-        self.cache, self.slots = KVCache(), Slots(300)
+        layout = make_layout(LAYERS, KV_HEADS, DIM, VALUE_DIM)
+        self.cache, self.slots = KVCache(layout), Slots(300)
         self.states = {}
 
     def sequence(self, name, length):

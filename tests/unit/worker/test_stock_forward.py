@@ -10,18 +10,20 @@ from services.worker.engine.kv_cache import KVCache
 from services.worker.engine.scheduler import Chunk
 from services.worker.engine.step import make_step
 from services.worker.engine.stock_forward import StockForward
+from services.worker.engine.trial import find_layout
 from shared.errors import ModelNotSupported
 from tests.fakes.engines import greedy, make_engine, make_prompts
+from tests.fakes.layouts import make_layout
 from tests.fakes.tiny_models import STOCK, TINY, make_model
 
 pytestmark = pytest.mark.torch
 
 
-def prompt_step(prompt):
+def prompt_step(prompt, layout):
     sequence = greedy("a", prompt, 1)
     sequence.computed = len(prompt)
     chunk = Chunk(sequence, 0, len(prompt), len(prompt))
-    return make_step((), (chunk,), KVCache(), torch.device("cpu"))
+    return make_step((), (chunk,), KVCache(layout), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", STOCK)
@@ -31,18 +33,21 @@ def test_the_logits_of_every_token_are_the_models_own(name):
     (prompt,) = make_prompts(1, lengths=[70])
     expected = model(input_ids=torch.tensor([prompt])).logits[0]
     forward = StockForward(model)
+    layout = find_layout(model, forward)
 
-    every, some = (forward.logits(prompt_step(prompt), wanted) for wanted in (None, [3, 69]))
+    every, some, none = (
+        forward.logits(prompt_step(prompt, layout), wanted) for wanted in (None, [3, 69], [])
+    )
 
     torch.testing.assert_close(every, expected, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(some, expected[[3, 69]], rtol=1e-3, atol=1e-3)
-    assert forward.logits(prompt_step(prompt), []).shape == (0, expected.shape[1])
+    assert none.shape == (0, expected.shape[1])
 
 
 @torch.inference_mode()
 def test_a_scale_that_is_not_given_has_the_usual_default():
     forward = StockForward(make_model("gpt2"))
-    forward._step = prompt_step((7, 8, 9))
+    forward._step = prompt_step((7, 8, 9), make_layout(3, kv_heads=2, dim=16))
     states = torch.randn(3, 1, 2, 3, 16)
 
     default, given, other = (

@@ -7,8 +7,9 @@ import torch
 from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from services.worker.engine.forward import make_forward
-from services.worker.engine.trial import bytes_per_token, check_rows_agree
+from services.worker.engine.trial import check_rows_agree, find_layout
 from shared.errors import ModelNotSupported
+from tests.fakes.layouts import make_layout
 from tests.fakes.tiny_models import CONTEXT, OWN_ATTENTION, SMALL, make_model
 
 pytestmark = pytest.mark.torch
@@ -27,7 +28,12 @@ pytestmark = pytest.mark.torch
 def test_what_a_token_takes_is_measured(name, numbers, dtype):
     model = make_model(name, dtype)
 
-    assert bytes_per_token(model, make_forward(model)) == numbers * dtype.itemsize
+    assert find_layout(model, make_forward(model)).token_bytes == numbers * dtype.itemsize
+
+
+def check(model, max_model_len=CONTEXT):
+    forward = make_forward(model)
+    check_rows_agree(model, forward, find_layout(model, forward), max_model_len)
 
 
 @pytest.mark.parametrize("name", OWN_ATTENTION)
@@ -35,13 +41,13 @@ def test_what_a_token_takes_is_measured(name, numbers, dtype):
 def test_who_treats_rows_of_different_lengths_rightly_passes(name, dtype):
     model = make_model(name, dtype)
 
-    check_rows_agree(model, make_forward(model), CONTEXT)
+    check(model)
 
 
 def test_a_context_shorter_than_the_trial_prompts_is_tried_too():
     model = make_model("bloom")
 
-    check_rows_agree(model, make_forward(model), 3)
+    check(model, 3)
 
 
 class Maskless(BloomForCausalLM):
@@ -80,10 +86,12 @@ def test_who_does_not_heed_the_mask_is_refused():
     model = bloom(Maskless)
 
     with pytest.raises(ModelNotSupported, match="rows of different lengths"):
-        check_rows_agree(model, make_forward(model), CONTEXT)
+        check(model)
 
 
-@pytest.mark.parametrize("trial", [bytes_per_token, lambda *_: check_rows_agree(*_, CONTEXT)])
+@pytest.mark.parametrize(
+    "trial", [find_layout, lambda *_: check_rows_agree(*_, make_layout(2, 6, 8), CONTEXT)]
+)
 def test_what_a_model_raises_is_a_refusal_with_its_reason(trial):
     model = bloom(Scalar)
 
@@ -95,4 +103,4 @@ def test_a_model_whose_layers_do_not_all_keep_keys_and_values_is_refused():
     model = Lazy(GPT2Config(vocab_size=32, n_positions=64, n_embd=16, n_layer=2, n_head=2)).eval()
 
     with pytest.raises(ModelNotSupported, match="keys and values for 1 layers only"):
-        bytes_per_token(model, make_forward(model))
+        find_layout(model, make_forward(model))
