@@ -35,6 +35,7 @@ from services.controller.front import Front
 from services.controller.loop_lag import LoopLag
 from services.controller.metrics import HOT_ROUTES, ControllerMetrics
 from services.controller.relay.aborts import Aborts
+from services.controller.relay.backend import Backend
 from services.controller.relay.dispatch import Dispatcher
 from services.controller.relay.workers import Workers
 from services.controller.routes.chat import ChatRoute
@@ -44,6 +45,7 @@ from services.controller.routes.queue import queue_routes
 from services.controller.routes.stats import stats_routes
 from services.controller.routes.tokens import token_routes
 from services.controller.routes.workers import workers_routes
+from services.controller.tracing.provider import Tracing
 from services.controller.upstream.pool import UpstreamPool
 from shared.http import faults
 from shared.http.loopback import is_loopback
@@ -58,7 +60,11 @@ log = structlog.get_logger(__name__)
 
 
 def create_app(settings: ControllerSettings, address: str) -> Service:
-    """Return the service that others reach at `address`."""
+    """Return the service that others reach at `address`.
+
+    Raises:
+        ConfigurationError: a setting asks for what is not installed.
+    """
     registry = CollectorRegistry()
     metrics = ControllerMetrics(registry)
     roster = Roster(settings)
@@ -68,7 +74,8 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     admission = Admission(roster, settings, FlowMetrics(registry), Random())  # noqa: S311
     view = RegistryView(settings)
     watcher = RosterWatcher(view, roster, settings, _on_change(roster, admission))
-    fleet = _Fleet(settings, admission, metrics)
+    tracing = Tracing() if settings.otel else None
+    fleet = _Fleet(settings, admission, metrics, tracing)
     access = _Access(settings, roster, address)
     calls = CallStore(settings, CallStoreMetrics(registry))
     presence = _Presence(roster, watcher, access.keyring, address)
@@ -103,6 +110,8 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
             *operations_routes("controller", registry, presence.readiness),
         ],
     )
+    if tracing is not None:
+        tracing.watch(app)
     hot = {
         path: ChatRoute(
             path,
@@ -139,7 +148,11 @@ class _Fleet:
     """The way to the workers."""
 
     def __init__(
-        self, settings: ControllerSettings, admission: Admission, metrics: ControllerMetrics
+        self,
+        settings: ControllerSettings,
+        admission: Admission,
+        metrics: ControllerMetrics,
+        tracing: Tracing | None,
     ) -> None:
         token = settings.internal_token.get_secret_value()
         self.authorization = {"authorization": f"Bearer {token}"} if token else {}
@@ -148,11 +161,15 @@ class _Fleet:
         )
         self._aborts = Aborts(self.pool, self.authorization)
         dispatcher = Dispatcher(admission, self.pool, self._aborts, metrics, self.authorization)
-        self.workers = Workers(dispatcher, metrics)
+        workers = Workers(dispatcher, metrics)
+        self._tracing = tracing
+        self.workers: Backend = workers if tracing is None else tracing.calls(workers)
 
     async def close(self) -> None:
         await self._aborts.close()
         self.pool.close()
+        if self._tracing is not None:
+            await self._tracing.close()
 
 
 class _Access:

@@ -54,7 +54,12 @@ class Dispatcher:
             Refused: a worker found the request at fault.
             UpstreamFailed, UpstreamTimeout: the workers tried are.
         """
-        headers = {**self._headers, HEADER: call.id, PRIORITY_HEADER: call.priority.header}
+        headers = {
+            **self._headers,
+            HEADER: call.id,
+            PRIORITY_HEADER: call.priority.header,
+            **call.trace.headers,
+        }
         self._budget.earn()
         tried: set[str] = set()
         faults: list[LLMZooError] = []

@@ -65,6 +65,7 @@ class Workers:
             finally:
                 exchange.close()
                 settle(start.prompt_tokens + exchange.ledger.total)
+                call.trace.used(start.prompt_tokens, exchange.ledger.total)
         except Refused:
             settle(0)
             raise

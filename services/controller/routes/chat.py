@@ -23,6 +23,7 @@ from services.controller.relay.backend import Backend
 from services.controller.relay.call import Call
 from services.controller.relay.client_watch import ClientWatch
 from services.controller.relay.deadline import TIMEOUT_HEADER, parse_deadline
+from services.controller.relay.trace import trace_of
 from services.controller.routes.asked_model import asked_model
 from services.controller.routing.ask import ask_of
 from shared.errors import MethodNotAllowed
@@ -104,6 +105,7 @@ class ChatRoute:
             session=_session(headers.get(_SESSION), request),
             deadline=parse_deadline(headers.get(_TIMEOUT), began),
             ask=ask_of(request, len(body), chain),
+            trace=trace_of(headers),
         )
 
     async def _answer(self, call: Call, principal: Principal, key: str | None, send: Send) -> None:

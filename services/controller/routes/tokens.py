@@ -18,6 +18,7 @@ from services.controller.fleet.member import Member
 from services.controller.fleet.roster import Roster
 from services.controller.relay.answer import Answer, send_answer
 from services.controller.relay.client_watch import ClientWatch
+from services.controller.relay.trace import trace_of
 from services.controller.routes.asked_model import asked_model
 from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import LLMZooError, Unavailable, UpstreamFailed
@@ -62,7 +63,11 @@ class TokenRoute:
         try:
             body = await read_body(scope, receive, self._max_body_bytes)
             model = asked_model(parse_object(body))
-            headers = {**self._headers, HEADER: scope["state"]["request_id"]}
+            headers = {
+                **self._headers,
+                HEADER: scope["state"]["request_id"],
+                **trace_of(dict(scope["headers"])).headers,
+            }
             principal: Principal = scope["state"]["principal"]
             async with ClientWatch(receive):
                 with await self._limits.reserve(principal, 0) as held:
