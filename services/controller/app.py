@@ -94,7 +94,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
         lifespan,
         [
             models_routes(roster),
-            stats_routes(roster),
+            stats_routes(roster, admission),
             keys_routes(access.store, access.keyring),
             workers_routes(roster, fleet.pool, fleet.authorization),
             queue_routes(admission),

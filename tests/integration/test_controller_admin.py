@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from services.cli.top.view import rows, totals
 from shared.protocol.workers import Load
 from tests.fakes.chat_request import BODY, CHAT
 from tests.fakes.command_line import LLMZOO, clean_environment
@@ -117,6 +118,9 @@ async def test_workers_are_told_with_what_routing_knows(controller, worker):
     assert entry["id"] == worker.name
     assert entry["routing"].keys() >= ROUTING
     assert entry["routing"]["breaker"] == "closed"
+    stats = await controller.stats()
+    assert [row[0] for row in rows(stats)] == [worker.name]
+    assert totals(stats).startswith("1 of 1 workers ready · 0 sent")
     one = (await controller.client.get(f"/admin/workers/{worker.name}")).json()
     assert one.keys() == entry.keys()
     # The controller itself is no worker.
@@ -164,6 +168,7 @@ async def test_the_queue_is_shown_and_one_request_taken_out_of_it(start_controll
     await waiting("batch-1")
     first = ask("first")
     await waiting("first", "batch-1")
+    assert (await controller.stats())["queue"] == {"interactive": 1, "batch": 1}
     entry = (await queue())[1]
     assert (entry["model"], entry["priority"], entry["key"]) == ("toy", "batch", "anonymous")
     assert entry["seconds"] >= 0

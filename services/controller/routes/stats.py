@@ -1,6 +1,6 @@
 """`GET /v1/stats` and `GET /metrics/targets`: the fleet, for people and for Prometheus.
 
-Owns the shapes of both. Asks the roster alone.
+Owns the shapes of both. Asks the roster, and the admission for what waits.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from fastapi import APIRouter
 from services.controller.fleet.facts import service_facts
 from services.controller.fleet.member import Member
 from services.controller.fleet.roster import Roster
+from services.controller.flow.admission import Admission
+from shared.protocol.priority import Priority
 
 
-def stats_routes(roster: Roster) -> APIRouter:
+def stats_routes(roster: Roster, admission: Admission) -> APIRouter:
     """Return both routes."""
     router = APIRouter(tags=["fleet"])
 
@@ -28,6 +30,7 @@ def stats_routes(roster: Roster) -> APIRouter:
             "refused": [
                 {"id": name, "reason": why} for name, why in sorted(roster.refused.items())
             ],
+            "queue": {each.name.lower(): admission.waiting(each) for each in Priority},
             "registry": {
                 "reachable": roster.registry_reachable,
                 "staleness_seconds": round(roster.staleness(now), 3) if read else None,
