@@ -41,6 +41,7 @@ from services.controller.relay.workers import Workers
 from services.controller.routes.chat import ChatRoute
 from services.controller.routes.keys import keys_routes
 from services.controller.routes.models import models_routes
+from services.controller.routes.openapi import openapi_route
 from services.controller.routes.queue import queue_routes
 from services.controller.routes.stats import stats_routes
 from services.controller.routes.tokens import token_routes
@@ -228,11 +229,11 @@ def _low_rate_app(
 ) -> FastAPI:
     """Return the app of all routes that may cost a framework."""
     # No pages of API documentation: they would load scripts from elsewhere.
-    app = FastAPI(version=VERSION, lifespan=lifespan, openapi_url=None)
+    app = FastAPI(title="LLM Zoo", version=VERSION, lifespan=lifespan, openapi_url=None)
     faults.install(app)
     for router in routers:
         app.include_router(router)
-    app.router.routes.extend(routes)
+    app.router.routes.extend([*routes, openapi_route(app)])
     return app
 
 

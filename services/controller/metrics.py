@@ -17,6 +17,7 @@ HOT_ROUTES = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = frozenset(
     {*HOT_ROUTES, "/v1/models", "/v1/stats", "/metrics", "/metrics/targets", "/version"}
     | {"/health/live", "/health/ready", "/tokenize", "/detokenize"}
+    | {"/openapi.json"}
 )
 _PREFIXES = ("/v1/models/", "/admin/")
 _CODES_AT_START = (200, 400, 401, 403, 404, 405, 413, 429, 499, 500, 502, 503, 504)
