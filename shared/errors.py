@@ -23,7 +23,9 @@
     │   ├── EngineFault              500  a step of the engine failed
     │   │   └── ContinuationDiffers  500  a resumed answer would not be the one that was begun
     │   ├── UpstreamFailed           502  a worker or server broke off
-    │   │   └── MalformedAnswer      502  it answered with something that is no answer
+    │   │   ├── MalformedAnswer      502  it answered with something that is no answer
+    │   │   ├── EndpointRefusesKey   502  an endpoint does not take our key; the caller's was good
+    │   │   └── AddressNotAllowed    502  an endpoint's name leads out of the allowed networks
     │   ├── Unavailable              503  nothing there can serve this now
     │   └── UpstreamTimeout          504  a worker stayed silent
     │       └── DeadlineExceeded     504  the time that the caller gave is over
@@ -270,6 +272,20 @@ class MalformedAnswer(UpstreamFailed):
     """A server answered with something that is no answer; it would do so again."""
 
     default_code = "malformed_answer"
+    retryable = False
+
+
+class EndpointRefusesKey(UpstreamFailed):
+    """An endpoint does not take the key that we have for it; the caller's own key was good."""
+
+    default_code = "endpoint_refuses_key"
+    retryable = False
+
+
+class AddressNotAllowed(UpstreamFailed):
+    """An endpoint's host has an address outside the allowed networks; nothing was sent there."""
+
+    default_code = "address_not_allowed"
     retryable = False
 
 

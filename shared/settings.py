@@ -143,6 +143,14 @@ class ControllerSettings(FleetSettings):
         description="seconds that a request waits for a model that is being loaded, "
         "before it gets 503; 0: none",
     )
+    endpoints_file: Path | None = Field(
+        None, description="TOML file of other OpenAI-compatible servers to serve models of"
+    )
+    endpoint_networks: Networks = Field(
+        default_factory=list[IPv4Network | IPv6Network],
+        description="networks that endpoints may lie in beside public addresses over https; "
+        "empty: `LLMZOO_ALLOWED_NETWORKS`",
+    )
 
 
 class WorkerSettings(FleetSettings):

@@ -26,6 +26,7 @@ from services.controller.access.local_callers import LocalCallers
 from services.controller.access.static_keys import StaticKeys
 from services.controller.call_store.metrics import CallStoreMetrics
 from services.controller.call_store.store import CallStore
+from services.controller.endpoints.endpoints import Endpoints, open_endpoints
 from services.controller.fleet.metrics import FleetCollector
 from services.controller.fleet.roster import Roster
 from services.controller.fleet.watcher import RosterWatcher
@@ -39,6 +40,7 @@ from services.controller.relay.backend import Backend
 from services.controller.relay.dispatch import Dispatcher
 from services.controller.relay.workers import Workers
 from services.controller.routes.chat import ChatRoute
+from services.controller.routes.evals import SILENCE_SECONDS, EvalsRoute, is_evals_path
 from services.controller.routes.keys import keys_routes
 from services.controller.routes.models import models_routes
 from services.controller.routes.openapi import openapi_route
@@ -47,6 +49,7 @@ from services.controller.routes.stats import stats_routes
 from services.controller.routes.tokens import token_routes
 from services.controller.routes.workers import workers_routes
 from services.controller.tracing.provider import Tracing
+from services.controller.upstream.peer import EVALUATOR
 from services.controller.upstream.pool import UpstreamPool
 from shared.http import faults
 from shared.http.loopback import is_loopback
@@ -64,9 +67,10 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     """Return the service that others reach at `address`.
 
     Raises:
-        ConfigurationError: a setting asks for what is not installed.
+        ConfigurationError: the endpoints file does not fit, or what a setting asks for is absent.
     """
     registry = CollectorRegistry()
+    endpoints = open_endpoints(settings, registry)
     metrics = ControllerMetrics(registry)
     roster = Roster(settings)
     FleetCollector(roster, registry)
@@ -76,9 +80,12 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     view = RegistryView(settings)
     watcher = RosterWatcher(view, roster, settings, _on_change(roster, admission))
     tracing = Tracing() if settings.otel else None
-    fleet = _Fleet(settings, admission, metrics, tracing)
+    fleet = _Fleet(settings, admission, metrics)
     access = _Access(settings, roster, address)
     calls = CallStore(settings, CallStoreMetrics(registry))
+    evaluators = _evaluators(settings)
+    authorization = _authorization(settings)
+    evals = EvalsRoute(roster, evaluators, authorization)
     presence = _Presence(roster, watcher, access.keyring, address)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
 
@@ -89,22 +96,26 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
             yield
             await asyncio.to_thread(heartbeat.stop)
         await fleet.close()
+        evaluators.close()
+        endpoints.close()
+        if tracing is not None:
+            await tracing.close()
         await view.close()
 
     app = _low_rate_app(
         lifespan,
         [
-            models_routes(roster),
+            models_routes(roster, endpoints),
             stats_routes(roster, admission),
             keys_routes(access.store, access.keyring),
-            workers_routes(roster, fleet.pool, fleet.authorization),
+            workers_routes(roster, fleet.pool, authorization),
             queue_routes(admission),
         ],
         [
             *token_routes(
                 roster,
                 fleet.pool,
-                fleet.authorization,
+                authorization,
                 access.limits,
                 max_body_bytes=settings.max_body_bytes,
             ),
@@ -113,11 +124,12 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     )
     if tracing is not None:
         tracing.watch(app)
+    backend = _backend(fleet.workers, endpoints, tracing)
     hot = {
         path: ChatRoute(
             path,
             roster,
-            fleet.workers,
+            backend,
             access.limits,
             calls,
             metrics=metrics,
@@ -131,7 +143,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
         calls.drain()
         heartbeat.poke()
 
-    return Service(Front(_Beside(hot, app), access.guard, metrics), drain)
+    return Service(Front(_Beside(hot, evals, app), access.guard, metrics), drain)
 
 
 def _on_change(roster: Roster, admission: Admission) -> Callable[[], None]:
@@ -145,32 +157,46 @@ def _on_change(roster: Roster, admission: Admission) -> Callable[[], None]:
     return changed
 
 
+def _authorization(settings: ControllerSettings) -> dict[str, str]:
+    """Return the header that other services of the fleet ask for."""
+    token = settings.internal_token.get_secret_value()
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def _evaluators(settings: ControllerSettings) -> UpstreamPool:
+    return UpstreamPool(
+        connect_timeout=settings.connect_timeout, silence_timeout=SILENCE_SECONDS, peer=EVALUATOR
+    )
+
+
+def _backend(
+    workers: Workers, endpoints: Endpoints, tracing: Tracing | None
+) -> Callable[[str], Backend]:
+    """Return who answers calls of a model."""
+
+    def chosen(model: str) -> Backend:
+        return endpoints.find(model) or workers
+
+    return chosen if tracing is None else lambda model: tracing.calls(chosen(model))
+
+
 class _Fleet:
     """The way to the workers."""
 
     def __init__(
-        self,
-        settings: ControllerSettings,
-        admission: Admission,
-        metrics: ControllerMetrics,
-        tracing: Tracing | None,
+        self, settings: ControllerSettings, admission: Admission, metrics: ControllerMetrics
     ) -> None:
-        token = settings.internal_token.get_secret_value()
-        self.authorization = {"authorization": f"Bearer {token}"} if token else {}
+        authorization = _authorization(settings)
         self.pool = UpstreamPool(
             connect_timeout=settings.connect_timeout, silence_timeout=settings.upstream_timeout
         )
-        self._aborts = Aborts(self.pool, self.authorization)
-        dispatcher = Dispatcher(admission, self.pool, self._aborts, metrics, self.authorization)
-        workers = Workers(dispatcher, metrics)
-        self._tracing = tracing
-        self.workers: Backend = workers if tracing is None else tracing.calls(workers)
+        self._aborts = Aborts(self.pool, authorization)
+        dispatcher = Dispatcher(admission, self.pool, self._aborts, metrics, authorization)
+        self.workers = Workers(dispatcher, metrics)
 
     async def close(self) -> None:
         await self._aborts.close()
         self.pool.close()
-        if self._tracing is not None:
-            await self._tracing.close()
 
 
 class _Access:
@@ -254,13 +280,16 @@ def _callers_without_key(
 
 
 class _Beside:
-    """Serves the hot paths without a framework, the others with `app`."""
+    """Serves hot and proxied paths without a framework, the others with `app`."""
 
-    def __init__(self, hot: dict[str, ChatRoute], app: FastAPI) -> None:
+    def __init__(self, hot: dict[str, ChatRoute], evals: EvalsRoute, app: FastAPI) -> None:
         self.hot = hot
         self.app = app
+        self._evals = evals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_http = scope["type"] == "http"
-        chosen: ASGIApp = self.hot.get(scope["path"], self.app) if is_http else self.app
+        chosen: ASGIApp = self.app
+        if scope["type"] == "http":
+            path = scope["path"]
+            chosen = self.hot.get(path) or (self._evals if is_evals_path(path) else self.app)
         await chosen(scope, receive, send)

@@ -15,12 +15,22 @@ from shared.metrics import LATENCY_BUCKETS, TOKEN_BUCKETS, TTFT_BUCKETS
 
 HOT_ROUTES = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = frozenset(
-    {*HOT_ROUTES, "/v1/models", "/v1/stats", "/metrics", "/metrics/targets", "/version"}
-    | {"/health/live", "/health/ready", "/tokenize", "/detokenize"}
-    | {"/openapi.json"}
+    {
+        *HOT_ROUTES,
+        "/v1/models",
+        "/v1/evals",
+        "/v1/stats",
+        "/metrics",
+        "/metrics/targets",
+        "/version",
+        "/tokenize",
+        "/detokenize",
+        "/openapi.json",
+    }
+    | {"/health/live", "/health/ready"}
 )
-_PREFIXES = ("/v1/models/", "/admin/")
 _CODES_AT_START = (200, 400, 401, 403, 404, 405, 413, 429, 499, 500, 502, 503, 504)
+_PREFIXES = ("/v1/models/", "/v1/evals/", "/admin/")
 CLIENT_GONE = 499
 """The code under which a request counts whose client left before an answer began."""
 

@@ -24,6 +24,8 @@ from shared.errors import (
     RequestTimedOut,
     Unavailable,
 )
+from shared.http.corked_transport import CorkedTransport
+from shared.http.departure import CLIENT, EXTENSION, Departure
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._fault: LLMZooError | None = None
+        self._departure = Departure()
         self._progressed = False
         self._idle_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, unless there are too many."""
-        super().connection_made(transport)
+        super().connection_made(CorkedTransport(transport, self.loop))
         excess = len(self.connections) - self._limits.connections
         if excess > _LINGERING:
             transport.abort()
@@ -94,7 +97,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadlines with the connection."""
+        """Forget the deadlines with the connection, and tell who waits for the client's sake."""
+        self._departure.depart()
         self._phase = _Phase.NOTHING
         self._watch()
         self._end_stall()
@@ -129,6 +133,7 @@ class LimitedProtocol(HttpToolsProtocol):
             raise self._fault
         self._phase = _Phase.BODY
         self._progressed = True
+        self.scope["extensions"] = {EXTENSION: {CLIENT: self._departure}}
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -141,6 +146,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._phase = _Phase.NOTHING
         self._progressed = True
         super().on_message_complete()
+        if not self.pipeline:
+            # A large body has paused it, and only who reads notices that a client goes.
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """Wait for a client that is slower than its answer, and not for ever."""

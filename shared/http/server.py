@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import resource
 import signal
 import socket
@@ -24,6 +25,7 @@ from shared.http.limited_protocol import LimitedProtocol, ServerLimits
 
 DEFAULT_LIMITS = ServerLimits()
 _BACKLOG = 2048
+_GC_THRESHOLDS = (20_000, 20, 20)
 _MOST_DESCRIPTORS = 65_536
 _OTHER_DESCRIPTORS = 128
 """Left for everything that is no request: libraries, Redis, logs."""
@@ -94,6 +96,9 @@ def serve(
         drain_timeout: seconds that running requests get.
         limits: what clients may take; no more connections than there are descriptors for.
     """
+    # What is there now stays; what requests leave behind is nearly never a cycle.
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
     limits = replace(limits, connections=min(limits.connections, _most_connections()))
     config = server_config(service.app, drain_timeout, limits)
     _DrainingServer(config, service.drain).run(sockets=[listener.sock])

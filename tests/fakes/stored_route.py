@@ -18,6 +18,7 @@ from services.controller.relay.answer import Answer, Headers
 from services.controller.relay.client_watch import ClientWatch
 from shared.errors import LLMZooError
 from shared.http.body import ClientGone, read_body
+from shared.http.departure import departure_of
 from shared.http.faults import send_error
 from shared.protocol.body import parse_object
 
@@ -37,7 +38,7 @@ class StoredRoute:
             key = idempotency_key(scope["headers"])
             body = await read_body(scope, receive, 1 << 20)
             stream = parse_object(body).get("stream") is True
-            async with ClientWatch(receive):
+            async with ClientWatch(departure_of(scope)):
                 if key is None or stream:
                     answer, told = await self._make(body), UNSTORED if key else ()
                 else:

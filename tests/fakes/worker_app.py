@@ -188,7 +188,7 @@ class FakeWorker:
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while True:
-                    await self._serve(await _read_request(reader), reader, writer)
+                    await self._serve(await read_request(reader), reader, writer)
         except asyncio.CancelledError:
             pass
         finally:
@@ -212,7 +212,7 @@ class FakeWorker:
         self.running += 1
         await self._tell()
         playing = asyncio.create_task(self._play(self.script(asked), writer))
-        closed = asyncio.create_task(_closed(reader))
+        closed = asyncio.create_task(closed_by_peer(reader))
         try:
             await asyncio.wait({playing, closed}, return_when=asyncio.FIRST_COMPLETED)
             if not playing.done():
@@ -261,14 +261,14 @@ class FakeWorker:
             self.changed.notify_all()
 
 
-async def _read_request(reader: asyncio.StreamReader) -> Asked:
+async def read_request(reader: asyncio.StreamReader) -> Asked:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     return Asked(head[0].split(" ")[1], headers, body)
 
 
-async def _closed(reader: asyncio.StreamReader) -> None:
+async def closed_by_peer(reader: asyncio.StreamReader) -> None:
     """Return when the peer closes; it sends nothing while it is being answered."""
     await reader.read(1)
 

@@ -1,8 +1,4 @@
-"""Noticing that a client has gone while its answer is being made.
-
-Owns the reading of `http.disconnect`: uvicorn's `send` tells nothing of it. Ends what runs in
-its context, whatever that waits for.
-"""
+"""Ending what is done for a client that has gone, whatever it waits for."""
 
 from __future__ import annotations
 
@@ -10,9 +6,8 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from starlette.types import Receive
-
 from shared.http.body import ClientGone
+from shared.http.departure import Departure
 
 
 class ClientWatch:
@@ -22,12 +17,13 @@ class ClientWatch:
     into its own exception; a cancellation from elsewhere passes.
     """
 
-    def __init__(self, receive: Receive) -> None:
-        """Watch `receive`, once the request's body was read from it."""
-        self._receive = receive
+    __slots__ = ("_cancelling", "_departure", "_gone", "_task")
+
+    def __init__(self, departure: Departure) -> None:
+        """Watch for it."""
+        self._departure = departure
         self._gone = False
         self._task: asyncio.Task[object] | None = None
-        self._watcher: asyncio.Task[None] | None = None
         self._cancelling = 0
 
     async def __aenter__(self) -> Self:
@@ -35,7 +31,7 @@ class ClientWatch:
         self._task = asyncio.current_task()
         assert self._task is not None
         self._cancelling = self._task.cancelling()
-        self._watcher = asyncio.create_task(self._watch(self._task))
+        self._departure.tell(self._leave)
         return self
 
     async def __aexit__(
@@ -49,15 +45,13 @@ class ClientWatch:
         Raises:
             ClientGone: the client went.
         """
+        self._departure.forget(self._leave)
         assert self._task is not None
-        assert self._watcher is not None
-        self._watcher.cancel()
         ours = self._gone and self._task.uncancel() <= self._cancelling
         if ours and isinstance(fault, asyncio.CancelledError):
             raise ClientGone from fault
 
-    async def _watch(self, task: asyncio.Task[object]) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+    def _leave(self) -> None:
+        assert self._task is not None
         self._gone = True
-        task.cancel()
+        self._task.cancel()

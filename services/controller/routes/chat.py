@@ -7,6 +7,7 @@ once, for what routing needs; its bytes go on unchanged and the worker validates
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -28,6 +29,7 @@ from services.controller.routes.asked_model import asked_model
 from services.controller.routing.ask import ask_of
 from shared.errors import MethodNotAllowed
 from shared.http.body import ClientGone, read_body
+from shared.http.departure import departure_of
 from shared.protocol.body import parse_object
 from shared.protocol.prefix_chain import chain_of
 from shared.protocol.priority import PRIORITY_HEADER
@@ -46,17 +48,17 @@ class ChatRoute:
         self,
         path: str,
         roster: Roster,
-        workers: Backend,
+        backend: Callable[[str], Backend],
         limits: RateLimits,
         store: CallStore,
         *,
         metrics: ControllerMetrics,
         max_body_bytes: int,
     ) -> None:
-        """Serve `path`, which the workers serve as well."""
+        """Serve `path`; `backend` tells who answers calls of a model."""
         self._path = path
         self._roster = roster
-        self._workers = workers
+        self._backend = backend
         self._limits = limits
         self._store = store
         self._metrics = metrics
@@ -73,7 +75,7 @@ class ChatRoute:
             key = idempotency_key(scope["headers"])
             body = await read_body(scope, receive, self._max_body_bytes)
             call = self._call(scope, body, began)
-            async with ClientWatch(receive):
+            async with ClientWatch(departure_of(scope)):
                 await self._answer(call, scope["state"]["principal"], key, send)
         except ClientGone:
             pass
@@ -110,7 +112,7 @@ class ChatRoute:
 
     async def _answer(self, call: Call, principal: Principal, key: str | None, send: Send) -> None:
         """Answer a call; one with an Idempotency-Key, `key`, is made once and stored."""
-        backend = self._workers
+        backend = self._backend(call.model)
         if key is not None and not call.stream:
             identity = CallIdentity.of(call.key, key, call.path, call.body)
 

@@ -23,6 +23,7 @@ from services.controller.routes.asked_model import asked_model
 from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import LLMZooError, Unavailable, UpstreamFailed
 from shared.http.body import ClientGone, read_body
+from shared.http.departure import departure_of
 from shared.http.request_id import HEADER
 from shared.protocol.body import parse_object
 
@@ -69,7 +70,7 @@ class TokenRoute:
                 **trace_of(dict(scope["headers"])).headers,
             }
             principal: Principal = scope["state"]["principal"]
-            async with ClientWatch(receive):
+            async with ClientWatch(departure_of(scope)):
                 with await self._limits.reserve(principal, 0) as held:
                     answer = await self._ask(model, headers, body)
                     held.settle(0)  # the request counts, its tokens cost nothing

@@ -1,8 +1,8 @@
-"""One HTTP/1.1 connection to a worker, for one exchange at a time.
+"""One HTTP/1.1 connection to a worker or another server, for one exchange at a time.
 
-Owns bytes on the socket: response parsing, the silence timer, back-pressure, and the decision
-whether the connection may serve again. Knows no pool, no worker and no frame. Anything odd in
-the framing closes it: a connection in doubt would give one caller another's answer.
+Owns bytes on the socket: response parsing, the silence timer, back-pressure both ways, and the
+decision whether the connection may serve again. Knows no pool, no worker and no frame. Anything
+odd in the framing closes it: a connection in doubt would give one caller another's answer.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from typing import cast
 
 import httptools
 
+from services.controller.upstream.outlet import Outlet
 from shared.errors import LLMZooError, UpstreamFailed, UpstreamTimeout
 
 HIGH_WATER_BYTES = 64 * 1024
 """Unread bytes from which on the socket is not read; a slow client cannot grow memory."""
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Status line and headers of an answer; a head without an end cannot grow memory."""
 
 _BODILESS = (204, 304)
 
@@ -25,12 +29,22 @@ _BODILESS = (204, 304)
 class Connection(asyncio.Protocol):
     """Sends a request, gives the answer piece by piece, goes back to where it came from."""
 
-    def __init__(self, silence: float, give_back: Callable[[Connection], None]) -> None:
+    def __init__(
+        self,
+        silence: float,
+        give_back: Callable[[Connection], None],
+        *,
+        peer: str = "The worker",
+        unframed: bool = False,
+    ) -> None:
         """Prepare for `create_connection`.
 
         Args:
             silence: seconds without a byte after which the peer counts as silent.
             give_back: called when an exchange ended cleanly and the connection may be reused.
+            peer: who is spoken to, as the subject of an error's sentence.
+            unframed: whether an answer may end with its connection; a cut answer then looks
+                whole, so that the reader has to know its end.
         """
         self.open = False
         self.status = 0
@@ -41,19 +55,27 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._silence = silence
         self._give_back = give_back
+        self._peer = peer
+        self._unframed = unframed
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._outlet = Outlet()
         self._pieces: list[bytes] = []
-        self._buffered = 0
+        self._buffered = self._head_bytes = 0
         self._heard_at = 0.0
         self._fault: LLMZooError | None = None
         self._active = self._released = self._paused = False
         self._ended = self._reusable = False
+        self._uploading = self._head_only = self._until_close = False
 
-    def send(self, request: bytes) -> None:
-        """Start an exchange; the connection must be idle."""
+    def send(self, request: bytes, *, uploading: bool = False, head_only: bool = False) -> None:
+        """Start an exchange; the connection must be idle.
+
+        With `uploading`, `write` gives the rest of the body; `head_only` says that the method is
+        HEAD, whose answer has the headers of a body and none.
+        """
         assert self._transport is not None
         self._parser = httptools.HttpResponseParser(self)
         self.status = 0
@@ -61,12 +83,26 @@ class Connection(asyncio.Protocol):
         self.answered = False
         self._fault = None
         self._active = True
-        self._released = self._ended = self._reusable = False
+        self._released = self._ended = self._reusable = self._until_close = False
+        self._uploading, self._head_only = uploading, head_only
+        self._head_bytes = 0
         self.sent_at = time.monotonic()
         self._heard_at = self._loop.time()
         if self._timer is None:
             self._timer = self._loop.call_later(self._silence, self._check_silence)
         self._transport.write(request)
+
+    async def write(self, piece: bytes, *, more: bool) -> None:
+        """Send a piece of the request's body, once the peer has taken those before.
+
+        Nothing is sent when the exchange has ended: `head` and `read` tell how.
+        """
+        while self._outlet.choked and self.open and not self._ended:
+            await self._outlet.change()
+        if self._transport is not None and self.open and not self._ended:
+            self._uploading = more
+            self._heard_at = self._loop.time()
+            self._transport.write(piece)
 
     async def head(self) -> None:
         """Wait for status and headers.
@@ -134,7 +170,7 @@ class Connection(asyncio.Protocol):
     def fail_if_silent(self, seconds: float) -> None:
         """Give the exchange up if nothing came for so long, though the caller was reading."""
         if self._active and not self._paused and self._loop.time() - self._heard_at > seconds:
-            self.fail(UpstreamTimeout("The worker has fallen silent."))
+            self.fail(UpstreamTimeout(f"{self._peer} has fallen silent."))
 
     # What asyncio calls.
 
@@ -154,47 +190,70 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as fault:
-            self._doubt(f"The worker's answer is no HTTP ({fault}).")
+            self._doubt(f"answered with something that is no HTTP ({fault}).")
+        if not self.status:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._doubt("answered with headers without an end.")
         self._wake()
 
+    def pause_writing(self) -> None:
+        """Note that the peer is slow to take the request."""
+        self._outlet.choked = True
+
+    def resume_writing(self) -> None:
+        """Go on with the request's body."""
+        self._outlet.choked = False
+        self._outlet.wake()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the reader, unless the answer is complete."""
+        """Tell reader and writer, unless the answer is complete."""
         self.open = False
+        if self._until_close and exc is None and self._fault is None:
+            self._ended = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._fault is None:
-            self._fault = UpstreamFailed(f"The worker broke off ({exc or 'connection closed'}).")
+            self._fault = UpstreamFailed(f"{self._peer} broke off ({exc or 'connection closed'}).")
         self._wake()
+        self._outlet.wake()
 
     # What the parser calls. It wraps exceptions, so none is raised here.
 
     def on_message_begin(self) -> None:
         """Refuse a second answer to one request."""
         if self._ended:
-            self._doubt("The worker sent more than one answer.")
+            self._doubt("sent more than one answer.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; names are compared in lower case."""
-        self.headers[name.lower()] = value
+        """Keep a header; names are compared in lower case, repeated ones are one list."""
+        name = name.lower()
+        if name in self.headers:
+            value = self.headers[name] + b", " + value
+        self.headers[name] = value
 
     def on_headers_complete(self) -> None:
         """Take the status, unless the body's end could only be told by a close."""
         status = self._parser.get_status_code()
         framed = (
-            status in _BODILESS
+            self._head_only
+            or status in _BODILESS
             or b"content-length" in self.headers
             or b"transfer-encoding" in self.headers
         )
-        if status < 200 or not framed:  # noqa: PLR2004 - 1xx
-            self._doubt("The worker's answer has no clear end.")
+        if status < 200 or not (framed or self._unframed):  # noqa: PLR2004 - 1xx
+            self._doubt("sent an answer without a clear end.")
             return
         self.status = status
+        self._until_close = not framed
+        # The parser waits for the body that these headers belong to; it does not come.
+        self._ended = self._head_only
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece for the reader and stop reading when it is slow."""
         if self._released:
-            self._doubt("The worker went on after its last frame.")
+            self._doubt("went on after the end of its answer.")
             return
         self._pieces.append(body)
         self._buffered += len(body)
@@ -205,7 +264,8 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Note the end, and go back if nobody reads any more."""
         self._ended = True
-        self._reusable = self._parser.should_keep_alive()
+        self._reusable = self._parser.should_keep_alive() and not self._uploading
+        self._outlet.wake()
         if self._released:
             self._settle()
 
@@ -214,23 +274,24 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         unsent = transport is None or transport.get_write_buffer_size() > 0
         if self._reusable and self.open and not unsent and self._fault is None:
-            self.idle_since = self._loop.time()
+            self.idle_since = time.monotonic()
             self._give_back(self)
         else:
             self.close()
 
-    def _doubt(self, message: str) -> None:
-        self.fail(UpstreamFailed(message))
+    def _doubt(self, what: str) -> None:
+        self.fail(UpstreamFailed(f"{self._peer} {what}"))
 
     def _check_silence(self) -> None:
         self._timer = None
         if not self._active:
             return
-        # While the reader is slow, the silence is ours.
-        heard_at = self._loop.time() if self._paused else self._heard_at
+        # While the reader is slow, or the request's body is still to come, the silence is ours.
+        ours = self._paused or (self._uploading and not self._outlet.choked)
+        heard_at = self._loop.time() if ours else self._heard_at
         left = heard_at + self._silence - self._loop.time()
         if left <= 0:
-            self.fail(UpstreamTimeout(f"The worker was silent for {self._silence:g} seconds."))
+            self.fail(UpstreamTimeout(f"{self._peer} was silent for {self._silence:g} seconds."))
         else:
             self._timer = self._loop.call_later(left, self._check_silence)
 

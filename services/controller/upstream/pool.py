@@ -1,4 +1,4 @@
-"""The pool of connections to workers.
+"""The pool of connections to servers of one kind.
 
 Owns idle connections by address, connecting, and the one retry that HTTP allows: a reused
 connection that turns out closed before a byte of the answer came. Knows no model, no policy and
@@ -8,57 +8,41 @@ no frame.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import ssl
+import time
 from collections import defaultdict, deque
-from dataclasses import dataclass
-from typing import Self
-from urllib.parse import urlsplit
 
 from services.controller.upstream.connection import Connection
+from services.controller.upstream.origin import Origin, request_head
+from services.controller.upstream.peer import WORKER, Peer
 from shared.errors import UpstreamFailed
 
-IDLE_PER_WORKER = 64
-# Shorter than the workers' keep-alive of 30 s, so that a stale connection is rare.
-IDLE_SECONDS = 20.0
+IDLE_PER_ORIGIN = 64
 
 
 class Unreachable(UpstreamFailed):
     """No connection could be opened, so nothing was sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a worker listens: its base URL, taken apart once."""
-
-    host: str
-    port: int
-    tls: bool
-    prefix: str
-    authority: str
-
-    @classmethod
-    def of(cls, address: str) -> Self:
-        """Return the origin of a base URL that the registry has checked."""
-        parts = urlsplit(address)
-        tls = parts.scheme == "https"
-        port = parts.port or (443 if tls else 80)
-        return cls(parts.hostname or "", port, tls, parts.path.rstrip("/"), parts.netloc)
-
-
 class UpstreamPool:
     """Lends connections; each serves one exchange at a time."""
 
-    def __init__(self, *, connect_timeout: float, silence_timeout: float) -> None:
+    def __init__(
+        self, *, connect_timeout: float, silence_timeout: float, peer: Peer = WORKER
+    ) -> None:
         """Start empty; both timeouts are in seconds."""
+        self._peer = peer
         self._connect_timeout = connect_timeout
         self._silence_timeout = silence_timeout
         self._idle: defaultdict[Origin, deque[Connection]] = defaultdict(deque)
         self._closed = False
 
     async def request(
-        self, origin: Origin, path: str, headers: dict[str, str], body: bytes
+        self, origin: Origin, path: str, headers: dict[str, str], body: bytes, method: str = "POST"
     ) -> Connection:
-        """Send a POST and return the connection once the answer's head is there.
+        """Send a request and return the connection once the answer's head is there.
 
         The caller ends the exchange with `Connection.release`.
 
@@ -66,15 +50,33 @@ class UpstreamPool:
             Unreachable: no connection. UpstreamFailed: it broke off, or answered no HTTP.
             UpstreamTimeout: it was silent.
         """
-        request = _request(origin, path, headers, body)
+        framed = [*headers.items(), ("content-length", str(len(body)))]
+        request = request_head(origin, method, path, framed) + body
+        head_only = method == "HEAD"
         reused = self._take(origin)
         if reused is not None:
             try:
-                return await _exchange(reused, request)
+                return await _exchange(reused, request, head_only)
             except UpstreamFailed:
-                if reused.answered:
+                if reused.answered or not self._peer.resends:
                     raise
-        return await _exchange(await self._connect(origin), request)
+        return await _exchange(await self._connect(origin), request, head_only)
+
+    async def begin(
+        self, origin: Origin, path: str, headers: dict[str, str], method: str
+    ) -> Connection:
+        """Send a request's head alone, on a new connection; the caller writes its body.
+
+        `headers` tell how long it is. The caller waits for the answer's `head` beside writing,
+        since it may come first, and ends the exchange with `Connection.release`.
+
+        Raises:
+            Unreachable: no connection.
+        """
+        connection = await self._connect(origin)
+        head = request_head(origin, method, path, headers.items())
+        connection.send(head, uploading=True, head_only=method == "HEAD")
+        return connection
 
     def close(self) -> None:
         """Close the idle connections, and each other one when it comes back."""
@@ -85,22 +87,24 @@ class UpstreamPool:
         self._idle.clear()
 
     async def _connect(self, origin: Origin) -> Connection:
-        loop = asyncio.get_running_loop()
+        peer = self._peer
+
+        def make() -> Connection:
+            return Connection(
+                self._silence_timeout,
+                lambda idle: self._give_back(origin, idle),
+                peer=peer.name,
+                unframed=peer.unframed,
+            )
+
         try:
             async with asyncio.timeout(self._connect_timeout):
-                transport, connection = await loop.create_connection(
-                    lambda: Connection(
-                        self._silence_timeout, lambda idle: self._give_back(origin, idle)
-                    ),
-                    origin.host,
-                    origin.port,
-                    ssl=True if origin.tls else None,
-                )
+                transport, connection = await peer.dial(make, origin)
         except TimeoutError:
-            msg = f"The worker took no connection within {self._connect_timeout:g} seconds."
+            msg = f"{peer.name} took no connection within {self._connect_timeout:g} seconds."
             raise Unreachable(msg) from None
         except OSError as fault:
-            msg = f"The worker takes no connection ({fault.strerror or fault})."
+            msg = f"{peer.name} takes no connection ({_words(fault)})."
             raise Unreachable(msg) from fault
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
@@ -108,7 +112,7 @@ class UpstreamPool:
     def _take(self, origin: Origin) -> Connection | None:
         """Return the idle connection used last, the likeliest to be open still."""
         idle = self._idle.get(origin)
-        oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
+        oldest = time.monotonic() - self._peer.idle_seconds
         while idle:
             connection = idle.pop()
             if connection.open and connection.idle_since >= oldest:
@@ -122,22 +126,22 @@ class UpstreamPool:
             connection.close()
             return
         idle.append(connection)
-        if len(idle) > IDLE_PER_WORKER:
+        if len(idle) > IDLE_PER_ORIGIN:
             idle.popleft().close()
 
 
-async def _exchange(connection: Connection, request: bytes) -> Connection:
-    connection.send(request)
+def _words(fault: OSError) -> str:
+    """Return why, in the system's own words, which name no address."""
+    if isinstance(fault, ssl.SSLError | socket.gaierror) or not fault.errno:
+        return str(fault.strerror or fault)
+    return os.strerror(fault.errno)
+
+
+async def _exchange(connection: Connection, request: bytes, head_only: bool) -> Connection:
+    connection.send(request, head_only=head_only)
     try:
         await connection.head()
     except BaseException:
         connection.release(complete=False)
         raise
     return connection
-
-
-def _request(origin: Origin, path: str, headers: dict[str, str], body: bytes) -> bytes:
-    lines = [f"POST {origin.prefix}{path} HTTP/1.1", f"host: {origin.authority}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    lines += [f"content-length: {len(body)}", "", ""]
-    return "\r\n".join(lines).encode("latin-1") + body
