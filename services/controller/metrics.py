@@ -31,6 +31,7 @@ _ROUTES = frozenset(
 )
 _CODES_AT_START = (200, 400, 401, 403, 404, 405, 413, 429, 499, 500, 502, 503, 504)
 _PREFIXES = ("/v1/models/", "/v1/evals/", "/admin/")
+_COUNTED_AT_ONCE = 32
 CLIENT_GONE = 499
 """The code under which a request counts whose client left before an answer began."""
 
@@ -154,7 +155,7 @@ class Meter:
         self._metrics = metrics
         self._started = started
         self._first_at = 0.0
-        self._tokens = 0
+        self._tokens = self._uncounted = 0
 
     def prompt(self, tokens: int) -> None:
         """Count the prompt."""
@@ -166,7 +167,15 @@ class Meter:
             self._first_at = time.monotonic()
             self._metrics.ttft.observe(self._first_at - self._started)
         self._tokens += tokens
-        self._metrics.generation_tokens.inc(tokens)
+        # A counter takes as long as all else that is done for a token.
+        self._uncounted += tokens
+        if self._uncounted >= _COUNTED_AT_ONCE:
+            self.close()
+
+    def close(self) -> None:
+        """Count what was not yet counted."""
+        self._metrics.generation_tokens.inc(self._uncounted)
+        self._uncounted = 0
 
     def finished(self) -> None:
         """Time a whole answer."""

@@ -17,7 +17,6 @@ Owns the byte layout. Knows no socket and no engine.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -109,10 +108,14 @@ def encode(frame: Frame) -> bytes:
 
 
 class FrameDecoder:
-    """Turns pieces of a byte stream into frames, whatever their boundaries."""
+    """Turns pieces of a byte stream into frames, whatever their boundaries.
+
+    `fault` says that the bytes are no frames from some place on; the stream is lost there.
+    """
 
     def __init__(self) -> None:
         """Start with an empty buffer."""
+        self.fault: FrameError | None = None
         self._buffer = bytearray()
 
     @property
@@ -120,24 +123,26 @@ class FrameDecoder:
         """Bytes of a frame that is not complete yet."""
         return len(self._buffer)
 
-    def feed(self, piece: bytes) -> Iterator[Frame]:
-        """Yield every frame that `piece` completes.
-
-        Raises:
-            FrameError: the bytes are no frames; the stream is lost from here on.
-        """
-        if self._buffer:
-            self._buffer += piece
-            if not _is_complete(self._buffer):
-                return
-            piece = bytes(self._buffer)
-            self._buffer.clear()
-        start = 0
-        while (end := _end(piece, start)) <= len(piece):
-            body = start + _LENGTH.size
-            start = end
-            yield _decode(piece[body], piece[body + 1 : end])
-        self._buffer += piece[start:]
+    def feed(self, piece: bytes) -> list[Frame]:
+        """Return the frames that `piece` completes, up to a fault if there is one."""
+        frames: list[Frame] = []
+        try:
+            if self._buffer:
+                self._buffer += piece
+                if not _is_complete(self._buffer):
+                    return frames
+                piece = bytes(self._buffer)
+                self._buffer.clear()
+            start, size = 0, len(piece)
+            while (end := _end(piece, start)) <= size:
+                body = start + _LENGTH.size
+                frames.append(_decode(piece[body], piece[body + 1 : end]))
+                start = end
+            if start < size:
+                self._buffer += piece[start:]
+        except FrameError as fault:
+            self.fault = fault
+        return frames
 
 
 def _is_complete(buffer: bytearray) -> bool:
@@ -158,11 +163,11 @@ def _end(data: bytes | bytearray, start: int) -> int:
 
 def _decode(kind: int, payload: bytes) -> Frame:
     try:
+        if kind == _TOKENS_KIND:
+            return _decode_tokens(payload)
         match kind:
             case 1:
                 return StartFrame(**orjson.loads(payload))
-            case 2:
-                return _decode_tokens(payload)
             case 3:
                 return KeepaliveFrame()
             case 4:

@@ -81,6 +81,8 @@ async def read(client: httpx.AsyncClient, asked, seen) -> None:
     async with client.stream("POST", CHAT, json=asked, headers=FRAMES) as got:
         async for piece in got.aiter_bytes():
             seen += decoder.feed(piece)
+            if decoder.fault is not None:
+                raise decoder.fault
 
 
 async def test_frames_carry_what_a_plain_answer_does(client):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -27,7 +28,6 @@ from shared.protocol.frames import (
     ErrorFrame,
     Frame,
     FrameDecoder,
-    FrameError,
     KeepaliveFrame,
     StartFrame,
     TokensFrame,
@@ -102,13 +102,25 @@ class Exchange:
             UpstreamFailed: no frames, a repeated or late one, or the end without `end`.
             UpstreamTimeout: silence.
         """
+        assert self._connection is not None
+        while not (frames := self.take()):
+            await self._connection.change()
+        return frames
+
+    def take(self) -> list[Frame]:
+        """Return what `read` would, nothing where it would wait; raises as it does."""
         try:
-            return await self._read()
+            return self._take()
         except DeadlineExceeded:
             raise
         except LLMZooError:
             self._lease.failed()
             raise
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever there may be something to take, until the end."""
+        assert self._connection is not None
+        self._connection.listener = listener
 
     def record(self, frame: TokensFrame) -> bool:
         """Enter tokens into the ledger; False: they were there, and are not to be sent again.
@@ -147,8 +159,14 @@ class Exchange:
         if self._connection.headers.get(b"content-type", b"").split(b";")[0] != MEDIA_TYPE.encode():
             msg = "The worker's answer is no frames."
             raise UpstreamFailed(msg)
+        return await self._admission()
+
+    async def _admission(self) -> StartFrame:
+        """Return the frame that says that the worker has admitted the request."""
+        assert self._connection is not None
         while True:
-            frames = await self._read()
+            while not (frames := self._take()):
+                await self._connection.change()
             for index, frame in enumerate(frames):
                 match frame:
                     case KeepaliveFrame():
@@ -162,26 +180,27 @@ class Exchange:
                         msg = "The worker's first frame is not 'start'."
                         raise UpstreamFailed(msg)
 
-    async def _read(self) -> list[Frame]:
+    def _take(self) -> list[Frame]:
         if self._pending:
             frames, self._pending = self._pending, []
             return frames
+        if self._fault is not None:
+            raise self._fault
         assert self._connection is not None
-        frames: list[Frame] = []
-        while not frames:
-            if self._fault is not None:
-                raise self._fault
-            piece = await self._connection.read()
-            if not piece:
-                msg = "The worker ended its answer before the last frame."
-                raise UpstreamFailed(msg)
+        piece = self._connection.take()
+        if piece is None:
+            return []
+        if not piece:
+            msg = "The worker ended its answer before the last frame."
+            raise UpstreamFailed(msg)
+        frames = self._decoder.feed(piece)
+        if self._decoder.fault is not None:
             # Frames before a malformed one are good: the fault is raised at the next call.
-            try:
-                for frame in self._decoder.feed(piece):
-                    frames.append(frame)
-            except FrameError as fault:
-                self._fault = UpstreamFailed(f"The worker sent {fault}.")
-        self._finished = isinstance(frames[-1], EndFrame | ErrorFrame)
+            self._fault = UpstreamFailed(f"The worker sent {self._decoder.fault}.")
+            if not frames:
+                raise self._fault
+        if frames:
+            self._finished = isinstance(frames[-1], EndFrame | ErrorFrame)
         return frames
 
     def _expire(self) -> None:

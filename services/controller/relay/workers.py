@@ -58,12 +58,13 @@ class Workers:
             own = call if call_id == call.id else replace(call, id=call_id)
             exchange, start = await self._dispatcher.open(own)
             phase = "answering"
+            meter = Meter(self._metrics.model(call.model), call.arrived)
             try:
-                meter = Meter(self._metrics.model(call.model), call.arrived)
                 meter.prompt(start.prompt_tokens)
                 yield exchange, meter
             finally:
                 exchange.close()
+                meter.close()
                 settle(start.prompt_tokens + exchange.ledger.total)
                 call.trace.used(start.prompt_tokens, exchange.ledger.total)
         except Refused:

@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self.answered = False
         self.sent_at = 0.0
         self.idle_since = 0.0
+        self.listener: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._silence = silence
         self._give_back = give_back
@@ -113,7 +114,7 @@ class Connection(asyncio.Protocol):
         while not self.status:
             if self._fault is not None:
                 raise self._fault
-            await self._change()
+            await self.change()
 
     async def read(self) -> bytes:
         """Return all body bytes that arrived since the last call; empty at the end.
@@ -121,20 +122,35 @@ class Connection(asyncio.Protocol):
         Raises:
             as `head`, after the bytes that came before the fault were returned.
         """
-        while not self._pieces:
+        while (piece := self.take()) is None:
+            await self.change()
+        return piece
+
+    def take(self) -> bytes | None:
+        """Return what `read` would, None where it would wait; raises as it does."""
+        if not self._pieces:
             if self._ended:
                 return b""
             if self._fault is not None:
                 raise self._fault
-            await self._change()
-        piece = b"".join(self._pieces)
-        self._pieces.clear()
+            return None
+        pieces = self._pieces
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         self._buffered = 0
         if self._paused and self._transport is not None:
             self._paused = False
             self._heard_at = self._loop.time()
             self._transport.resume_reading()
         return piece
+
+    async def change(self) -> None:
+        """Wait until something has come, or the exchange has ended."""
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     def release(self, *, complete: bool) -> None:
         """End the exchange.
@@ -146,6 +162,7 @@ class Connection(asyncio.Protocol):
         if not self._active or self._released:
             return
         self._released = True
+        self.listener = None
         self._pieces.clear()
         if self._ended:
             self._settle()
@@ -295,13 +312,8 @@ class Connection(asyncio.Protocol):
         else:
             self._timer = self._loop.call_later(left, self._check_silence)
 
-    async def _change(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
     def _wake(self) -> None:
+        if self.listener is not None:
+            self.listener()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

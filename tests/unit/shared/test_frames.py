@@ -82,5 +82,13 @@ def test_any_cut_gives_the_same_frames(sent: list[Frame], cuts: list[int]) -> No
     ],
 )
 def test_other_bytes_are_a_fault(wire: bytes) -> None:
-    with pytest.raises(FrameError):
-        list(FrameDecoder().feed(wire))
+    decoder = FrameDecoder()
+    assert decoder.feed(wire) == []
+    assert isinstance(decoder.fault, FrameError)
+
+
+def test_frames_before_a_fault_are_good() -> None:
+    decoder = FrameDecoder()
+    whole = encode(TokensFrame(1, 0, (5,), b"x"))
+    assert decoder.feed(whole + b"\x00\x00\x00\x01\x09" + whole) == [TokensFrame(1, 0, (5,), b"x")]
+    assert decoder.fault is not None
