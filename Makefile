@@ -38,6 +38,10 @@ else
 	@$(BIN)/python -m pytest $(ARGS)
 endif
 
+.PHONY: test-long
+test-long: $(VENV)/.ready-dev ## Run the tests that take minutes
+	@$(BIN)/python -m pytest tests/integration/long_*.py
+
 .PHONY: check
 check: $(VENV)/.ready-dev ## Lint, types, import rules, configuration files
 	@$(BIN)/ruff check

@@ -11,6 +11,7 @@
     │   ├── NotFound                 404  no such path or object
     │   │   └── ModelNotFound        404  no worker has ever offered this model
     │   ├── MethodNotAllowed         405
+    │   ├── Gone                     410  it was there and is not any more
     │   ├── FingerprintMismatch      409  this worker cannot continue that answer exactly
     │   ├── RequestTimedOut          408  the request's bytes come too slowly
     │   ├── BodyTooLarge             413
@@ -171,6 +172,13 @@ class MethodNotAllowed(RequestError):
 
     status = 405
     default_code = "method_not_allowed"
+
+
+class Gone(RequestError):
+    """It was there and is not any more, and asking again will not bring it back."""
+
+    status = 410
+    default_code = "gone"
 
 
 class FingerprintMismatch(RequestError):

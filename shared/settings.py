@@ -97,6 +97,9 @@ class ControllerSettings(FleetSettings):
     max_connections: int = Field(
         8192, ge=1, description="connections open at once; more are answered with 503"
     )
+    otel: bool = Field(
+        False, description="send OpenTelemetry spans (extra `otel`; `OTEL_*` say where)"
+    )
     upstream_timeout: Seconds = Field(
         30.0, description="seconds without any frame after which a worker counts as silent"
     )

@@ -62,6 +62,8 @@ def build_app() -> typer.Typer:
     bench.command()(engine)
     app.add_typer(bench, name="bench", help="Measure a server, or the engine alone.")
     app.command()(workers)
+    app.command()(top)
+    app.command()(drain)
     key = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
     key.command("create")(create_key)
     key.command("list")(list_keys)
@@ -203,6 +205,41 @@ def workers(*, base_url: BaseURL = None, api_key: APIKey = None, as_json: AsJSON
     from services.cli.workers import show_workers  # noqa: PLC0415
 
     show_workers(client_settings(base_url, api_key), as_json=as_json)
+
+
+def top(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Print it once and end.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    base_url: BaseURL = None,
+    api_key: APIKey = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line each time.")] = False,
+) -> None:
+    """Watch the fleet at work: load, queue, tokens a second, KV cache, breakers.
+
+    Ctrl-C ends it.
+    """
+    from services.cli.client import client_settings  # noqa: PLC0415
+    from services.cli.top.command import watch  # noqa: PLC0415
+
+    watch(client_settings(base_url, api_key), once=once, interval=interval, as_json=as_json)
+
+
+def drain(
+    worker: Annotated[str, typer.Argument(help="Its name, as `llmzoo workers` shows it.")],
+    *,
+    undo: Annotated[bool, typer.Option("--undo", help="Let it take requests again.")] = False,
+    base_url: BaseURL = None,
+    api_key: APIKey = None,
+) -> None:
+    """Take a worker out of service.
+
+    It takes nothing new and finishes what it has. It goes on running until it is stopped, and comes back with --undo.
+    """
+    from services.cli.client import client_settings  # noqa: PLC0415
+    from services.cli.drain import drain_worker  # noqa: PLC0415
+
+    drain_worker(client_settings(base_url, api_key), worker, undo=undo)
 
 
 def create_key(

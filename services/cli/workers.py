@@ -15,8 +15,19 @@ from services.cli.client import call
 from services.cli.table import columns
 from shared.settings import ClientSettings
 
-_HEAD = ("SERVICE", "STATE", "ADDRESS", "MODELS", "RUNNING", "WAITING", "REMARK")
-_NOT_TOLD = "-"
+_HEAD = (
+    "SERVICE",
+    "STATE",
+    "ADDRESS",
+    "MODELS",
+    "RUNNING",
+    "WAITING",
+    "TOK/S",
+    "SPEED",
+    "BREAKER",
+    "REMARK",
+)
+NOT_TOLD = "-"
 
 
 def show_workers(settings: ClientSettings, *, as_json: bool) -> None:
@@ -36,18 +47,33 @@ def fleet_rows(stats: dict[str, Any]) -> Iterator[list[str]]:
     """Yield the cells of each service, then of each that the controller refuses."""
     for service in stats["services"]:
         load: dict[str, Any] = service["load"] or {}
+        routing: dict[str, Any] = service.get("routing") or {}
         yield [
             service["id"],
-            "lost" if service["stale"] else state_text(service["state"], service["progress"]),
+            service_state(service),
             service["address"],
-            " ".join(model["id"] for model in service["models"]) or _NOT_TOLD,
-            str(load.get("running", _NOT_TOLD)),
-            str(load.get("waiting", _NOT_TOLD)),
+            " ".join(model["id"] for model in service["models"]) or NOT_TOLD,
+            str(load.get("running", NOT_TOLD)),
+            str(load.get("waiting", NOT_TOLD)),
+            rate_text(load),
+            f"{routing['speed']:g}" if routing else NOT_TOLD,
+            routing.get("breaker", NOT_TOLD),
             service["detail"],
         ]
     for refused in stats["refused"]:
-        nothing = [_NOT_TOLD] * 4
+        nothing = [NOT_TOLD] * 7
         yield [refused["id"], "refused", *nothing, refused["reason"]]
+
+
+def service_state(service: dict[str, Any]) -> str:
+    """Return the state of an entry of `/v1/stats`."""
+    return "lost" if service["stale"] else state_text(service["state"], service["progress"])
+
+
+def rate_text(load: dict[str, Any]) -> str:
+    """Return the tokens a second that a load tells of."""
+    rate = load.get("tokens_per_second")
+    return NOT_TOLD if rate is None else f"{rate:.0f}"
 
 
 def state_text(state: str, progress: float | None) -> str:

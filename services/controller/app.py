@@ -7,13 +7,14 @@ beside the FastAPI app, under the same middleware.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.controller.access.guard import KeyGuard
@@ -32,6 +33,7 @@ from services.controller.fleet.watcher import RosterWatcher
 from services.controller.flow.admission import Admission
 from services.controller.flow.metrics import FlowMetrics
 from services.controller.front import Front
+from services.controller.loop_lag import LoopLag
 from services.controller.metrics import HOT_ROUTES, ControllerMetrics
 from services.controller.relay.aborts import Aborts
 from services.controller.relay.backend import Backend
@@ -41,7 +43,12 @@ from services.controller.routes.chat import ChatRoute
 from services.controller.routes.evals import SILENCE_SECONDS, EvalsRoute, is_evals_path
 from services.controller.routes.keys import keys_routes
 from services.controller.routes.models import models_routes
+from services.controller.routes.openapi import openapi_route
+from services.controller.routes.queue import queue_routes
 from services.controller.routes.stats import stats_routes
+from services.controller.routes.tokens import token_routes
+from services.controller.routes.workers import workers_routes
+from services.controller.tracing.provider import Tracing
 from services.controller.upstream.peer import EVALUATOR
 from services.controller.upstream.pool import UpstreamPool
 from shared.http import faults
@@ -60,48 +67,69 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     """Return the service that others reach at `address`.
 
     Raises:
-        ConfigurationError: the endpoints file does not fit.
+        ConfigurationError: the endpoints file does not fit, or what a setting asks for is absent.
     """
     registry = CollectorRegistry()
     endpoints = open_endpoints(settings, registry)
     metrics = ControllerMetrics(registry)
     roster = Roster(settings)
     FleetCollector(roster, registry)
+    lag = LoopLag(registry)
     # No secret depends on these numbers.
     admission = Admission(roster, settings, FlowMetrics(registry), Random())  # noqa: S311
     view = RegistryView(settings)
     watcher = RosterWatcher(view, roster, settings, _on_change(roster, admission))
+    tracing = Tracing() if settings.otel else None
     fleet = _Fleet(settings, admission, metrics)
     access = _Access(settings, roster, address)
     calls = CallStore(settings, CallStoreMetrics(registry))
     evaluators = _evaluators(settings)
-    evals = EvalsRoute(roster, evaluators, _authorization(settings))
+    authorization = _authorization(settings)
+    evals = EvalsRoute(roster, evaluators, authorization)
     presence = _Presence(roster, watcher, access.keyring, address)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         heartbeat.start()
-        async with watcher.run(), access.run(), calls.run():
+        async with watcher.run(), access.run(), calls.run(), lag.measured():
             yield
             await asyncio.to_thread(heartbeat.stop)
         await fleet.close()
         evaluators.close()
         endpoints.close()
+        if tracing is not None:
+            await tracing.close()
         await view.close()
 
-    # No pages of API documentation: they would load scripts from elsewhere.
-    app = FastAPI(version=VERSION, lifespan=lifespan, openapi_url=None)
-    faults.install(app)
-    app.include_router(models_routes(roster, endpoints))
-    app.include_router(stats_routes(roster))
-    app.include_router(keys_routes(access.store, access.keyring))
-    app.router.routes.extend(operations_routes("controller", registry, presence.readiness))
+    app = _low_rate_app(
+        lifespan,
+        [
+            models_routes(roster, endpoints),
+            stats_routes(roster, admission),
+            keys_routes(access.store, access.keyring),
+            workers_routes(roster, fleet.pool, authorization),
+            queue_routes(admission),
+        ],
+        [
+            *token_routes(
+                roster,
+                fleet.pool,
+                authorization,
+                access.limits,
+                max_body_bytes=settings.max_body_bytes,
+            ),
+            *operations_routes("controller", registry, presence.readiness),
+        ],
+    )
+    if tracing is not None:
+        tracing.watch(app)
+    backend = _backend(fleet.workers, endpoints, tracing)
     hot = {
         path: ChatRoute(
             path,
             roster,
-            _backend(fleet.workers, endpoints),
+            backend,
             access.limits,
             calls,
             metrics=metrics,
@@ -141,9 +169,15 @@ def _evaluators(settings: ControllerSettings) -> UpstreamPool:
     )
 
 
-def _backend(workers: Workers, endpoints: Endpoints) -> Callable[[str], Backend]:
+def _backend(
+    workers: Workers, endpoints: Endpoints, tracing: Tracing | None
+) -> Callable[[str], Backend]:
     """Return who answers calls of a model."""
-    return lambda model: endpoints.find(model) or workers
+
+    def chosen(model: str) -> Backend:
+        return endpoints.find(model) or workers
+
+    return chosen if tracing is None else lambda model: tracing.calls(chosen(model))
 
 
 class _Fleet:
@@ -153,16 +187,16 @@ class _Fleet:
         self, settings: ControllerSettings, admission: Admission, metrics: ControllerMetrics
     ) -> None:
         authorization = _authorization(settings)
-        self._pool = UpstreamPool(
+        self.pool = UpstreamPool(
             connect_timeout=settings.connect_timeout, silence_timeout=settings.upstream_timeout
         )
-        self._aborts = Aborts(self._pool, authorization)
-        dispatcher = Dispatcher(admission, self._pool, self._aborts, metrics, authorization)
+        self._aborts = Aborts(self.pool, authorization)
+        dispatcher = Dispatcher(admission, self.pool, self._aborts, metrics, authorization)
         self.workers = Workers(dispatcher, metrics)
 
     async def close(self) -> None:
         await self._aborts.close()
-        self._pool.close()
+        self.pool.close()
 
 
 class _Access:
@@ -212,6 +246,21 @@ class _Presence:
         """Return whether requests can be routed."""
         ready = self.state is State.READY and self._watcher.alive and self._keyring.alive
         return Readiness(ready, self.state, {"registry": self._roster.registry_reachable})
+
+
+def _low_rate_app(
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    routers: Sequence[APIRouter],
+    routes: Sequence[BaseRoute],
+) -> FastAPI:
+    """Return the app of all routes that may cost a framework."""
+    # No pages of API documentation: they would load scripts from elsewhere.
+    app = FastAPI(title="LLM Zoo", version=VERSION, lifespan=lifespan, openapi_url=None)
+    faults.install(app)
+    for router in routers:
+        app.include_router(router)
+    app.router.routes.extend([*routes, openapi_route(app)])
+    return app
 
 
 def _callers_without_key(

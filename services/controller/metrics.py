@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from shared.metrics import LATENCY_BUCKETS, TTFT_BUCKETS
+from shared.hot_metrics import Count, HotCounter, HotHistogram, Spread
+from shared.metrics import LATENCY_BUCKETS, TOKEN_BUCKETS, TTFT_BUCKETS
 
 HOT_ROUTES = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = frozenset(
@@ -23,12 +24,14 @@ _ROUTES = frozenset(
         "/metrics",
         "/metrics/targets",
         "/version",
+        "/tokenize",
+        "/detokenize",
+        "/openapi.json",
     }
     | {"/health/live", "/health/ready"}
 )
 _CODES_AT_START = (200, 400, 401, 403, 404, 405, 413, 429, 499, 500, 502, 503, 504)
-_PREFIXES = ("/v1/models/", "/v1/evals/")
-_COUNTED_AT_ONCE = 32
+_PREFIXES = ("/v1/models/", "/v1/evals/", "/admin/")
 CLIENT_GONE = 499
 """The code under which a request counts whose client left before an answer began."""
 
@@ -49,20 +52,21 @@ class ControllerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register them, with the labels that are known from the start."""
-        self.requests = Counter(
-            "llmzoo_http_requests_total", "Answers sent", ["route", "code"], registry=registry
+        self.requests = HotCounter(
+            "llmzoo_http_requests_total", "Answers sent", ["route", "code"], registry
         )
         self.inflight = 0
         inflight = Gauge(
             "llmzoo_inflight_requests", "Chat and completion requests under way", registry=registry
         )
         inflight.set_function(lambda: self.inflight)
-        self.overhead = Histogram(
+        self.overhead = HotHistogram(
             "llmzoo_router_overhead_seconds",
             "From a request's last byte to its dispatch to the first worker tried",
+            [],
             buckets=OVERHEAD_BUCKETS,
             registry=registry,
-        )
+        ).labels()
         self.retries = Counter(
             "llmzoo_router_retries_total",
             "Requests taken to another worker before their first frame",
@@ -72,28 +76,35 @@ class ControllerMetrics:
         self.cancellations = Counter(
             "llmzoo_cancellations_total", "Requests whose client left", ["phase"], registry=registry
         )
-        self._ttft = Histogram(
+        self._ttft = HotHistogram(
             "llmzoo_time_to_first_token_seconds",
             "From a request's last byte to its first token",
             ["model"],
             buckets=TTFT_BUCKETS,
             registry=registry,
         )
-        self._latency = Histogram(
+        self._latency = HotHistogram(
             "llmzoo_e2e_request_latency_seconds",
             "From a request's last byte to the end of its answer",
             ["model"],
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
-        self._prompt = Counter(
-            "llmzoo_prompt_tokens_total", "Tokens of prompts", ["model"], registry=registry
+        self._per_token = HotHistogram(
+            "llmzoo_request_time_per_output_token_seconds",
+            "Seconds a token of an answer, after its first one and over all its choices",
+            ["model"],
+            buckets=TOKEN_BUCKETS,
+            registry=registry,
         )
-        self._generated = Counter(
-            "llmzoo_generation_tokens_total", "Tokens generated", ["model"], registry=registry
+        self._prompt = HotCounter(
+            "llmzoo_prompt_tokens_total", "Tokens of prompts", ["model"], registry
+        )
+        self._generated = HotCounter(
+            "llmzoo_generation_tokens_total", "Tokens generated", ["model"], registry
         )
         self._models: dict[str, ModelMetrics] = {}
-        self._counts: dict[tuple[str, int], Counter] = {}
+        self._counts: dict[tuple[str, int], Count] = {}
         self._bind_labels()
 
     def count(self, path: str, status: int) -> None:
@@ -110,6 +121,7 @@ class ControllerMetrics:
             self._models[name] = ModelMetrics(
                 self._ttft.labels(name),
                 self._latency.labels(name),
+                self._per_token.labels(name),
                 self._prompt.labels(name),
                 self._generated.labels(name),
             )
@@ -129,10 +141,11 @@ class ControllerMetrics:
 class ModelMetrics:
     """One model's metrics."""
 
-    ttft: Histogram
-    latency: Histogram
-    prompt_tokens: Counter
-    generation_tokens: Counter
+    ttft: Spread
+    latency: Spread
+    per_token: Spread
+    prompt_tokens: Count
+    generation_tokens: Count
 
 
 class Meter:
@@ -142,8 +155,8 @@ class Meter:
         """Time from `started`, in seconds of the monotonic clock."""
         self._metrics = metrics
         self._started = started
-        self._first = True
-        self._uncounted = 0
+        self._first_at = 0.0
+        self._tokens = 0
 
     def prompt(self, tokens: int) -> None:
         """Count the prompt."""
@@ -151,22 +164,18 @@ class Meter:
 
     def generated(self, tokens: int) -> None:
         """Count new tokens and time the first."""
-        if tokens and self._first:
-            self._first = False
-            self._metrics.ttft.observe(time.monotonic() - self._started)
-        # A counter takes as long as all else that is done for a token.
-        self._uncounted += tokens
-        if self._uncounted >= _COUNTED_AT_ONCE:
-            self.close()
-
-    def close(self) -> None:
-        """Count what was not yet counted."""
-        self._metrics.generation_tokens.inc(self._uncounted)
-        self._uncounted = 0
+        if tokens and not self._tokens:
+            self._first_at = time.monotonic()
+            self._metrics.ttft.observe(self._first_at - self._started)
+        self._tokens += tokens
+        self._metrics.generation_tokens.inc(tokens)
 
     def finished(self) -> None:
         """Time a whole answer."""
-        self._metrics.latency.observe(time.monotonic() - self._started)
+        now = time.monotonic()
+        self._metrics.latency.observe(now - self._started)
+        if self._tokens > 1:
+            self._metrics.per_token.observe((now - self._first_at) / (self._tokens - 1))
 
 
 def _route(path: str) -> str:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from services.evaluator.calls import Calls, RetryPolicy
 from services.evaluator.jobs.claims import Claims
 from services.evaluator.jobs.connection import open_connection
+from services.evaluator.jobs.ids import Ids
 from services.evaluator.jobs.runner import Runner
 from services.evaluator.jobs.store import EvalStore
 from services.evaluator.judging.dimensions import load_dimensions
@@ -66,13 +67,15 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
     life = _Life(address)
     client = ZooClient(settings.base_url, settings.api_key.get_secret_value())
     redis = open_connection(settings)
+    store = EvalStore(redis, Ids(settings.internal_token.get_secret_value()))
     width = settings.eval_concurrency
     runner = Runner(
         Claims(redis, owner=uuid.uuid4().hex),
+        store,
         Calls(client, width, RetryPolicy()),
         load_dimensions(),
-        metrics,
-        width,
+        metrics=metrics,
+        width=width,
     )
     heartbeat = Heartbeat(settings, life.record, HeartbeatMetrics(registry))
 
@@ -93,9 +96,7 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
         life.stopping = True
         heartbeat.poke()
 
-    routes = EvalRoutes(
-        EvalStore(redis), settings.max_body_bytes, runner.poke, lambda: life.stopping
-    )
+    routes = EvalRoutes(store, settings.max_body_bytes, runner.poke, lambda: life.stopping)
     app = FastAPI(
         lifespan=lifespan,
         openapi_url=None,

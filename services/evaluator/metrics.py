@@ -43,6 +43,11 @@ class EvaluatorMetrics:
             "Failures of the evaluator itself that a broad handler caught",
             registry=registry,
         )
+        self.lost = Counter(
+            "llmzoo_eval_runs_lost_total",
+            "Runs whose data Redis lost while this evaluator executed them",
+            registry=registry,
+        )
         for state in OPEN_STATES:
             self.jobs.labels(state)
         for state in ENDS:

@@ -71,7 +71,8 @@ class EvalRoutes:
         return _answer(evaluation, 201, location=f"/v1/evals/{evaluation.id}")
 
     async def _list_evals(self, request: Request) -> Response:
-        return _page(*await self._store.list_evals(*_paging(request)))
+        found = await self._store.list_evals(*_paging(request))
+        return _page(*found, kept_since=await self._store.kept_since())
 
     async def _get_eval(self, request: Request) -> Response:
         return _answer(await self._store.get_eval(request.path_params["eval_id"]))
@@ -127,13 +128,14 @@ def _answer(told: BaseModel, status: int = 200, *, location: str = "") -> Respon
     return Response(told.model_dump_json(), status, media_type="application/json", headers=headers)
 
 
-def _page(found: Sequence[Any], has_more: bool) -> Response:
-    """Return a list as OpenAI's API has it."""
+def _page(found: Sequence[Any], has_more: bool, **more: int) -> Response:
+    """Return a list as OpenAI's API has it, with `more` told of it."""
     content = {
         "object": "list",
         "data": [told.model_dump(mode="json") for told in found],
         "first_id": found[0].id if found else None,
         "last_id": found[-1].id if found else None,
         "has_more": has_more,
+        **more,
     }
     return Response(orjson.dumps(content), media_type="application/json")

@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 _RETRY_AFTER_LOADING, _RETRY_AFTER_RESTART = 5.0, 1.0
 
+_OUT_OF_SERVICE = "taken out of service; `llmzoo drain --undo` brings it back"
+
 Opener = Callable[[WorkerSettings, ProgressCallback], ServedModel]
 
 
@@ -59,6 +61,7 @@ class Lifecycle:
         self._progress: Progress | None = None
         self._failure = ""
         self._draining = False
+        self._out_of_service = False
         self._told_to_drain = asyncio.Event()
         self._asyncio: asyncio.AbstractEventLoop | None = None
         self.served: ServedModel | None = None
@@ -68,7 +71,7 @@ class Lifecycle:
     @property
     def state(self) -> State:
         """Where the worker is now; from any thread."""
-        if self._draining:
+        if self._draining or self._out_of_service:
             return State.DRAINING
         if self.served is None or self._state is not State.READY:
             return self._state
@@ -81,6 +84,8 @@ class Lifecycle:
         """What a person should know of the state; from any thread."""
         if self._state in {State.DOWNLOADING, State.LOADING} and self._progress is not None:
             return "" if self._progress.stage == self._state.value else self._progress.stage.value
+        if self._out_of_service:
+            return _OUT_OF_SERVICE
         return self._failure or self._fault_of_engine()
 
     @property
@@ -109,6 +114,13 @@ class Lifecycle:
         self._draining = True
         if self._asyncio is not None:
             self._asyncio.call_soon_threadsafe(self._told_to_drain.set)
+
+    def take_out_of_service(self, *, out: bool) -> None:
+        """Drain without an end: what runs finishes, nothing new is taken until this is undone."""
+        if out is not self._out_of_service:
+            self._out_of_service = out
+            log.info("state", state=self.state)
+            self.changed()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

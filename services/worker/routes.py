@@ -1,4 +1,4 @@
-"""The worker's HTTP routes: OpenAI's own, and the internal ones: abort and resume.
+"""The worker's HTTP routes: OpenAI's own, and the internal ones: abort, resume and drain.
 
 Owns the way of a request from bytes to an entered generation, and who may use what is
 internal. Plain ASGI: no framework stands between the socket and the stream.
@@ -31,6 +31,7 @@ from shared.errors import LLMZooError, ModelNotFound, Unauthorized, Unavailable
 from shared.http.body import ClientGone, read_body
 from shared.http.faults import error_response, send_error
 from shared.protocol.body import parse_object
+from shared.protocol.drain import DRAIN_PATH, parse_drain
 from shared.protocol.frames import REQUEST_HEADER
 from shared.protocol.openai import parse_chat, parse_completion
 from shared.protocol.prefix_chain import chain_of
@@ -149,12 +150,19 @@ def worker_routes(
         # Ended, unknown and aborted requests look the same: in each case nothing runs now.
         return Response(status_code=204)
 
+    async def drain(request: Request) -> Response:
+        guard.check(request.headers)
+        out = parse_drain(await request.body())
+        lifecycle.take_out_of_service(out=out)
+        return _json({"state": lifecycle.state})
+
     return [
         Route("/v1/chat/completions", generating(_admit_chat), methods=["POST"]),
         Route("/v1/completions", generating(_admit_completion), methods=["POST"]),
         Route("/v1/models", models),
         Route("/v1/models/{model:path}", model),
         Route("/internal/requests/{id}/abort", abort, methods=["POST"]),
+        Route(DRAIN_PATH, drain, methods=["POST"]),
         Route(RESUME_PATH, resume, methods=["POST"]),
     ]
 

@@ -6,6 +6,7 @@ base class costs more than the relay it would wrap.
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 import time
@@ -64,14 +65,17 @@ def take_request_id(scope: Scope) -> str:
 
 def log_request(scope: Scope, status: int, started: float, quiet: tuple[str, ...] = _QUIET) -> None:
     """Log one request that began at `started`, in seconds of the monotonic clock."""
-    level = log.debug if scope["path"].startswith(quiet) else log.info
-    level(
-        "request",
-        method=scope["method"],
-        path=scope["path"],
-        status=status,
-        duration_ms=round((time.monotonic() - started) * 1000, 1),
-    )
+    level = logging.DEBUG if scope["path"].startswith(quiet) else logging.INFO
+    # What is not shown is not even put together.
+    if log.is_enabled_for(level):
+        log.log(
+            level,
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            duration_ms=round((time.monotonic() - started) * 1000, 1),
+        )
 
 
 def _taken(scope: Scope) -> str | None:

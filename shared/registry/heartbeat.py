@@ -8,6 +8,7 @@ service's affair.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 import uuid
@@ -134,7 +135,9 @@ class Heartbeat:
                 pause = self._settings.heartbeat_interval
             except redis.RedisError as fault:
                 self._note_unreachable(fault)
-                pause = min(max(pause * 1.5, 0.2), _SLOWEST_RETRY)
+                # Soon, so that the fleet heals within a beat; not all at once.
+                pause = min(self._settings.heartbeat_interval, _SLOWEST_RETRY)
+                pause *= random.uniform(0.5, 1)  # noqa: S311 - no secret
             except Exception:
                 # A beat must go on whatever the record's source does: a silent worker is
                 # taken for dead. This is one of the three places with a broad except.

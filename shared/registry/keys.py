@@ -34,6 +34,9 @@ def evaluation_run(run_id: str) -> str:
 EVALUATIONS = "llmzoo:evals"
 """Sorted set of the ids of all evaluations, by time of creation."""
 
+EVALUATIONS_SINCE = "llmzoo:evals-since"
+"""When the first evaluator found no evaluation data, in Unix seconds: older ones are lost."""
+
 OPEN_RUNS = "llmzoo:eval-runs-open"
 """Sorted set of the ids of the runs that are queued or running, by time of creation."""
 

@@ -6,6 +6,7 @@ is fresh: that is the reader's, on its own monotonic clock.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ from shared.settings import FleetSettings
 
 _SOCKET_TIMEOUT = 1.0
 _REFUSAL_SECONDS = 30
+
+DEAF_SECONDS = 3.0
+"""A subscription that was asked and has said nothing for so long is taken for a dead one."""
+
+_PING_SECONDS = 1.0
 
 
 class RegistryUnreachable(Exception):
@@ -69,26 +75,17 @@ class RegistryView:
     def watch(self) -> AbstractAsyncContextManager[AsyncIterator[str]]:
         """Return a context whose iterator yields a service's id for every hint of its change.
 
-        Entering and iterating raise RegistryUnreachable when the connection is lost.
+        Entering and iterating raise RegistryUnreachable when the connection is lost, also when
+        nobody told it so: a frozen server, a dead link. What was published meanwhile is lost.
         """
         return self._watch()
 
     @asynccontextmanager
     async def _watch(self) -> AsyncGenerator[AsyncIterator[str]]:
         pubsub = cast("Any", self._client).pubsub(ignore_subscribe_messages=True)
-
-        async def hints() -> AsyncIterator[str]:
-            while True:
-                try:
-                    message = await pubsub.get_message(timeout=_SOCKET_TIMEOUT)
-                except (RedisError, OSError) as fault:
-                    raise RegistryUnreachable(str(fault)) from fault
-                if message is not None:
-                    yield message["data"].decode(errors="replace")
-
         try:
             await pubsub.subscribe(keys.CHANGES)
-            yield hints()
+            yield _hints(pubsub)
         except (RedisError, OSError) as fault:
             raise RegistryUnreachable(str(fault)) from fault
         finally:
@@ -122,6 +119,25 @@ class RegistryView:
             msg = f"its record is that of {record.id!r}"
             raise RecordRefused(msg)
         return record
+
+
+async def _hints(pubsub: Any) -> AsyncIterator[str]:
+    """Yield what is published; each quiet second the server is asked whether it is there."""
+    heard_at = time.monotonic()
+    while True:
+        try:
+            message = await pubsub.get_message(timeout=_PING_SECONDS)
+            if message is None:
+                if time.monotonic() - heard_at > DEAF_SECONDS:
+                    msg = f"the subscription was silent for {DEAF_SECONDS:g} seconds"
+                    raise RegistryUnreachable(msg)
+                await pubsub.ping()
+                continue
+        except (RedisError, OSError) as fault:
+            raise RegistryUnreachable(str(fault)) from fault
+        heard_at = time.monotonic()
+        if message["type"] == "message":
+            yield message["data"].decode(errors="replace")
 
 
 def connect(settings: FleetSettings, timeout: float = _SOCKET_TIMEOUT) -> aredis.Redis:

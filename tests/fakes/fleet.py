@@ -5,6 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 
+def routing(**fields: Any) -> dict[str, Any]:
+    """Return what the controller's policy looks at, with these fields instead of its own."""
+    return {
+        "speed": 1.0,
+        "breaker": "closed",
+        "occupied": 3,
+        "kv_use": 0.25,
+        "prefix_hit_ratio": None,
+        **fields,
+    }
+
+
 def service(**fields: Any) -> dict[str, Any]:
     """Return the entry of a ready worker, with these fields instead of its own."""
     return {
@@ -18,5 +30,6 @@ def service(**fields: Any) -> dict[str, Any]:
         "load": {"running": 2, "waiting": 1},
         "inflight": 1,
         "stale": False,
+        "routing": routing(),
         **fields,
     }

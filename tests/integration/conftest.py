@@ -111,8 +111,12 @@ async def start_controller(
     running: list[RunningController] = []
 
     async def start(**changes: Any) -> RunningController:
-        changes = {"call_store_dir": tmp_path / "calls", **changes}
-        settings = ControllerSettings(**fleet_settings(unstarted_redis.url, **changes))
+        chosen = {
+            "redis_url": unstarted_redis.url,
+            "call_store_dir": tmp_path / "calls",
+            **changes,
+        }
+        settings = ControllerSettings(**fleet_settings(**chosen))
         running.append(RunningController(settings))
         return await running[-1].listening()
 

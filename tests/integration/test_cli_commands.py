@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import subprocess
 import sys
 
@@ -15,12 +16,14 @@ from starlette.routing import Mount, Route
 from tests.fakes.command_line import LLMZOO, clean_environment
 from tests.fakes.controller_app import FakeController, ServedApp
 from tests.fakes.fleet import service
+from tests.fakes.terminal_process import CTRL_C, TerminalProcess
 
 HELP_SECONDS = 0.3
 HEAVY = ("torch", "gradio", "fastapi", "httpx", "pydantic", "rich", "prompt_toolkit", "asyncio")
 
 STATS = {
-    "services": [service(load={"running": 1, "waiting": 0})],
+    "services": [service(load={"running": 1, "waiting": 0, "tokens_per_second": 12.3})],
+    "queue": {"interactive": 3, "batch": 0},
     "refused": [{"id": "worker-far", "reason": "its address is a public host name"}],
     "registry": {"reachable": False, "staleness_seconds": 9.0},
 }
@@ -99,11 +102,50 @@ def test_workers_are_a_table_with_the_refused_ones(url):
         "demo",
         "1",
         "0",
+        "12",
+        "1",
+        "closed",
     ]
     assert refused.split(maxsplit=6)[:2] == ["worker-far", "refused"]
     assert refused.endswith("its address is a public host name")
     assert b"cannot reach Redis" in done.stderr
     assert orjson.loads(llmzoo("workers", "--json", "--base-url", url).stdout) == STATS
+
+
+def test_top_prints_once(url):
+    done = llmzoo("top", "--once", "--base-url", url)
+    assert done.returncode == 0
+    totals, empty, head, worker = done.stdout.decode().splitlines()
+    assert "3 interactive" in totals
+    assert empty == ""
+    assert head.split()[:3] == ["WORKER", "STATE", "MODELS"]
+    assert worker.split()[:6] == ["worker-host-8010", "ready", "demo", "1", "0", "1"]
+    assert orjson.loads(llmzoo("top", "--once", "--json", "--base-url", url).stdout) == STATS
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]], ids=["table", "json"])
+def test_top_looks_again_until_it_is_interrupted(url, how):
+    command = [*LLMZOO, "top", "--interval", "0.1", "--base-url", url, *how]
+    environment = clean_environment(COLUMNS="200")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        seen = b""
+        while seen.count(b"worker-host-8010") < 2:
+            piece = process.stdout.read1()
+            assert piece, seen
+            seen += piece
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(10) == 0
+
+
+def test_top_is_a_live_table_on_a_terminal(url):
+    command = [*LLMZOO, "top", "--interval", "0.1", "--base-url", url]
+    with TerminalProcess(command, clean_environment(COLUMNS="160")) as terminal:
+        for _ in range(3):
+            terminal.expect("of 1 workers ready")
+            terminal.expect("worker-host-8010")
+        terminal.press(CTRL_C)
+        assert terminal.ends() == 0
 
 
 def test_workers_of_another_server_are_not_known(other_url):
@@ -112,7 +154,7 @@ def test_workers_of_another_server_are_not_known(other_url):
     assert done.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("command", ["models", "workers"])
+@pytest.mark.parametrize("command", ["models", "workers", "top"])
 def test_no_server_is_exit_code_3(command):
     done = llmzoo(command, "--base-url", "http://127.0.0.1:9")
     assert done.returncode == 3
@@ -181,4 +223,4 @@ def test_help_imports_nothing_heavy():
 
 def test_the_shell_completes_commands():
     done = llmzoo(_LLMZOO_COMPLETE="complete_bash", COMP_WORDS="llmzoo d", COMP_CWORD="1")
-    assert set(done.stdout.split()) == {b"delta", b"doctor", b"down"}
+    assert set(done.stdout.split()) == {b"delta", b"doctor", b"down", b"drain"}

@@ -21,7 +21,7 @@ from tests.fakes.chat_request import BODY, CHAT, STREAM
 from tests.fakes.running_service import TOKEN
 from tests.fakes.waiting import eventually
 from tests.fakes.worker_app import FakeWorker, answer, end, start, steps, tokens, unary_body
-from tests.integration.conftest import BEAT_SECONDS, TTL_SECONDS
+from tests.integration.conftest import TTL_SECONDS
 
 pytestmark = pytest.mark.redis
 
@@ -58,59 +58,6 @@ async def test_without_redis_a_new_controller_lives_and_is_not_ready(start_contr
         "reachable": False,
         "staleness_seconds": None,
     }
-
-
-@pytest.mark.parametrize("outage", ["killed", "frozen"])
-async def test_redis_away_under_load_costs_no_request(
-    redis_server, start_controller, announce, outage
-):
-    controller = await start_controller()
-    for n in range(2):
-        await announce(FakeWorker(answer("fine"), name=f"worker-{n}"))
-    await controller.sees("worker-0", "worker-1")
-    stop = asyncio.Event()
-    codes: list[int] = []
-
-    async def load():
-        while not stop.is_set():
-            codes.append((await controller.client.post(CHAT, json=BODY)).status_code)
-
-    async def away():
-        return not (await controller.stats())["registry"]["reachable"]
-
-    async def back():
-        return (await controller.stats())["registry"]["reachable"]
-
-    loading = [asyncio.create_task(load()) for _ in range(2)]
-    (redis_server.kill if outage == "killed" else redis_server.freeze)()
-    await eventually(away)
-    await asyncio.sleep(2 * TTL_SECONDS)  # long enough for everybody to expire, were it not frozen
-    assert (await controller.client.get("/health/ready")).status_code == 200
-    (redis_server.start if outage == "killed" else redis_server.thaw)()
-    await eventually(back)
-    await asyncio.sleep(2 * TTL_SECONDS)  # and none is dropped because its first beat is not back
-    stop.set()
-    await asyncio.gather(*loading)
-
-    assert set(codes) == {200}
-    await controller.sees("worker-0", "worker-1")
-
-
-async def test_flushed_data_cost_no_request(redis_server, start_controller, announce):
-    controller = await start_controller()
-    await announce(FakeWorker(answer("fine")))
-    await controller.sees("worker-1")
-
-    # A hint that it is new must not be taken for one that it withdrew.
-    await asyncio.sleep(5 * BEAT_SECONDS)
-
-    with redis.Redis.from_url(redis_server.url) as client:
-        for _ in range(20):
-            client.flushall()
-            for _ in range(4):
-                response = await controller.client.post(CHAT, json=BODY)
-                assert response.status_code == 200
-                await asyncio.sleep(BEAT_SECONDS / 2)
 
 
 WORKER_PROCESS = """

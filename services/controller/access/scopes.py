@@ -29,6 +29,7 @@ _NEEDED: dict[str, frozenset[Scope]] = {
     "/admin": _ADMIN,
     # Any key: it tells what runs here, and nothing of who uses it.
     "/version": frozenset(Scope),
+    "/openapi.json": frozenset(Scope),
 }
 
 

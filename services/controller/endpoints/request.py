@@ -1,7 +1,7 @@
 """A client's request, as an endpoint gets it.
 
 Owns what changes on the way: the model's name and the headers. Nothing of the client's own
-headers goes on but the request id, and none of ours.
+headers goes on but the request id and W3C's of the trace, and none of ours.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def endpoint_request(call: Call, model: str) -> EndpointRequest:
     accept = "text/event-stream" if call.stream else "application/json"
     return EndpointRequest(
         call.path.removeprefix(_API),
-        {**_FIXED, "accept": accept, HEADER: call.id},
+        {**_FIXED, "accept": accept, HEADER: call.id, **call.trace.headers},
         orjson.dumps(body),
         guess(body, len(call.body)),
     )

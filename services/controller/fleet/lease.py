@@ -36,6 +36,8 @@ class Lease:
         member.prefill_inflight += self._prefill
         member.decode_inflight += ask.answer_tokens
         if ask.chain:
+            member.prefix_queries += ask.prompt_tokens
+            member.prefix_hits += min(held, ask.prompt_tokens)
             member.prefixes.send(ask.chain, time.monotonic())
 
     @property

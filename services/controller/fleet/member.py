@@ -48,6 +48,7 @@ class Member:
         self.inflight = 0
         self.prefill_inflight = 0
         self.decode_inflight = 0
+        self.prefix_queries = self.prefix_hits = 0
         self.usual_rate = 0.0
         self.ramp = 1.0
         self._fresh = fresh
@@ -142,6 +143,11 @@ class Member:
         """Part of its KV cache that is taken."""
         load = self.load
         return min(1.0, load.kv_tokens_used / load.kv_tokens_total) if load.kv_tokens_total else 0.0
+
+    @property
+    def prefix_hit_ratio(self) -> float | None:
+        """Part of the prompt tokens sent there that it was taken to hold; None: none were sent."""
+        return self.prefix_hits / self.prefix_queries if self.prefix_queries else None
 
     def held_blocks(self, chain: tuple[int, ...]) -> int:
         """Return how many leading blocks of a request it holds."""

@@ -54,8 +54,20 @@ class FleetCollector(Collector):
         opened = CounterMetricFamily(
             "llmzoo_worker_breaker_opened", "Times that it was left alone", labels=["worker"]
         )
+        queries = CounterMetricFamily(
+            "llmzoo_router_prefix_queries",
+            "Prompt tokens sent there by prefix, where there was a choice",
+            labels=["worker"],
+        )
+        hits = CounterMetricFamily(
+            "llmzoo_router_prefix_hits",
+            "Those of them that it was taken to hold already",
+            labels=["worker"],
+        )
         for worker in workers:
             inflight.add_metric([worker.id], worker.inflight)
             breaker.add_metric([worker.id], worker.breaker.state(now))
             opened.add_metric([worker.id], worker.breaker.opened)
-        yield from (inflight, breaker, opened)
+            queries.add_metric([worker.id], worker.prefix_queries)
+            hits.add_metric([worker.id], worker.prefix_hits)
+        yield from (inflight, breaker, opened, queries, hits)

@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 JITTER = 0.2
 # Many workers that change at once cost a few snapshots, not one each.
 SHORTEST_PAUSE = 0.05
+# What could not be asked is asked again soon, however slow the beats are.
+RETRY_SECONDS = 1.0
 _CANCEL_SECONDS = 0.2
 
 
@@ -77,17 +79,18 @@ class RosterWatcher:
             except RegistryUnreachable as fault:
                 self._roster.lose_registry()
                 self._tell(reachable=False, fault=str(fault))
+                await self._pause(min(self._interval, RETRY_SECONDS))
             else:
                 self._roster.apply(snapshot, changed, time.monotonic())
                 self._tell_change()
                 self._tell(reachable=True)
-            await self._pause()
+                await self._pause(self._interval)
 
-    async def _pause(self) -> None:
+    async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(SHORTEST_PAUSE)
         spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._interval * spread):
+            async with asyncio.timeout(seconds * spread):
                 await self._hinted.wait()
         self._hinted.clear()
 
@@ -100,7 +103,7 @@ class RosterWatcher:
                     async for service_id in hints:
                         self._changed.add(service_id)
                         self._hinted.set()
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(min(self._interval, RETRY_SECONDS))
 
     def _tell(self, *, reachable: bool, fault: str = "") -> None:
         """Log a change of the registry's reachability once."""

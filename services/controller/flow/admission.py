@@ -24,7 +24,7 @@ from services.controller.flow.retry_places import RetryPlaces
 from services.controller.relay.call import Call
 from services.controller.relay.deadline import deadline_exceeded
 from services.controller.routing.policies import POLICIES, is_worth_waiting, least_cost
-from shared.errors import LLMZooError, Overloaded, Unavailable
+from shared.errors import Gone, LLMZooError, Overloaded, Unavailable
 from shared.protocol.priority import Priority
 from shared.settings import ControllerSettings
 
@@ -32,6 +32,7 @@ HEADROOM = {Priority.INTERACTIVE: 2, Priority.BATCH: 1}
 """Eighths of a worker's places that may wait in it, so that none stays empty; batch work leaves
 some of it to interactive work."""
 
+NO_POLICY = "none"
 MOST_SESSIONS = 16_384
 
 MOST_LOOKED_AT = 32
@@ -69,6 +70,8 @@ class Admission:
         self._metrics = metrics
         self._rng = rng
         self._policy = POLICIES[settings.routing_policy]
+        self._by_policy = metrics.selections(settings.routing_policy)
+        self._without_choice = metrics.selections(NO_POLICY)
         self._lines: dict[str, _Line] = {}
         self._sessions: OrderedDict[tuple[str, str], str] = OrderedDict()
         metrics.observe_queues(self.waiting)
@@ -76,6 +79,19 @@ class Admission:
     def waiting(self, priority: Priority) -> int:
         """Return how many calls of a class wait."""
         return sum(line.queue.waiting(priority) for line in self._lines.values())
+
+    def queued(self) -> list[Call]:
+        """Return all calls that wait, by model and in the order of their turns."""
+        return [waiter.call for waiter in self._waiters()]
+
+    def cancel(self, call_id: str) -> bool:
+        """Refuse a call that waits; return whether there was one."""
+        for waiter in self._waiters():
+            if waiter.call.id == call_id and not waiter.place.done():
+                msg = "The request was taken out of the queue by an operator."
+                waiter.place.set_exception(Gone(msg, code="request_cancelled"))
+                return True
+        return False
 
     async def place(self, call: Call, tried: AbstractSet[str]) -> Lease | None:
         """Return a lease on a worker that was not tried; None: there is no other one.
@@ -119,8 +135,11 @@ class Admission:
         headroom = HEADROOM[call.priority]
         allowed = [m for m in ready if m.breaker.allows(now) and m.id not in tried]
         able = [member for member in allowed if member.has_room(headroom)]
-        if len(allowed) <= 1 or not able:
-            return able[0] if able else None
+        if not able:
+            return None
+        if len(allowed) == 1:
+            self._without_choice.inc()
+            return able[0]
         ask = call.ask
         if call.session:
             last = self._sessions.get((call.key, call.session), "")
@@ -130,7 +149,12 @@ class Admission:
             full = [member for member in allowed if member not in able]
             if is_worth_waiting(chosen, full, ask, waited):
                 return None
+        self._by_policy.inc()
         return chosen
+
+    def _waiters(self) -> list[_Waiting]:
+        lines = [self._lines[model] for model in sorted(self._lines)]
+        return [each for line in lines for each in line.queue if isinstance(each, _Waiting)]
 
     def _lease(self, member: Member, call: Call) -> Lease:
         if call.session:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from shared.protocol.priority import Priority
@@ -42,6 +42,11 @@ class FairQueue:
     def __len__(self) -> int:
         """Return how many wait."""
         return sum(len(band) for band in self._bands.values())
+
+    def __iter__(self) -> Iterator[Waiter]:
+        """Yield all who wait: class by class, in each in the order of their turns."""
+        for priority in sorted(self._bands):
+            yield from self._bands[priority]
 
     def waiting(self, priority: Priority) -> int:
         """Return how many of a class wait."""
@@ -97,6 +102,9 @@ class _Band:
 
     def __len__(self) -> int:
         return self._count
+
+    def __iter__(self) -> Iterator[Waiter]:
+        return iter([waiter for _, _, waiter in sorted(self._heap) if waiter.waiting])
 
     def add(self, waiter: Waiter) -> None:
         waiter.start = max(self._now, self._ends.get(waiter.key, 0.0))

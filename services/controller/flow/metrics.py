@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from shared.hot_metrics import Count, HotCounter
 from shared.metrics import TTFT_BUCKETS
 from shared.protocol.priority import Priority
 
@@ -34,6 +35,16 @@ class FlowMetrics:
         )
         for reason in REJECTIONS:
             self.rejections.labels(reason)
+        self._selections = HotCounter(
+            "llmzoo_worker_selections_total",
+            "Workers chosen, by the policy that chose; none where only one had room",
+            ["policy"],
+            registry,
+        )
+
+    def selections(self, policy: str) -> Count:
+        """Return the count of one policy's choices."""
+        return self._selections.labels(policy)
 
     def observe_queues(self, waiting: Callable[[Priority], int]) -> None:
         """Let the gauge ask when it is scraped."""

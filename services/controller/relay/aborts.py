@@ -10,13 +10,11 @@ import asyncio
 
 import structlog
 
-from services.controller.upstream.origin import header_block
+from services.controller.upstream.internal_call import internal_post
 from services.controller.upstream.pool import Origin, UpstreamPool
 from shared.errors import LLMZooError
 
 log = structlog.get_logger(__name__)
-
-SECONDS = 3.0
 
 
 class Aborts:
@@ -25,7 +23,7 @@ class Aborts:
     def __init__(self, pool: UpstreamPool, headers: dict[str, str]) -> None:
         """Send over `pool`, each with `headers`."""
         self._pool = pool
-        self._headers = header_block(headers.items())
+        self._headers = headers
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, origin: Origin, request_id: str) -> None:
@@ -42,14 +40,6 @@ class Aborts:
     async def _send(self, origin: Origin, request_id: str) -> None:
         path = f"/internal/requests/{request_id}/abort"
         try:
-            async with asyncio.timeout(SECONDS):
-                connection = await self._pool.request(origin, path, self._headers, b"")
-                complete = False
-                try:
-                    while await connection.read():
-                        pass
-                    complete = True
-                finally:
-                    connection.release(complete=complete)
-        except (LLMZooError, TimeoutError) as fault:
+            await internal_post(self._pool, origin, path, self._headers)
+        except LLMZooError as fault:
             log.info("abort not delivered", request_id=request_id, fault=str(fault))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from services.controller.relay.deadline import NO_DEADLINE
+from services.controller.relay.trace import NO_TRACE, Trace
 from services.controller.routing.ask import Ask
 from shared.protocol.priority import Priority
 
@@ -26,6 +27,7 @@ class Call:
         session: what calls belong together, as the client names it; empty: nothing.
         deadline: when it has to be over, on the same clock.
         ask: its size and beginning.
+        trace: that it is a part of.
     """
 
     id: str
@@ -39,3 +41,4 @@ class Call:
     session: str = ""
     deadline: float = NO_DEADLINE
     ask: Ask = field(default_factory=Ask)
+    trace: Trace = NO_TRACE

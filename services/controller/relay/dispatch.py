@@ -55,7 +55,8 @@ class Dispatcher:
             Refused: a worker found the request at fault.
             UpstreamFailed, UpstreamTimeout: the workers tried are.
         """
-        headers = self._headers[call.priority] + header_block([(HEADER, call.id)])
+        own = [(HEADER, call.id), *call.trace.headers.items()]
+        headers = self._headers[call.priority] + header_block(own)
         self._budget.earn()
         tried: set[str] = set()
         faults: list[LLMZooError] = []

@@ -66,8 +66,8 @@ class Workers:
                 return await relay(exchange, meter)
             finally:
                 exchange.close()
-                meter.close()
                 settle(start.prompt_tokens + exchange.ledger.total)
+                call.trace.used(start.prompt_tokens, exchange.ledger.total)
         except Refused:
             settle(0)
             raise

@@ -24,8 +24,10 @@ from services.controller.relay.backend import Backend
 from services.controller.relay.call import Call
 from services.controller.relay.client_watch import ClientWatch
 from services.controller.relay.deadline import TIMEOUT_HEADER, parse_deadline
+from services.controller.relay.trace import trace_of
+from services.controller.routes.asked_model import asked_model
 from services.controller.routing.ask import ask_of
-from shared.errors import InvalidRequest, MethodNotAllowed
+from shared.errors import MethodNotAllowed
 from shared.http.body import ClientGone, read_body
 from shared.http.departure import departure_of
 from shared.protocol.body import parse_object
@@ -90,14 +92,14 @@ class ChatRoute:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         principal: Principal = scope["state"]["principal"]
         request = parse_object(body)
-        model, stream = _peek(request)
+        model = asked_model(request)
         # What a request begins with decides nothing where there is no choice.
         chain = chain_of(request) if self._roster.has_choice(model) else ()
         return Call(
             scope["state"]["request_id"],
             self._path,
             model,
-            stream,
+            request.get("stream") is True,
             body,
             arrived,
             priority=principal.priority_for(headers.get(_PRIORITY)),
@@ -105,6 +107,7 @@ class ChatRoute:
             session=_session(headers.get(_SESSION), request),
             deadline=parse_deadline(headers.get(_TIMEOUT), began),
             ask=ask_of(request, len(body), chain),
+            trace=trace_of(headers),
         )
 
     async def _answer(self, call: Call, principal: Principal, key: str | None, send: Send) -> None:
@@ -134,22 +137,3 @@ def _session(header: bytes | None, request: dict[str, Any]) -> str:
         return header.decode("latin-1")[:MOST_SESSION_LETTERS]
     key = request.get("prompt_cache_key")
     return key[:MOST_SESSION_LETTERS] if isinstance(key, str) else ""
-
-
-def _peek(request: dict[str, Any]) -> tuple[str, bool]:
-    """Return the model and whether the answer is a stream.
-
-    Raises:
-        InvalidRequest: no model, or none that could be one.
-    """
-    if "model" not in request:
-        msg = "Missing required parameter: 'model'."
-        raise InvalidRequest(msg, param="model", code="missing_required_parameter")
-    model = request["model"]
-    if not isinstance(model, str):
-        msg = "Invalid value for 'model': a string is needed."
-        raise InvalidRequest(msg, param="model", code="invalid_type")
-    if not model:
-        msg = "Invalid value for 'model': it is empty."
-        raise InvalidRequest(msg, param="model")
-    return model, request.get("stream") is True

@@ -1,6 +1,6 @@
 """`GET /v1/stats` and `GET /metrics/targets`: the fleet, for people and for Prometheus.
 
-Owns the shapes of both. Asks the roster alone.
+Owns the shapes of both. Asks the roster, and the admission for what waits.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from services.controller.fleet.facts import service_facts
 from services.controller.fleet.member import Member
 from services.controller.fleet.roster import Roster
+from services.controller.flow.admission import Admission
+from shared.protocol.priority import Priority
 
 
-def stats_routes(roster: Roster) -> APIRouter:
+def stats_routes(roster: Roster, admission: Admission) -> APIRouter:
     """Return both routes."""
     router = APIRouter(tags=["fleet"])
 
@@ -23,10 +26,11 @@ def stats_routes(roster: Roster) -> APIRouter:
         now = time.monotonic()
         read = roster.snapshot_at is not None
         return {
-            "services": [_service(member, now) for member in roster.members()],
+            "services": [service_facts(member, now) for member in roster.members()],
             "refused": [
                 {"id": name, "reason": why} for name, why in sorted(roster.refused.items())
             ],
+            "queue": {each.name.lower(): admission.waiting(each) for each in Priority},
             "registry": {
                 "reachable": roster.registry_reachable,
                 "staleness_seconds": round(roster.staleness(now), 3) if read else None,
@@ -35,33 +39,20 @@ def stats_routes(roster: Roster) -> APIRouter:
 
     @router.get("/metrics/targets")
     async def targets() -> list[dict[str, Any]]:
-        return [_target(member) for member in [*roster.members(), *roster.lost()]]
+        return [scrape_target(member) for member in [*roster.members(), *roster.lost()]]
 
     return router
 
 
-def _service(member: Member, now: float) -> dict[str, Any]:
-    record = member.record
-    return {
-        "id": record.id,
-        "kind": record.kind,
-        "state": record.state,
-        "progress": record.progress,
-        "detail": record.detail,
-        "address": record.address,
-        "version": record.version,
-        "started_at": record.started_at,
-        "models": [info.model_dump() for info in record.models],
-        "load": record.load.model_dump() if record.load else None,
-        "inflight": member.inflight,
-        "beat_age_seconds": round(now - member.fresh_at, 3),
-        "stale": member.stale,
-    }
-
-
-def _target(member: Member) -> dict[str, Any]:
+def scrape_target(member: Member) -> dict[str, Any]:
+    """Return a service's entry in the form of Prometheus' HTTP service discovery."""
     record = member.record
     labels = {"service": record.kind}
     if record.kind == "worker":
         labels["worker"] = record.id
+    # Prometheus takes http and /metrics unless it is told otherwise.
+    if member.origin.tls:
+        labels["__scheme__"] = "https"
+    if member.origin.prefix:
+        labels["__metrics_path__"] = f"{member.origin.prefix}/metrics"
     return {"targets": [member.origin.authority], "labels": labels}

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import structlog
 
 from services.evaluator.calls import Calls
-from services.evaluator.jobs.claims import Claims, RunNotHeld
+from services.evaluator.jobs.claims import Claims, RunNotHeld, Work
 from services.evaluator.jobs.connection import StoreUnreachable
 from services.evaluator.jobs.execution import RunExecution
+from services.evaluator.jobs.store import EvalStore
 from services.evaluator.judging.dimensions import Dimension
 from services.evaluator.metrics import EvaluatorMetrics
 from shared.protocol.evals import RunStatus
@@ -30,13 +31,15 @@ MAX_RUNS = 4
 """Runs that one evaluator executes side by side; the calls in flight have their own bound."""
 
 # Why a run is not held any more; the other ends are of the execution's own making.
-_GIVEN_UP = {"canceled", "gone", "lost"}
+_GONE = "gone"
+_GIVEN_UP = {"canceled", _GONE, "lost"}
 
 
 @dataclass(slots=True)
 class _Active:
     task: asyncio.Task[None]
     started: float
+    work: Work | None = None
 
 
 class Runner:
@@ -45,13 +48,16 @@ class Runner:
     def __init__(
         self,
         claims: Claims,
+        store: EvalStore,
         calls: Calls,
         dimensions: Mapping[str, Dimension],
+        *,
         metrics: EvaluatorMetrics,
         width: int,
     ) -> None:
         """Prepare; `width` is the number of items of one run that are worked on at once."""
         self._claims = claims
+        self._store = store
         self._calls = calls
         self._dimensions = dimensions
         self._metrics = metrics
@@ -61,6 +67,7 @@ class Runner:
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
         self._reachable: bool | None = None
+        self._kept_since: int | None = None
 
     @property
     def reachable(self) -> bool:
@@ -108,10 +115,11 @@ class Runner:
             self._wake.clear()
 
     async def _tick(self) -> None:
+        self._note_kept_since(await self._store.kept_since())
         for run_id, active in list(self._active.items()):
             word = await self._claims.renew(run_id)
             if word in _GIVEN_UP and not active.task.done():
-                self._give_up(run_id, active, word)
+                await self._give_up(run_id, active, word)
         queued = 0
         for run_id, status in await self._claims.open_runs():
             if run_id in self._active:
@@ -136,15 +144,24 @@ class Runner:
         del self._active[run_id]
         self._wake.set()
 
-    def _give_up(self, run_id: str, active: _Active, word: str) -> None:
+    async def _give_up(self, run_id: str, active: _Active, word: str) -> None:
         log.info("run given up", run=run_id, why=word)
         active.task.cancel()
+        await self._note_given_up(run_id, active, word)
+
+    async def _note_given_up(self, run_id: str, active: _Active, word: str) -> None:
         if word == RunStatus.CANCELED:
-            self._note_end(run_id, RunStatus.CANCELED)
+            self._note_end(active, run_id, RunStatus.CANCELED)
+        elif word == _GONE and active.work is not None:
+            log.error("run lost by Redis", run=run_id)
+            self._metrics.lost.inc()
+            await self._store.note_lost(active.work.evaluation, active.work.run)
+            self._note_end(active, run_id, RunStatus.FAILED)
 
     async def _execute(self, run_id: str) -> None:
+        active = self._active[run_id]
         try:
-            work = await self._claims.work(run_id)
+            work = active.work = await self._claims.work(run_id)
             log.info("run taken", run=run_id, items=work.run.total, left=len(work.left))
             execution = RunExecution(
                 work, self._claims, self._calls, self._dimensions, self._metrics
@@ -152,8 +169,8 @@ class Runner:
             status = await execution.run(self._width)
         except RunNotHeld as fault:
             log.info("run not held any more", run=run_id, why=str(fault))
-            if str(fault) == RunStatus.CANCELED:
-                self._note_end(run_id, RunStatus.CANCELED)
+            with contextlib.suppress(StoreUnreachable):
+                await self._note_given_up(run_id, active, str(fault))
         except StoreUnreachable:
             log.warning("Redis unreachable, the run is taken up again later", run=run_id)
         except Exception as fault:
@@ -163,14 +180,19 @@ class Runner:
             with contextlib.suppress(StoreUnreachable, RunNotHeld):
                 reason = f"Internal error ({type(fault).__name__})."
                 await self._claims.finish(run_id, RunStatus.FAILED, reason)
-            self._note_end(run_id, RunStatus.FAILED)
+            self._note_end(active, run_id, RunStatus.FAILED)
         else:
-            self._note_end(run_id, status)
+            self._note_end(active, run_id, status)
 
-    def _note_end(self, run_id: str, status: RunStatus) -> None:
-        seconds = time.monotonic() - self._active[run_id].started
+    def _note_end(self, active: _Active, run_id: str, status: RunStatus) -> None:
+        seconds = time.monotonic() - active.started
         self._metrics.job_seconds.labels(status).observe(seconds)
         log.info("run ended", run=run_id, status=status, seconds=round(seconds, 1))
+
+    def _note_kept_since(self, since: int) -> None:
+        if self._kept_since not in {None, since}:
+            log.error("Redis lost all evals and runs", kept_since=since)
+        self._kept_since = since
 
     def _note_reachable(self, *, reachable: bool) -> None:
         if self._reachable is not reachable:

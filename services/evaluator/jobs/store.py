@@ -6,26 +6,24 @@ on a run is in `claims`.
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from services.evaluator.jobs.connection import reaching_redis
+from services.evaluator.jobs.ids import Ids
 from services.evaluator.jobs.records import RunRecord, item_of, run_of
 from services.evaluator.jobs.scripts import CANCEL
-from shared.errors import InvalidRequest, NotFound, Overloaded
+from shared.errors import Gone, InvalidRequest, LLMZooError, NotFound, Overloaded
 from shared.protocol.evals import EvalSpec, Evaluation, OutputItem, Run, RunSpec, RunStatus
 from shared.registry import keys
 
 KEPT_SECONDS = 7 * 24 * 3600
+LOST_WHILE_RUNNING = "Redis lost this run's answers and verdicts while it ran; run it again."
 MAX_EVALS = 1_000
 MAX_RUNS_OF_EVAL = 100
 MAX_OPEN_RUNS = 64
 _FULL_RETRY_AFTER = 30.0
-_EVAL_ID = re.compile(r"eval_[0-9a-f]{32}")
-_RUN_ID = re.compile(r"evalrun_[0-9a-f]{32}")
 
 Told = TypeVar("Told")
 Page = tuple[list[Told], bool]
@@ -35,15 +33,16 @@ Page = tuple[list[Told], bool]
 class EvalStore:
     """Reads and writes evals and runs; every call raises StoreUnreachable without Redis."""
 
-    def __init__(self, redis: Any) -> None:
+    def __init__(self, redis: Any, ids: Ids) -> None:
         """Use `redis`, an asyncio client that answers in bytes."""
         self._redis = redis
+        self._ids = ids
 
     async def create_eval(self, spec: EvalSpec) -> Evaluation:
         """Store an eval. Raises Overloaded when too many are kept."""
         created = now()
         evaluation = Evaluation(
-            id=f"eval_{uuid.uuid4().hex}",
+            id=self._ids.make("eval"),
             created_at=int(created),
             name=spec.name,
             question_count=len(spec.questions),
@@ -62,15 +61,13 @@ class EvalStore:
         return evaluation
 
     async def get_eval(self, eval_id: str) -> Evaluation:
-        """Return an eval with its questions. Raises NotFound."""
-        with reaching_redis():
-            stored = (
-                await self._redis.get(keys.evaluation(eval_id))
-                if _EVAL_ID.fullmatch(eval_id)
-                else None
-            )
-        if stored is None:
+        """Return an eval with its questions. Raises NotFound; Gone when its data are lost."""
+        if not self._ids.made("eval", eval_id):
             raise NotFound(f"There is no eval {eval_id!r}.", param="eval_id")
+        with reaching_redis():
+            stored = await self._redis.get(keys.evaluation(eval_id))
+        if stored is None:
+            raise _lost("eval", eval_id)
         return Evaluation.model_validate_json(stored)
 
     async def list_evals(self, after: str | None, limit: int) -> Page[Evaluation]:
@@ -87,7 +84,7 @@ class EvalStore:
         """Store a run as queued. Raises Overloaded when too many are open or kept."""
         created = now()
         record = RunRecord(
-            id=f"evalrun_{uuid.uuid4().hex}",
+            id=self._ids.make("evalrun"),
             eval_id=evaluation.id,
             created_at=int(created),
             total=evaluation.question_count,
@@ -112,13 +109,47 @@ class EvalStore:
         return run_of({name.encode(): text.encode() for name, text in fields.items()}, [])
 
     async def get_run(self, eval_id: str, run_id: str) -> Run:
-        """Return a run. Raises NotFound, also when it is a run of another eval."""
+        """Return a run.
+
+        Raises:
+            NotFound: there was none, or it is a run of another eval. Gone: its data are lost.
+        """
+        none = NotFound(f"The eval {eval_id!r} has no run {run_id!r}.", param="run_id")
+        if not (self._ids.made("eval", eval_id) and self._ids.made("evalrun", run_id)):
+            raise none
         with reaching_redis():
-            found = await self._read_runs([run_id]) if _RUN_ID.fullmatch(run_id) else [None]
-        run = found[0]
-        if run is None or run.eval_id != eval_id:
-            raise NotFound(f"The eval {eval_id!r} has no run {run_id!r}.", param="run_id")
+            [run] = await self._read_runs([run_id])
+        if run is None:
+            raise _lost("run", run_id)
+        if run.eval_id != eval_id:
+            raise none
         return run
+
+    async def note_lost(self, evaluation: Evaluation, record: RunRecord) -> None:
+        """Write a run back that Redis lost while it was executed: as failed, with the reason."""
+        fields = {
+            "record": record.model_dump_json(),
+            "status": RunStatus.FAILED.value,
+            "finished_at": int(now()),
+            "error": LOST_WHILE_RUNNING,
+        }
+        name, runs = keys.evaluation(evaluation.id), keys.evaluation_runs(evaluation.id)
+        run_key = keys.evaluation_run(record.id)
+        with reaching_redis():
+            async with self._redis.pipeline(transaction=True) as batch:
+                batch.set(name, evaluation.model_dump_json(), ex=KEPT_SECONDS)
+                batch.zadd(keys.EVALUATIONS, {evaluation.id: evaluation.created_at})
+                batch.hset(run_key, mapping=fields)
+                batch.zadd(runs, {record.id: record.created_at})
+                for kept in (run_key, runs):
+                    batch.expire(kept, KEPT_SECONDS)
+                await batch.execute()
+
+    async def kept_since(self) -> int:
+        """Return since when things are kept, in Unix seconds: what is older has been lost."""
+        with reaching_redis():
+            await self._redis.set(keys.EVALUATIONS_SINCE, int(now()), nx=True)
+            return int(await self._redis.get(keys.EVALUATIONS_SINCE) or now())
 
     async def list_runs(self, evaluation: Evaluation, after: str | None, limit: int) -> Page[Run]:
         """Return a page of an eval's runs, newest first."""
@@ -204,6 +235,15 @@ class EvalStore:
         if len(ids) - len(gone) >= most:
             msg = f"{most} {what} already; try again later."
             raise Overloaded(msg, retry_after=_FULL_RETRY_AFTER)
+
+
+def _lost(what: str, its_id: str) -> LLMZooError:
+    return Gone(
+        f"The {what} {its_id!r} was here, and its data are gone: Redis has lost them, or they were "
+        f"older than {KEPT_SECONDS // 86_400} days.",
+        param=f"{what}_id",
+        code=f"{what}_lost",
+    )
 
 
 def now() -> float:

@@ -67,6 +67,10 @@ async def test_the_server_gets_its_own_model_name_and_key_and_nothing_of_ours(se
         "x-request-id": "req-42",
     }
 
+    trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "vendor=1"}
+    await controller.client.post(CHAT, json=ASK, headers=trace)
+    assert trace.items() <= external.asked[-1].headers.items()
+
 
 @pytest.mark.parametrize(
     ("base", "path"),

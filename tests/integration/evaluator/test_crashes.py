@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from typing import Any
 
 import pytest
 import redis.asyncio as aredis
@@ -154,12 +155,50 @@ async def test_a_run_whose_eval_expired_ends_as_failed(evaluator, models, unstar
     assert run["progress"]["judged"] >= 3
 
 
-async def test_a_redis_that_lost_everything_ends_the_work(evaluator, models, unstarted_redis):
-    path = await half_done(evaluator, models)
-    unstarted_redis.kill()
-    unstarted_redis.start()
-    await models.until(lambda: models.cut == 2)
-    assert (await evaluator.client.get(path)).status_code == 404
+@pytest.mark.parametrize("how", ["emptied", "killed"])
+async def test_what_redis_lost_is_reported_lost_and_not_as_if_it_never_was(
+    evaluator, models, unstarted_redis, launch, how
+):
+    done = await evaluator.create_run(spec(QUESTIONS[:1]), RUN)
+    assert (await evaluator.ended(done))["status"] == "completed"
+    models.answered.clear()
+    models.calls.clear()
+    running = await half_done(evaluator, models)
+    if how == "emptied":
+        async with aredis.Redis.from_url(unstarted_redis.url) as client:
+            await client.flushall()
+    else:
+        unstarted_redis.kill()
+        unstarted_redis.start()
+    await models.until(lambda: models.cut == 2)  # its calls are closed
+    lost: dict[str, Any] = {}
+
+    async def reported():
+        answer = await evaluator.client.get(running)
+        lost.update(answer.json())
+        return answer.is_success
+
+    await eventually(reported)
+    assert (lost["status"], "Redis lost" in lost["error"]) == ("failed", True)
+    assert lost["progress"] == {**dict.fromkeys(lost["progress"], 0), "total": 6}
+    assert lost["summary"]["mean_score"] is None
+    assert {item["status"] for item in await evaluator.items(running)} == {"pending"}
+
+    other = launch()  # which was not there
+    await other.start()
+    eval_path = done.rpartition("/runs/")[0]
+    codes = {eval_path: "eval_lost", done: "run_lost", f"{done}/output_items": "eval_lost"}
+    for process in (evaluator, other):
+        for path, code in codes.items():
+            answer = await process.client.get(path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (410, code)
+        unknown = await process.client.get(f"/v1/evals/eval_{'0' * 32}")
+        assert unknown.status_code == 404
+        assert (await process.get(running))["error"] == lost["error"]
+        listed = await process.get("/v1/evals")
+        assert len(listed["data"]) == 1
+        assert listed["kept_since"] > lost["created_at"] - 1
+
     models.gate.set()
-    run = await evaluator.ended(await evaluator.create_run(spec(), RUN))
-    assert run["status"] == "completed"
+    again = await evaluator.ended(await evaluator.create_run(spec(), RUN))
+    assert again["status"] == "completed"

@@ -18,13 +18,19 @@ def test_columns_are_as_wide_as_their_longest_cell():
 def test_a_worker_tells_its_load():
     [row] = rows(service())
     address = "http://127.0.0.1:8010"
-    assert row == ["worker-host-8010", "ready", address, "demo", "2", "1", ""]
+    assert row == [
+        *("worker-host-8010", "ready", address, "demo", "2", "1"),
+        "-",
+        "1",
+        "closed",
+        "",
+    ]
 
 
 def test_a_loading_worker_tells_how_far_it_is():
     [row] = rows(service(state="downloading", progress=0.43, load=None, models=[]))
     assert row[1] == "downloading 43 %"
-    assert row[3:6] == ["-", "-", "-"]
+    assert row[3:7] == ["-"] * 4
 
 
 def test_a_silent_service_is_lost():
