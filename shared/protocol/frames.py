@@ -28,6 +28,7 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 _LENGTH = struct.Struct(">I")
 _TOKENS = struct.Struct(">IHH")
+_HEAD_SIZE = _LENGTH.size + 1
 _START, _TOKENS_KIND, _KEEPALIVE, _END, _ERROR = range(1, 6)
 
 
@@ -135,8 +136,13 @@ class FrameDecoder:
                 self._buffer.clear()
             start, size = 0, len(piece)
             while (end := _end(piece, start)) <= size:
-                body = start + _LENGTH.size
-                frames.append(_decode(piece[body], piece[body + 1 : end]))
+                kind = piece[start + _LENGTH.size]
+                start += _HEAD_SIZE
+                frames.append(
+                    _decode_tokens(piece, start, end)
+                    if kind == _TOKENS_KIND
+                    else _decode(kind, piece[start:end])
+                )
                 start = end
             if start < size:
                 self._buffer += piece[start:]
@@ -163,8 +169,6 @@ def _end(data: bytes | bytearray, start: int) -> int:
 
 def _decode(kind: int, payload: bytes) -> Frame:
     try:
-        if kind == _TOKENS_KIND:
-            return _decode_tokens(payload)
         match kind:
             case 1:
                 return StartFrame(**orjson.loads(payload))
@@ -184,11 +188,21 @@ def _decode(kind: int, payload: bytes) -> Frame:
         raise FrameError(msg) from fault
 
 
-def _decode_tokens(payload: bytes) -> TokensFrame:
-    number, choice, count = _TOKENS.unpack_from(payload)
-    end = _TOKENS.size + 4 * count
-    if len(payload) < end:
-        msg = f"{count} token ids announced, {len(payload) - _TOKENS.size} bytes there"
+def _decode_tokens(piece: bytes, start: int, end: int) -> TokensFrame:
+    """Return the frame whose payload is a part of `piece`, which is not copied for it."""
+    data = start + _TOKENS.size
+    if data > end:
+        msg = f"a malformed frame of kind {_TOKENS_KIND}: it ends within its head"
         raise FrameError(msg)
-    ids = struct.unpack_from(f">{count}I", payload, _TOKENS.size)
-    return TokensFrame(number, choice, ids, payload[end:])
+    number, choice, count = _TOKENS.unpack_from(piece, start)
+    ids_at, data = data, data + 4 * count
+    if data > end:
+        msg = f"{count} token ids announced, {end - start - _TOKENS.size} bytes there"
+        raise FrameError(msg)
+    # By far the most frames have one token, whose form is known beforehand.
+    ids = _LENGTH.unpack_from(piece, ids_at) if count == 1 else _ids(piece, ids_at, count)
+    return TokensFrame(number, choice, ids, piece[data:end])
+
+
+def _ids(piece: bytes, start: int, count: int) -> tuple[int, ...]:
+    return struct.unpack_from(f">{count}I", piece, start)

@@ -62,9 +62,10 @@ class EventRelay:
         """Return the events that have come; a fault becomes the last one."""
         events: list[bytes] = []
         try:
-            # Until there is nothing: a fault may lie behind good frames.
-            while self._more and (frames := self._exchange.take()):
-                self._take(frames, events)
+            self._take(self._exchange.take(), events)
+            # Behind good frames there may be the end of all.
+            if self._exchange.broken and self._more:
+                self._take(self._exchange.take(), events)
         except LLMZooError as fault:
             events.append(sse.event(fault.as_openai()))
             self._more = False

@@ -117,6 +117,11 @@ class Exchange:
             self._lease.failed()
             raise
 
+    @property
+    def broken(self) -> bool:
+        """Return whether nothing more will come than what is there already."""
+        return self._fault is not None or (self._connection is not None and self._connection.broken)
+
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever there may be something to take, until the end."""
         assert self._connection is not None

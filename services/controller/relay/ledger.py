@@ -42,7 +42,10 @@ class Ledger:
             msg = f"The worker sent more than {self._max_tokens} tokens."
             raise UpstreamFailed(msg)
         self.last_sequence_number = number
-        self._ids.setdefault(frame.choice, array("I")).extend(frame.token_ids)
+        ids = self._ids.get(frame.choice)
+        if ids is None:
+            ids = self._ids[frame.choice] = array("I")
+        ids.extend(frame.token_ids)
         return True
 
     def token_ids(self, choice: int) -> list[int]:

@@ -126,6 +126,11 @@ class Connection(asyncio.Protocol):
             await self.change()
         return piece
 
+    @property
+    def broken(self) -> bool:
+        """Return whether nothing more will come."""
+        return self._ended or self._fault is not None
+
     def take(self) -> bytes | None:
         """Return what `read` would, None where it would wait; raises as it does."""
         if not self._pieces:
