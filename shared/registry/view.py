@@ -31,6 +31,18 @@ DEAF_SECONDS = 3.0
 _PING_SECONDS = 1.0
 
 
+# KEYS: the set of services. ARGV: what the keys of their records begin with. Returns each name
+# and its record, empty where there is none.
+_READ = """
+local found = {}
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  found[#found + 1] = name
+  found[#found + 1] = redis.call('GET', ARGV[1] .. name) or ''
+end
+return found
+"""
+
+
 class RegistryUnreachable(Exception):
     """Redis cannot be asked now; the reader keeps what it knew."""
 
@@ -59,9 +71,7 @@ class RegistryView:
             RegistryUnreachable: Redis does not answer.
         """
         try:
-            ids = sorted(await cast("Any", self._client.smembers(keys.SERVICES)))
-            names = [service_id.decode(errors="replace") for service_id in ids]
-            values = await self._values(names)
+            names, values = await self._read()
             gone = [name for name, value in zip(names, values, strict=True) if value is None]
             if gone:
                 await cast("Any", self._client.srem(keys.SERVICES, *gone))
@@ -95,10 +105,12 @@ class RegistryView:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _values(self, names: list[str]) -> list[bytes | None]:
-        if not names:
-            return []
-        return await cast("Any", self._client).mget([keys.service(name) for name in names])
+    async def _read(self) -> tuple[list[str], list[bytes | None]]:
+        """Return the names of all services and their records, in one round trip."""
+        client = cast("Any", self._client)
+        found: list[bytes | None] = await client.eval(_READ, 1, keys.SERVICES, keys.service(""))
+        names = [(name or b"").decode(errors="replace") for name in found[::2]]
+        return names, [value or None for value in found[1::2]]
 
     def _checked(self, names: list[str], values: list[bytes | None]) -> Snapshot:
         records: list[ServiceRecord] = []

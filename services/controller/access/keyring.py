@@ -5,7 +5,7 @@ who ask at the same time; a key once seen stays valid without Redis. Twice a sec
 read tells whether any key was changed or revoked, here or by another controller, and whether
 Redis has lost them, in which case they are written back.
 
-No pub/sub: it would save half a second at best, and its silence cannot be told from peace.
+No pub/sub: it would save a second at best, and its silence cannot be told from peace.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from services.controller.access.static_keys import StaticKeys
 
 log = structlog.get_logger(__name__)
 
-CHECK_SECONDS = 0.5
+CHECK_SECONDS = 1.0
 UNKNOWN_SECONDS = 1.0
 """How long a key that nobody knows is refused without another look."""
 
