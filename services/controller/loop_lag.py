@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 INTERVAL_SECONDS = 0.25
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -27,6 +27,9 @@ class LoopLag:
             buckets=BUCKETS,
             registry=registry,
         )
+        tasks = Gauge("llmzoo_event_loop_tasks", "Tasks that have not ended", registry=registry)
+        # Scraped on the loop itself; before it runs there are none.
+        tasks.set_function(_tasks)
 
     @contextlib.asynccontextmanager
     async def measured(self) -> AsyncGenerator[None]:
@@ -42,3 +45,10 @@ class LoopLag:
             due = time.monotonic() + INTERVAL_SECONDS
             await asyncio.sleep(INTERVAL_SECONDS)
             self._lag.observe(max(0.0, time.monotonic() - due))
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return 0
