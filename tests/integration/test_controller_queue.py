@@ -419,3 +419,15 @@ async def test_a_request_waits_for_the_full_worker_that_holds_its_beginning(
     await asyncio.gather(*held, waits, goes)
 
     assert len(holder.asked) == AT_ONCE + 1
+
+
+@pytest.mark.parametrize("policy", ["least_cost", "shortest_queue", "power_of_two"])
+async def test_idle_workers_take_turns(start_controller, announce, policy):
+    workers = [FakeWorker(answer("x"), name=f"worker-{n}") for n in range(2)]
+    for worker in workers:
+        await announce(worker)
+    controller = await start_controller(routing_policy=policy)
+    await controller.sees("worker-0", "worker-1")
+    for n in range(40):
+        await ask(controller, n)
+    assert [len(worker.asked) for worker in workers] == [20, 20]

@@ -31,6 +31,7 @@ class Lease:
         self._prefill = max(0, ask.prompt_tokens - held)
         self._told = False
         self._probe = member.breaker.enter()
+        member.chosen_at = now = time.monotonic()
         member.leases.add(self)
         member.inflight += ask.sequences
         member.prefill_inflight += self._prefill
@@ -38,7 +39,7 @@ class Lease:
         if ask.chain:
             member.prefix_queries += ask.prompt_tokens
             member.prefix_hits += min(held, ask.prompt_tokens)
-            member.prefixes.send(ask.chain, time.monotonic())
+            member.prefixes.send(ask.chain, now)
 
     @property
     def sequences(self) -> int:

@@ -50,6 +50,7 @@ class Member:
         self.decode_inflight = 0
         self.prefix_queries = self.prefix_hits = 0
         self.usual_rate = 0.0
+        self.chosen_at = 0.0
         self.ramp = 1.0
         self._fresh = fresh
         self._ready_at: float | None = None

@@ -23,7 +23,7 @@ SESSION_SHARE = 0.5
 """Part of a prompt that a session's last worker is taken to hold, where nothing better is known."""
 
 TIE_SECONDS = 0.001
-"""Costs nearer than that are equal: they are estimates, and equals are told apart by chance."""
+"""Costs nearer than that are equal: they are estimates, and equals take turns."""
 
 
 class Worker(Protocol):
@@ -67,6 +67,11 @@ class Worker(Protocol):
     @property
     def kv_use(self) -> float:
         """Part of its KV cache that is taken, 0 to 1."""
+        ...
+
+    @property
+    def chosen_at(self) -> float:
+        """When it was chosen last, on any clock; equals take turns by it."""
         ...
 
     def held_blocks(self, chain: tuple[int, ...]) -> int:
@@ -153,4 +158,9 @@ def _least(
     workers: Sequence[WorkerT], values: Sequence[float], rng: Random, tie: float = 0.0
 ) -> WorkerT:
     least = min(values) + tie
-    return rng.choice([w for w, value in zip(workers, values, strict=True) if value <= least])
+    equals = [w for w, value in zip(workers, values, strict=True) if value <= least]
+    if len(equals) == 1:
+        return equals[0]
+    # In turns: by chance alone, ten idle workers would not have alike much after a hundred calls.
+    longest_ago = min(worker.chosen_at for worker in equals)
+    return rng.choice([worker for worker in equals if worker.chosen_at == longest_ago])

@@ -32,6 +32,7 @@ class Worker:
     prefill_rate: float = 8000.0
     decode_rate: float = 1000.0
     kv_use: float = 0.0
+    chosen_at: float = 0.0
     blocks: tuple[int, ...] = field(default=())
 
     def held_blocks(self, chain):
@@ -111,7 +112,14 @@ def test_the_shortest_queue_is_shortest_for_its_speed():
     assert shortest_queue([*there, Worker("off", 0.0)], Ask(), Random(0)).id == "fast"
 
 
-def test_equals_are_told_apart_by_chance():
+def test_equals_take_turns_whoever_was_chosen_longest_ago_is_next():
+    there = [Worker("a", chosen_at=3.0), Worker("b", chosen_at=1.0), Worker("c", chosen_at=2.0)]
+    for policy in (least_cost, shortest_queue):
+        assert policy(there, Ask(), Random(0)).id == "b"
+    assert shortest_queue([*there, Worker("d", occupied=1)], Ask(), Random(0)).id == "b"
+
+
+def test_equals_that_were_never_chosen_are_told_apart_by_chance():
     there = [Worker(name) for name in "abc"]
     for policy in (least_cost, shortest_queue, power_of_two):
         rng = Random(1)
