@@ -18,7 +18,7 @@ from tests.fakes.chat_request import BODY
 from tests.fakes.endpoints_file import write_endpoints
 from tests.fakes.external_server import ExternalServer, completion
 
-TLS = Path(__file__).parents[2] / "data" / "tls"
+TLS = Path(__file__).parents[3] / "data" / "tls"
 SETTLE = lambda _: None  # noqa: E731 - nobody counts
 CALL = Call("req-1", "/v1/chat/completions", "ext/big", False, orjson.dumps(BODY), 0.0)
 
