@@ -21,7 +21,7 @@ from tests.fakes.external_server import (
     whole,
 )
 from tests.fakes.worker_app import FakeWorker, answer, http_chunk, unary_body
-from tests.integration.endpoints.conftest import KEY
+from tests.integration.controller.endpoints.conftest import KEY
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("redis_server")]
 
