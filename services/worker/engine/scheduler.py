@@ -250,7 +250,8 @@ class Scheduler:
         for sequence in self._decoding:
             sequence.computed += 1
         budget = self.limits.max_num_batched_tokens
-        left = most = min(budget // _DRAFT_SHARE, budget - len(self._decoding))
+        # One token is always left for a prompt.
+        left = most = min(budget // _DRAFT_SHARE, budget - len(self._decoding) - 1)
         for group in self.slots.groups():
             left -= self.drafts.draft_rows(group, left)
         return len(self._decoding) + most - left
