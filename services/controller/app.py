@@ -1,7 +1,7 @@
 """The controller, put together.
 
 Owns which object gets which; nothing imports it but `__main__` and tests. The hot routes stand
-beside the FastAPI app, under the same middleware.
+beside the FastAPI app, behind the same front.
 """
 
 from __future__ import annotations

@@ -60,9 +60,13 @@ def _headers(fault: LLMZooError) -> dict[str, str]:
     if isinstance(fault, Unauthorized):
         headers["www-authenticate"] = "Bearer"
     if fault.retry_after is not None:
-        # The header takes whole seconds only; never less than what was meant.
-        headers["retry-after"] = str(max(1, math.ceil(fault.retry_after)))
+        headers["retry-after"] = whole_seconds(fault.retry_after)
     return headers
+
+
+def whole_seconds(seconds: float) -> str:
+    """Return a Retry-After: it takes whole seconds only, and is never less than what was meant."""
+    return str(max(1, math.ceil(seconds)))
 
 
 async def _ours(_: Request, fault: Exception) -> Response:

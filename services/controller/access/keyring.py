@@ -1,7 +1,7 @@
 """Who holds which key, from memory: the keys that this controller has seen.
 
 Owns what is remembered and for how long. A key not yet seen is looked up in Redis, once for all
-who ask at the same time; a key once seen stays valid without Redis. Twice a second one small
+who ask at the same time; a key once seen stays valid without Redis. Once a second one small
 read tells whether any key was changed or revoked, here or by another controller, and whether
 Redis has lost them, in which case they are written back.
 
@@ -19,11 +19,11 @@ from collections.abc import AsyncGenerator
 
 import structlog
 
-from services.controller.access.background import kept_running
 from services.controller.access.key_record import KeyRecord, digest, key_id, wall_clock
 from services.controller.access.keys import KeyStore, KeysUnreachable
 from services.controller.access.principal import Principal
 from services.controller.access.static_keys import StaticKeys
+from services.controller.background import kept_running
 
 log = structlog.get_logger(__name__)
 

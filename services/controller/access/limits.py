@@ -12,11 +12,11 @@ import contextlib
 import math
 from collections.abc import AsyncGenerator, Callable
 
-from services.controller.access.background import kept_running
 from services.controller.access.lease import Exhausted, Lease
 from services.controller.access.lease_store import Kind, LeaseStore
 from services.controller.access.principal import Principal
 from services.controller.access.reservation import UNLIMITED, Reservation, limit_headers
+from services.controller.background import kept_running
 from shared.errors import RateLimited
 
 TICK_SECONDS = 0.1

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from services.controller.background import end_all
 from services.controller.call_store.identity import CallIdentity
 from services.controller.call_store.metrics import CallStoreMetrics
 from services.controller.call_store.outcome import Source, StoredOutcome
@@ -29,7 +30,6 @@ MAX_CALLS_OF_KEY = MAX_CALLS // 2
 
 _RETRY_AFTER = 2.0
 _LEAST_SECONDS = 1.0
-_CANCEL_SECONDS = 0.2
 
 
 @dataclass(eq=False, slots=True)
@@ -137,15 +137,6 @@ class RunningCalls:
         self._counts[principal] -= 1
         if not self._counts[principal]:
             del self._counts[principal]
-
-
-async def end_all(tasks: set[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and wait for their end."""
-    while tasks:
-        for task in tasks:
-            task.cancel()
-        # Again, if need be: a cancellation that comes together with a result can get lost.
-        _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
 
 
 def _label(outcome: StoredOutcome) -> str:

@@ -20,6 +20,7 @@ from dataclasses import replace
 
 import structlog
 
+from services.controller.background import end_all
 from services.controller.call_store.archive import AnswerLost, Archive, NotKept
 from services.controller.call_store.blobs import BlobFolder
 from services.controller.call_store.claims import LEASE_SECONDS, Budget, Claim, Claims
@@ -27,7 +28,7 @@ from services.controller.call_store.connection import CallRedis, StoreAway
 from services.controller.call_store.identity import HEADER, CallIdentity
 from services.controller.call_store.metrics import CallStoreMetrics
 from services.controller.call_store.outcome import Source, StoredOutcome
-from services.controller.call_store.running import RunningCall, RunningCalls, end_all
+from services.controller.call_store.running import RunningCall, RunningCalls
 from services.controller.call_store.sweep import Sweep
 from services.controller.relay.answer import Answer
 from shared.errors import IdempotencyKeyReused, Unavailable

@@ -12,7 +12,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from services.controller.endpoints.breaker import Breaker
+from services.controller.breaker import Breaker
 from services.controller.endpoints.concurrency import AdaptiveLimit, Latency
 from services.controller.endpoints.config import EndpointConfig
 from services.controller.endpoints.gate import Gate
@@ -32,7 +32,7 @@ class Admission:
         """Start with everything free."""
         self.measures = metrics.of(config.name)
         self.limiter = limiter
-        self.breaker = Breaker()
+        self.breaker = Breaker(first_seconds=2.0, longest_seconds=60.0)
         self.limit = AdaptiveLimit(config.max_concurrency)
         self.gate = Gate(
             config.name,
@@ -54,7 +54,7 @@ class Admission:
     @property
     def available(self) -> bool:
         """Return whether calls may go there: it is not put aside, or may be probed again."""
-        return self.breaker.wait(time.monotonic()) == 0
+        return self.breaker.allows(time.monotonic())
 
     def visit(self, guess: Usage, *, stream: bool) -> Visit:
         """Return the context of one call that may come to `guess`."""
@@ -66,11 +66,13 @@ class Admission:
         Raises:
             Unavailable: it is.
         """
-        wait = self.breaker.wait(time.monotonic())
-        if wait > 0:
+        now = time.monotonic()
+        if not self.breaker.allows(now):
             self.measures.calls["put_aside"].inc()
             msg = f"The endpoint '{self._endpoint}' failed several times in a row and is put aside."
-            raise Unavailable(msg, code="endpoint_put_aside", retry_after=wait)
+            raise Unavailable(
+                msg, code="endpoint_put_aside", retry_after=self.breaker.retry_after(now)
+            )
 
 
 class Visit:
@@ -162,13 +164,13 @@ class Visit:
         breaker = self._at.breaker
         match fault:
             case None:
-                breaker.succeeded()
+                breaker.succeed()
             case LLMZooError(retryable=True):
-                breaker.failed(now, probe=self._probe)
+                breaker.fail(now, probe=self._probe)
             case _:
                 # A key that is refused, or an answer that one odd request got, tells nothing
                 # of what others will get.
-                breaker.left(probe=self._probe)
+                breaker.abandon(probe=self._probe)
 
     def _leave_outside(self, word: str) -> None:
         if self._reservation is not None:

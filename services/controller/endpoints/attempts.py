@@ -18,6 +18,7 @@ from services.controller.endpoints.key_file import KeyFile
 from services.controller.endpoints.metrics import Measures
 from services.controller.endpoints.request import EndpointRequest
 from services.controller.endpoints.retry_after import parse_retry_after
+from services.controller.flow.retry_budget import RetryBudget
 from services.controller.relay.answer import Answer, refusal
 from services.controller.upstream.connection import Connection
 from services.controller.upstream.origin import Origin, header_block
@@ -31,13 +32,14 @@ from shared.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
+from shared.http.faults import whole_seconds
 
 MAX_TRIES = 3
 SHORT_WAIT = 1.0
 """Longest Retry-After, in seconds, that we wait for instead of the client."""
 
 MAX_REFUSAL_BYTES = 1024 * 1024
-_BUDGET, _EARNED = 10.0, 0.1
+_RESERVE = 10.0
 _LONGEST_QUOTE = 300
 
 
@@ -59,7 +61,7 @@ class Attempts:
         self._key = key
         self._measures = measures
         # A tenth of the calls may be retries, so that an outage is not made worse.
-        self._budget = _BUDGET
+        self._budget = RetryBudget(_RESERVE)
 
     async def open(self, request: EndpointRequest, visit: Visit) -> Connection | Answer:
         """Return a connection whose answer is good so far, or a refusal to be passed on.
@@ -70,7 +72,7 @@ class Attempts:
             EndpointRefusesKey: it does not take our key. Unavailable: it has no capacity.
             UpstreamFailed, UpstreamTimeout: it failed.
         """
-        self._budget = min(_BUDGET, self._budget + _EARNED)
+        self._budget.earn()
         tries = 0
         while True:
             tries += 1
@@ -89,7 +91,6 @@ class Attempts:
                     return await self._judged(connection, visit)
                 await read_whole(connection, self._endpoint, MAX_REFUSAL_BYTES)
                 pause = wait
-            self._budget -= 1
             self._measures.retries.inc()
             await asyncio.sleep(pause)
 
@@ -108,7 +109,7 @@ class Attempts:
             raise
 
     def _may_repeat(self, tries: int) -> bool:
-        return tries < MAX_TRIES and self._budget >= 1
+        return tries < MAX_TRIES and self._budget.spend()
 
     async def _judged(self, connection: Connection, visit: Visit) -> Connection | Answer:
         """Return or raise what the status means."""
@@ -144,7 +145,7 @@ class Attempts:
         status = connection.status
         wait = ""
         if retry_after is not None or status == 429:  # noqa: PLR2004 - Too Many Requests
-            wait = str(1 if retry_after is None else max(1, -int(-retry_after // 1)))
+            wait = whole_seconds(retry_after or 0.0)
         if not isinstance(_parsed(body), dict):
             fault = InvalidRequest(f"{self._endpoint} refused the request with status {status}.")
             body = orjson.dumps(fault.as_openai())

@@ -17,7 +17,7 @@ from services.controller.endpoints.config import EndpointConfig, EndpointModel
 from services.controller.endpoints.events import EventStream
 from services.controller.endpoints.request import endpoint_request
 from services.controller.endpoints.usage import Usage, told
-from services.controller.relay.answer import Answer, Headers, encoded, send_answer
+from services.controller.relay.answer import EVENTS, Answer, Headers, encoded, send_answer
 from services.controller.relay.backend import Settle
 from services.controller.relay.call import Call
 from services.controller.upstream.connection import Connection
@@ -25,11 +25,6 @@ from shared.errors import LLMZooError, MalformedAnswer
 from shared.protocol import sse
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_SSE_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
 _BYTES_A_TOKEN = 4
 
 
@@ -86,7 +81,7 @@ class Endpoint:
             events = EventStream(self.name)
             try:
                 self._require(opened, b"text/event-stream")
-                head = [*_SSE_HEADERS, *encoded(told)]
+                head = [*encoded(EVENTS), *encoded(told)]
                 await _relay(opened, events, visit, send, head)
             finally:
                 opened.release(complete=events.done)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from services.controller.fleet.breaker import Breaker
+from services.controller.breaker import Breaker
 from services.controller.routing.ask import DEFAULT_ANSWER_TOKENS
 from services.controller.routing.prefix_view import PrefixView
 from services.controller.upstream.pool import Origin

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable
 
 import structlog
 
+from services.controller.background import end_all
 from services.controller.fleet.roster import Roster
 from shared.registry import RegistryUnreachable, RegistryView
 from shared.settings import FleetSettings
@@ -25,7 +26,6 @@ JITTER = 0.2
 SHORTEST_PAUSE = 0.05
 # What could not be asked is asked again soon, however slow the beats are.
 RETRY_SECONDS = 1.0
-_CANCEL_SECONDS = 0.2
 
 
 class RosterWatcher:
@@ -63,13 +63,7 @@ class RosterWatcher:
         try:
             yield
         finally:
-            running = set(self._tasks)
-            while running:
-                for task in running:
-                    task.cancel()
-                # Again, if need be: redis-py sends under asyncio.wait_for, which loses a
-                # cancellation that comes together with its result (Python 3.11).
-                _, running = await asyncio.wait(running, timeout=_CANCEL_SECONDS)
+            await end_all(set(self._tasks))
 
     async def _take_snapshots(self) -> None:
         while True:

@@ -15,13 +15,13 @@ RESERVE = 100.0
 class RetryBudget:
     """Starts full."""
 
-    def __init__(self) -> None:
+    def __init__(self, reserve: float = RESERVE) -> None:
         """Have the reserve."""
-        self._left = RESERVE
+        self._reserve = self._left = reserve
 
     def earn(self) -> None:
         """Count a request."""
-        self._left = min(RESERVE, self._left + SHARE)
+        self._left = min(self._reserve, self._left + SHARE)
 
     def spend(self) -> bool:
         """Return whether one more retry is allowed, and count it."""

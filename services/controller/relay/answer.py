@@ -11,6 +11,12 @@ from starlette.types import Send
 Headers = tuple[tuple[str, str], ...]
 
 JSON: Headers = (("content-type", "application/json"),)
+EVENTS: Headers = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("cache-control", "no-store"),
+    ("x-accel-buffering", "no"),
+)
+"""Of a stream, which no proxy may keep or hold back."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ in `close`: the only place where a request's traces are wiped. Knows no other wo
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +21,7 @@ from services.controller.relay.ledger import Ledger
 from services.controller.upstream.connection import Connection
 from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import DeadlineExceeded, LLMZooError, Overloaded, Unavailable, UpstreamFailed
+from shared.http.faults import whole_seconds
 from shared.protocol.frames import (
     MEDIA_TYPE,
     EndFrame,
@@ -33,11 +33,11 @@ from shared.protocol.frames import (
     TokensFrame,
 )
 
-KEEPALIVES_MISSED = 1.5
-"""Seconds; a worker sends a keepalive a second."""
+SUSPICIOUS_SECONDS = 1.5
+"""Of silence, from a worker that owes beats; one that lives sends a keepalive a second."""
 
 MAX_ERROR_BYTES = 1024 * 1024
-_OK, _UNAUTHORIZED, _FORBIDDEN, _FULL, _UNAVAILABLE, _SERVER_ERROR = 200, 401, 403, 429, 503, 500
+_OK, _UNAUTHORIZED, _FORBIDDEN, _FULL, _SERVER_ERROR = 200, 401, 403, 429, 500
 
 
 class Refused(Exception):
@@ -217,7 +217,7 @@ class Exchange:
     def _suspect(self) -> None:
         """Take the worker for dead, which owes beats, unless frames still come from it."""
         if self._connection is not None and not self._finished:
-            self._connection.fail_if_silent(KEEPALIVES_MISSED)
+            self._connection.fail_if_silent(SUSPICIOUS_SECONDS)
 
     async def _raise_status(self, connection: Connection) -> None:
         """Raise what a status other than 200 means."""
@@ -243,7 +243,7 @@ def error_object(frame: ErrorFrame) -> dict[str, Any]:
 
 def retry_after_header(frame: ErrorFrame) -> str:
     """Return the header's value, in whole seconds; empty when the worker names no time."""
-    return "" if frame.retry_after is None else str(max(1, math.ceil(frame.retry_after)))
+    return "" if frame.retry_after is None else whole_seconds(frame.retry_after)
 
 
 def _first_frame_fault(frame: ErrorFrame) -> Exception:

@@ -10,21 +10,15 @@ import orjson
 from starlette.types import Send
 
 from services.controller.metrics import Meter
-from services.controller.relay.answer import Answer, Headers, encoded, refusal
+from services.controller.relay.answer import EVENTS, Answer, Headers, encoded, refusal
 from services.controller.relay.event_relay import EventRelay
 from services.controller.relay.exchange import Exchange, error_object, retry_after_header
 from shared.protocol.frames import EndFrame, ErrorFrame, TokensFrame
 
-_SSE_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
-
 
 async def relay_stream(send: Send, told: Headers, exchange: Exchange, meter: Meter) -> None:
     """Send the answer as server-sent events; a fault becomes the last event, without [DONE]."""
-    head = [*_SSE_HEADERS, *encoded(told)]
+    head = [*encoded(EVENTS), *encoded(told)]
     await send({"type": "http.response.start", "status": 200, "headers": head})
     await EventRelay(exchange, meter, send).run()
 

@@ -45,14 +45,12 @@ class Ask:
         return self.prompt_tokens + self.answer_tokens
 
 
-def ask_of(
-    request: dict[str, Any], size: int, chain: tuple[int, ...] = (), last_worker: str = ""
-) -> Ask:
+def ask_of(request: dict[str, Any], size: int, chain: tuple[int, ...] = ()) -> Ask:
     """Return what a body of `size` bytes asks for."""
     choices = min(MOST_SEQUENCES, _count(request.get("n")) or 1)
     answer = _count(request.get("max_completion_tokens")) or _count(request.get("max_tokens"))
     answer = min(answer or DEFAULT_ANSWER_TOKENS, MOST_ANSWER_TOKENS)
-    return Ask(size // BYTES_PER_TOKEN, answer * choices, choices, chain, last_worker)
+    return Ask(size // BYTES_PER_TOKEN, answer * choices, choices, chain)
 
 
 def _count(value: object) -> int:

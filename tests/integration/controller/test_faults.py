@@ -234,3 +234,28 @@ async def test_an_answer_of_doubtful_framing_ends_its_connection(controller, fle
 
     assert response.content == unary_body(["fine"])
     assert worker.accepted >= 2
+
+
+async def test_a_worker_whose_host_falls_silent_costs_time_and_no_request(
+    start_controller, announce
+):
+    """Its connections stay open and nothing comes: neither frames nor beats."""
+    controller = await start_controller(upstream_timeout=30)
+    silent, good = (
+        FakeWorker(steps(Silence()), name="silent"),
+        FakeWorker(answer("fine"), name="good"),
+    )
+    good.load = good.load.model_copy(update={"running": 3})
+    for worker in (silent, good):
+        await announce(worker)
+    await controller.sees("silent", "good")
+    asked = asyncio.create_task(controller.client.post(CHAT, json=BODY))
+    await silent.until(lambda: silent.running == 1)
+
+    silent.name = ""  # it cannot even make a record any more
+
+    response = await asyncio.wait_for(asked, 10)
+    assert (response.status_code, response.content) == (200, unary_body(["fine"]))
+    assert await controller.metric("llmzoo_router_retries_total", reason="upstream_timeout") == 1
+    await controller.idle()
+    silent.name = "silent"

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.controller.fleet.breaker import (
-    FAULTS,
-    FIRST_SECONDS,
-    LONGEST_SECONDS,
-    Breaker,
-    BreakerState,
-)
+from services.controller.breaker import FAULTS, Breaker, BreakerState
+
+FIRST_SECONDS, LONGEST_SECONDS = 1.0, 30.0
 
 
 @pytest.fixture
@@ -74,3 +70,37 @@ def test_what_was_sent_before_it_opened_lengthens_nothing(opened):
     for _ in range(10):
         opened.fail(0.5)
     assert opened.allows(FIRST_SECONDS)
+
+
+def test_the_breaker_opens_after_failures_in_a_row_and_doubles_its_cooldown():
+    breaker = Breaker(faults=3, first_seconds=2.0, longest_seconds=7.0)
+    for _ in range(2):
+        breaker.fail(0.0)
+    breaker.succeed()
+    for _ in range(3):
+        assert breaker.retry_after(10.0) == 0
+        breaker.fail(10.0, probe=breaker.enter())
+    assert breaker.retry_after(10.0) == 2.0
+
+    now = 12.0
+    for cooldown in (4.0, 7.0, 7.0):
+        assert breaker.retry_after(now) == 0
+        assert breaker.enter()
+        assert breaker.retry_after(now) > 0  # one probe at a time
+        breaker.fail(now, probe=True)
+        assert breaker.retry_after(now) == cooldown
+        now += cooldown
+
+    breaker.enter()
+    breaker.abandon(probe=True)
+    assert breaker.retry_after(now) == 0  # the probe told nothing: another one may go
+    breaker.enter()
+    breaker.succeed()
+    assert breaker.retry_after(now) == 0
+
+
+def test_calls_from_before_do_not_lengthen_a_cooldown():
+    breaker = Breaker(faults=1, first_seconds=2.0)
+    breaker.fail(0.0)
+    breaker.fail(1.0)
+    assert breaker.retry_after(1.0) == 1.0

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.controller.endpoints.breaker import Breaker
 from services.controller.endpoints.concurrency import AdaptiveLimit, Latency
 from services.controller.endpoints.gate import Gate
 from services.controller.endpoints.limits import Bucket, LocalLimiter
@@ -192,37 +191,3 @@ async def test_a_cancelled_reservation_gives_its_request_back():
     await limiter.reserve(5)
     with pytest.raises(Overloaded):
         await limiter.reserve(5)
-
-
-def test_the_breaker_opens_after_failures_in_a_row_and_doubles_its_cooldown():
-    breaker = Breaker(failures=3, cooldown=2.0, longest_cooldown=7.0)
-    for _ in range(2):
-        breaker.failed(0.0, probe=False)
-    breaker.succeeded()
-    for _ in range(3):
-        assert breaker.wait(10.0) == 0
-        breaker.failed(10.0, probe=breaker.enter())
-    assert breaker.wait(10.0) == 2.0
-
-    now = 12.0
-    for cooldown in (4.0, 7.0, 7.0):
-        assert breaker.wait(now) == 0
-        assert breaker.enter()
-        assert breaker.wait(now) > 0  # one probe at a time
-        breaker.failed(now, probe=True)
-        assert breaker.wait(now) == cooldown
-        now += cooldown
-
-    breaker.enter()
-    breaker.left(probe=True)
-    assert breaker.wait(now) == 0  # the probe told nothing: another one may go
-    breaker.enter()
-    breaker.succeeded()
-    assert breaker.wait(now) == 0
-
-
-def test_calls_from_before_do_not_lengthen_a_cooldown():
-    breaker = Breaker(failures=1, cooldown=2.0)
-    breaker.failed(0.0, probe=False)
-    breaker.failed(1.0, probe=False)
-    assert breaker.wait(1.0) == 1.0

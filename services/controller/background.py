@@ -19,7 +19,15 @@ async def kept_running(
     try:
         yield task
     finally:
-        while not task.done():
-            # Again, if need be: redis-py can lose a cancellation that comes with its result.
+        await end_all({task})
+
+
+async def end_all(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait for their end."""
+    running = {task for task in tasks if not task.done()}
+    while running:
+        for task in running:
             task.cancel()
-            await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
+        # Again, if need be: redis-py sends under asyncio.wait_for, which loses a cancellation
+        # that comes together with its result (Python 3.11).
+        _, running = await asyncio.wait(running, timeout=_CANCEL_SECONDS)

@@ -1,4 +1,4 @@
-"""Whether a worker is worth a try, by what its last answers were.
+"""Whether a server, a worker or an endpoint, is worth a try, by what its last answers were.
 
 Owns the count of its own faults in a row, and the time for which it is left alone, which doubles
 with each failed probe. One controller's private opinion; nobody else is told. Every `now` is in
@@ -12,8 +12,6 @@ from enum import IntEnum
 FAULTS = 5
 """So many in a row open it; one may be the request's doing."""
 
-FIRST_SECONDS, LONGEST_SECONDS = 1.0, 30.0
-
 
 class BreakerState(IntEnum):
     """As the metric shows it."""
@@ -26,11 +24,15 @@ class BreakerState(IntEnum):
 class Breaker:
     """Starts closed."""
 
-    def __init__(self) -> None:
-        """Trust the worker."""
+    def __init__(
+        self, *, faults: int = FAULTS, first_seconds: float = 1.0, longest_seconds: float = 30.0
+    ) -> None:
+        """Open after so many faults in a row, for `first_seconds` at first."""
         self.opened = 0
+        self._most_faults = faults
+        self._first, self._longest = first_seconds, longest_seconds
         self._faults = 0
-        self._cooldown = FIRST_SECONDS
+        self._cooldown = first_seconds
         self._open_until = 0.0
         self._open = False
         self._probing = False
@@ -48,6 +50,8 @@ class Breaker:
 
     def retry_after(self, now: float) -> float:
         """Return the seconds until a request may go there; 0: now."""
+        if self._probing:
+            return self._first
         return max(0.0, self._open_until - now) if self._open else 0.0
 
     def enter(self) -> bool:
@@ -60,17 +64,17 @@ class Breaker:
         """Note an answer that is no fault of the worker's."""
         self._faults = 0
         self._open = self._probing = False
-        self._cooldown = FIRST_SECONDS
+        self._cooldown = self._first
 
     def fail(self, now: float, *, probe: bool = False, certain: bool = False) -> None:
         """Note a fault of the worker's; a `certain` one, such as no connection, opens at once."""
         self._faults += 1
         if self._open and not probe:
             return  # sent before it opened
-        if not (probe or certain or self._faults >= FAULTS):
+        if not (probe or certain or self._faults >= self._most_faults):
             return
         if probe:
-            self._cooldown = min(2 * self._cooldown, LONGEST_SECONDS)
+            self._cooldown = min(2 * self._cooldown, self._longest)
         else:
             self.opened += 1
         self._open, self._probing = True, False
