@@ -154,7 +154,7 @@ class Exchange:
             self._alarm = asyncio.get_running_loop().call_later(left, self._expire)
         self._sent = True
         self._connection = await self._pool.request(
-            self.worker.origin, call.path, headers, call.body
+            self.worker.origin, call.path, headers, call.body, began=self._began
         )
         if self._fault is not None:
             raise self._fault
@@ -207,6 +207,10 @@ class Exchange:
         if frames:
             self._finished = isinstance(frames[-1], EndFrame | ErrorFrame)
         return frames
+
+    def _began(self, connection: Connection) -> None:
+        """Know the connection before its answer begins: it may never."""
+        self._connection = connection
 
     def _expire(self) -> None:
         """End it at its deadline, in the place where it is read."""

@@ -13,6 +13,7 @@ import socket
 import ssl
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 
 from services.controller.upstream.connection import Connection
 from services.controller.upstream.origin import Origin, header_block, request_head
@@ -40,11 +41,19 @@ class UpstreamPool:
         self._closed = False
 
     async def request(
-        self, origin: Origin, path: str, headers: bytes, body: bytes, method: str = "POST"
+        self,
+        origin: Origin,
+        path: str,
+        headers: bytes,
+        body: bytes,
+        method: str = "POST",
+        *,
+        began: Callable[[Connection], None] = lambda _: None,
     ) -> Connection:
         """Send a request and return the connection once the answer's head is there.
 
-        `headers` are lines (`header_block`), to which the body's length is added. The caller ends the exchange with `Connection.release`.
+        `headers` are lines (`header_block`), to which the body's length is added. `began` is told
+        of each connection that the request is sent on, so that it can be failed before its head. The caller ends the exchange with `Connection.release`.
 
         Raises:
             Unreachable: no connection. UpstreamFailed: it broke off, or answered no HTTP.
@@ -55,12 +64,15 @@ class UpstreamPool:
         head_only = method == "HEAD"
         reused = self._take(origin)
         if reused is not None:
+            began(reused)
             try:
                 return await _exchange(reused, request, head_only)
             except UpstreamFailed:
                 if reused.answered or not self._peer.resends:
                     raise
-        return await _exchange(await self._connect(origin), request, head_only)
+        connection = await self._connect(origin)
+        began(connection)
+        return await _exchange(connection, request, head_only)
 
     async def begin(
         self, origin: Origin, path: str, headers: dict[str, str], method: str
