@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.protocol.prefix_chain import chain_of, unpack
 from shared.protocol.workers import ServiceRecord, State
 from shared.registry import RegistryView
 from shared.settings import FleetSettings
@@ -101,6 +102,25 @@ async def test_from_the_first_second_to_a_drained_end(start, records, folder):
     assert "Traceback" not in stderr
     # Prompts and answers are not logged.
     assert "<|im_start|>" not in stderr
+
+
+async def test_its_record_tells_what_it_keeps_for_reuse_and_how_fast_it_is(start, records, folder):
+    worker = await start(model=folder, speed=2.5)
+    await worker.reaches("ready")
+    asked = body(messages=[{"role": "user", "content": "ab" * 150}], max_tokens=4)
+    blocks = set(chain_of(asked))
+    assert len(blocks) == 1
+    assert (await worker.client.post("/v1/chat/completions", json=asked)).is_success
+
+    async def told() -> bool:
+        (record,) = await records()
+        return unpack(record.prefixes) == blocks
+
+    await eventually(told)
+    (record,) = await records()
+    assert record.speed == 2.5
+    assert record.load is not None
+    assert record.load.prefill_tokens_per_second > 0
 
 
 @pytest.mark.parametrize("model", ["./no-such-folder", "not a reference"])
