@@ -44,7 +44,9 @@ async def client(redis_server, connect):
     client = connect()
 
     async def ready():
-        return [model.id async for model in client.models.list()] == [MODEL]
+        # It is listed from its worker's first second on.
+        listed = [(model.id, model.state) async for model in client.models.list()]
+        return listed == [(MODEL, "ready")]
 
     try:
         await eventually(ready)
