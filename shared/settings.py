@@ -101,7 +101,9 @@ class ControllerSettings(FleetSettings):
         False, description="send OpenTelemetry spans (extra `otel`; `OTEL_*` say where)"
     )
     upstream_timeout: Seconds = Field(
-        30.0, description="seconds without any frame after which a worker counts as silent"
+        5.0,
+        description="seconds without any frame after which a worker counts as silent and its "
+        "answers go on elsewhere; a worker that lives sends one a second",
     )
     connect_timeout: Seconds = Field(2.0, description="seconds to open a connection to a worker")
     call_store_dir: Path = Field(
@@ -211,6 +213,16 @@ class WorkerSettings(FleetSettings):
     )
     speed: float = Field(
         1.0, ge=0, description="relative to other workers, for the policies that ask for it"
+    )
+    orphan_grace: Seconds = Field(
+        10.0,
+        description="seconds for which an answer is kept whose controller has gone, for another "
+        "one to take over",
+    )
+    answer_log_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=0,
+        description="bytes of answers that are kept for that; 0: none can be taken over",
     )
     load_8bit: bool = Field(False, description="compress the weights to 8 bits while loading")
     load_4bit: bool = Field(False, description="compress the weights to 4 bits while loading")

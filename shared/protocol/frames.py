@@ -10,6 +10,7 @@ forwards them without parsing JSON; the ids beside them are what it keeps accoun
     end        u32 length of JSON {finish_reasons, prompt_tokens, completion_tokens}, that
                JSON, then the last SSE bytes (stream) or the whole JSON body (unary)
     error      JSON {status, retry_after, error}
+    ledger     JSON {last_sequence_number, token_ids}: what came before, for one who takes over
 
 Owns the byte layout. Knows no socket and no engine.
 """
@@ -29,7 +30,10 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
 _TOKENS = struct.Struct(">IHH")
 _HEAD_SIZE = _LENGTH.size + 1
-_START, _TOKENS_KIND, _KEEPALIVE, _END, _ERROR = range(1, 6)
+_START, _TOKENS_KIND, _KEEPALIVE, _END, _ERROR, _LEDGER = range(1, 7)
+
+HANDED_BACK = "handed_back"
+"""Code of the `error` frame of a worker that stops before the answer's end: another may go on."""
 
 
 class FrameError(ValueError):
@@ -81,7 +85,15 @@ class ErrorFrame:
     retry_after: float | None = None
 
 
-Frame = StartFrame | TokensFrame | KeepaliveFrame | EndFrame | ErrorFrame
+@dataclass(slots=True)
+class LedgerFrame:
+    """The tokens of all frames up to a number, by choice; they are not sent again."""
+
+    last_sequence_number: int
+    token_ids: list[list[int]]
+
+
+Frame = StartFrame | TokensFrame | KeepaliveFrame | EndFrame | ErrorFrame | LedgerFrame
 
 
 def encode(frame: Frame) -> bytes:
@@ -105,6 +117,8 @@ def encode(frame: Frame) -> bytes:
             kind, payload = _END, _LENGTH.pack(len(head)) + head + data
         case ErrorFrame():
             kind, payload = _ERROR, orjson.dumps(asdict(frame))
+        case LedgerFrame():
+            kind, payload = _LEDGER, orjson.dumps(asdict(frame))
     return _LENGTH.pack(len(payload) + 1) + bytes((kind,)) + payload
 
 
@@ -180,6 +194,8 @@ def _decode(kind: int, payload: bytes) -> Frame:
                 return EndFrame(**orjson.loads(head), data=payload[_LENGTH.size + length :])
             case 5:
                 return ErrorFrame(**orjson.loads(payload))
+            case 6:
+                return LedgerFrame(**orjson.loads(payload))
             case _:
                 msg = f"a frame of the unknown kind {kind}"
                 raise FrameError(msg)

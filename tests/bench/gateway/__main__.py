@@ -20,7 +20,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from tests.bench.gateway.bench import TINY, Bench, Counts
-from tests.bench.gateway.faults import measure_hanging, measure_overload
+from tests.bench.gateway.faults import measure_hanging, measure_overload, measure_redis_away
 from tests.bench.gateway.holding import measure_idle
 from tests.bench.gateway.leaving import measure_leaving
 from tests.bench.gateway.peers import PEERS
@@ -36,6 +36,7 @@ MEASURES = {
     "overload": measure_overload,
     "leaving": measure_leaving,
     "hanging": measure_hanging,
+    "redis": measure_redis_away,
     "prefixes": measure_prefixes,
 }
 _OPEN_FILES = 65_536

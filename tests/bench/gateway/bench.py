@@ -31,6 +31,7 @@ class Counts:
     random_leavers: int = 10_000
     probes: int = 300
     prefix_requests: int = 600
+    outage_seconds: float = 60.0
 
 
 TINY = Counts(
@@ -47,6 +48,7 @@ TINY = Counts(
     random_leavers=100,
     probes=30,
     prefix_requests=80,
+    outage_seconds=3.0,
 )
 
 SLOW = frozenset({"litellm", "fastchat"})

@@ -1,4 +1,4 @@
-"""What happens when too much is asked, or workers hang."""
+"""What happens when too much is asked, workers hang, or Redis is away."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from tests.bench.gateway.gateways import chat
 from tests.bench.gateway.processes import Upstream, run_load
 
 _ANSWER_TOKENS = 50
-_SETTLE_SECONDS = 5.0
-_ENOUGH_TOKENS = 3_000
+_STEADY_RATE = 200.0
 
 
 async def measure_overload(bench: Bench) -> None:
@@ -89,6 +88,42 @@ async def measure_hanging(bench: Bench) -> None:
                 answered=told["completed"] / 64,
             )
             await _fault(upstream, "none")
+
+
+async def measure_redis_away(bench: Bench) -> None:
+    """Read latency with Redis there, frozen and killed, one after the other under a steady load."""
+    async with bench.standing(stub=("--chunks", "1"), only=("llmzoo",)) as (_, (ours,)):
+        before: dict[str, float] | None = None
+        for name in ("there", "frozen", "there", "killed", "there"):
+            match name:
+                case "frozen":
+                    bench.redis.freeze()
+                case "killed":
+                    bench.redis.kill()
+            try:
+                load = await run_load(
+                    ours.plan(
+                        "open",
+                        bodies=[chat("Who needs Redis?")],
+                        connections=16,
+                        rate=_STEADY_RATE,
+                        requests=round(_STEADY_RATE * bench.counts.outage_seconds),
+                    )
+                )
+            finally:
+                match name:
+                    case "frozen":
+                        bench.redis.thaw()
+                    case "killed":
+                        bench.redis.restart()
+            figures = load["latency_ms"] or {}
+            failed = sum(n for code, n in load["codes"].items() if code != "200")
+            row: dict[str, float | None] = {"failed": failed, "p99_ms": figures.get("p99")}
+            if name == "there":
+                before = figures
+            elif before and figures:
+                row["p99_ratio"] = figures["p99"] / before["p99"]
+            bench.add(f"Redis {name}", ours.name, faults(load), p50_ms=figures.get("p50"), **row)
 
 
 async def _fault(upstream: Upstream, fault: str) -> None:

@@ -149,8 +149,11 @@ class Generator:
         sample = Sample(started)
         self.samples.append(sample)
         target, request = next(self._requests)
+        idle = self._idle[target]
         try:
-            wire = self._idle[target].pop() if self._idle[target] else await Wire.open(target)
+            wire = idle.pop() if idle else await Wire.open(target)
+            while not wire.usable:  # the server closed it while it was idle
+                wire = idle.pop() if idle else await Wire.open(target)
         except OSError:
             sample.code, sample.ended = BROKEN, time.monotonic()
             return

@@ -7,10 +7,12 @@ import contextlib
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +105,25 @@ class Redis(ChildProcess):
         path = folder / "redis.sock"
         self.url = f"unix://{path}"
         options = ("--port", "0", "--save", "", "--appendonly", "no", "--unixsocket", str(path))
-        super().__init__("redis", [next(find_binaries()), *options], folder)
+        self._start = partial(super().__init__, "redis", [next(find_binaries()), *options], folder)
+        self._start()
+
+    def freeze(self) -> None:
+        """Let it answer nothing, with its connections open."""
+        self.popen.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.popen.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.popen.kill()
+        self.popen.wait()
+
+    def restart(self) -> None:
+        """Start it anew, empty, after it was killed."""
+        self._start()
 
 
 class Upstream(ChildProcess):
