@@ -13,6 +13,7 @@
     │   ├── MethodNotAllowed         405
     │   ├── Gone                     410  it was there and is not any more
     │   ├── FingerprintMismatch      409  this worker cannot continue that answer exactly
+    │   ├── TakenOver                409  another one reads this answer now
     │   ├── RequestTimedOut          408  the request's bytes come too slowly
     │   ├── BodyTooLarge             413
     │   ├── HeadersTooLarge          431
@@ -186,6 +187,13 @@ class FingerprintMismatch(RequestError):
 
     status = 409
     default_code = "fingerprint_mismatch"
+
+
+class TakenOver(RequestError):
+    """Another one reads this answer now; who gets this has been followed."""
+
+    status = 409
+    default_code = "taken_over"
 
 
 class BodyTooLarge(RequestError):

@@ -66,7 +66,23 @@ class Generation:
         self._aborted: LLMZooError = Unavailable("This worker is shutting down.", retry_after=1)
 
     async def __aenter__(self) -> Self:
+        """Submit, and raise as `submit` does."""
+        self.submit()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release whatever still runs."""
+        self.release()
+
+    def submit(self) -> None:
         """Submit the sequence of every choice that is not over, or none.
+
+        Who calls this and is no context calls `release` at the end.
 
         Raises:
             Overloaded: there are not places enough. Unavailable: the engine has stopped.
@@ -82,15 +98,9 @@ class Generation:
             raise
         self._pumps = [asyncio.create_task(self._pump(stream)) for stream in streams]
         self._metrics.prompt_tokens.inc(self.request.prompt_tokens)
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Release whatever still runs."""
+    def release(self) -> None:
+        """Abort whatever still runs."""
         for choice in self._running:
             self._engine.abort(self.request.sequences[choice].request_id)
             self._metrics.count_finish("abort")

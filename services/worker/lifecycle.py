@@ -16,6 +16,7 @@ import structlog
 from services.worker.active import ActiveGenerations
 from services.worker.daemon_thread import in_daemon_thread
 from services.worker.engine_client import EngineState, EngineStats
+from services.worker.framed_answers import FramedAnswers
 from services.worker.metrics import WorkerMetrics
 from services.worker.served_model import ServedModel
 from shared.errors import EngineFault, LLMZooError, Unavailable
@@ -66,6 +67,7 @@ class Lifecycle:
         self._asyncio: asyncio.AbstractEventLoop | None = None
         self.served: ServedModel | None = None
         self.active = ActiveGenerations()
+        self.answers = FramedAnswers(settings.orphan_grace, settings.answer_log_bytes, metrics)
         self.changed: Callable[[], None] = lambda: None
 
     @property
@@ -137,6 +139,7 @@ class Lifecycle:
             loading.cancel()
             draining.cancel()
             await asyncio.gather(loading, draining, return_exceptions=True)
+            await self.answers.close()
             await self._stop_engine()
 
     async def _load(self) -> None:
@@ -168,7 +171,10 @@ class Lifecycle:
         self._fail(fault)
 
     async def _drain(self) -> None:
-        """Once told: let running requests finish as long as the settings allow, abort the rest."""
+        """Once told: let running requests finish as long as the settings allow.
+
+        The rest is handed back, or aborted where nobody can go on with it.
+        """
         await self._told_to_drain.wait()
         self.changed()
         if self.served is None:
@@ -179,7 +185,8 @@ class Lifecycle:
             async with asyncio.timeout(timeout - min(1.0, timeout / 2)):
                 await self.served.engine.drain()
         except TimeoutError:
-            log.warning("drain_timed_out", aborted=len(self.active))
+            log.warning("drain_timed_out", aborted=len(self.active), handed_back=len(self.answers))
+            self.answers.hand_back()
             self.active.abort_all(Unavailable("This worker is shutting down.", retry_after=1))
 
     async def _stop_engine(self) -> None:

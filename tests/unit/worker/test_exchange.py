@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.worker.exchange import send_events, send_frames, send_whole
+from services.worker.exchange import send_events, send_whole
 from shared.protocol.frames import (
     EndFrame,
     ErrorFrame,
