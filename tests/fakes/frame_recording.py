@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from services.worker.served_model import ServedModel
+from shared.protocol.event_id import EventId
 from shared.protocol.frames import (
     EndFrame,
     Frame,
@@ -55,6 +57,29 @@ class Recording:
         return emitted - told
 
 
+def unnamed(frame: TokensFrame) -> TokensFrame:
+    """Return the frame without its event id, which differs from worker to worker."""
+    return frame._replace(data=re.sub(rb"(?m)^id: .*\n", b"", frame.data))
+
+
+def assert_event_ids(frames: list[Frame]) -> None:
+    """Check that each frame that says something has one id, in its last event."""
+    workers: set[str] = set()
+    answer = frames[0].id
+    for frame in frames:
+        lines = frame.data.split(b"\n") if isinstance(frame, TokensFrame | EndFrame) else []
+        ids = [index for index, line in enumerate(lines) if line.startswith(b"id:")]
+        if isinstance(frame, TokensFrame) and frame.data:
+            last = max(i for i, line in enumerate(lines) if line.startswith(b"data: "))
+            assert ids == [last - 1]
+            found = EventId.parse(lines[ids[0]].removeprefix(b"id: ").decode())
+            assert (found.answer, found.number) == (answer, frame.sequence_number)
+            workers.add(found.worker)
+        else:
+            assert ids == []
+    assert len(workers) < 2
+
+
 async def answered(worker: LockstepWorker, path: str, content: bytes) -> list[Frame]:
     """Return an answer's frames but keepalives; the gate is told of each."""
     found: list[Frame] = []
@@ -69,6 +94,7 @@ async def answered(worker: LockstepWorker, path: str, content: bytes) -> list[Fr
                 if not isinstance(frame, KeepaliveFrame):
                     found.append(frame)
     assert decoder.pending == 0
+    assert_event_ids(found)
     return found
 
 
