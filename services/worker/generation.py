@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -60,7 +61,8 @@ class Generation:
         self._silence_seconds = silence_seconds
         self._choices = _choices(request, served)
         self._running = {i for i, choice in enumerate(self._choices) if not choice.over}
-        self._outputs: asyncio.Queue[StepOutput] = asyncio.Queue()
+        self._outputs: asyncio.Queue[StepOutput | Silence] = asyncio.Queue()
+        self._heard_at = 0.0
         self._first_token_came = any(choice.token_count for choice in self._choices)
         self._pumps: list[asyncio.Task[None]] = []
         self._aborted: LLMZooError = Unavailable("This worker is shutting down.", retry_after=1)
@@ -124,18 +126,16 @@ class Generation:
             EngineFault: a step failed, or a resumed answer would become another one. Otherwise
                 the reason given to `abort`.
         """
-        while self._running:
-            try:
-                async with asyncio.timeout(self._silence_seconds):
-                    outputs = [await self._outputs.get()]
-            except TimeoutError:
-                yield Silence()
-                continue
-            while len(outputs) < _MOST_OUTPUTS and not self._outputs.empty():
-                outputs.append(self._outputs.get_nowait())
-            for choice in sorted({output.choice for output in outputs} & self._running):
-                delta = self._advance(choice, [o for o in outputs if o.choice == choice])
-                yield delta if delta.token_ids else Silence()
+        with self._told_of_silence():
+            while self._running:
+                output = await self._outputs.get()
+                if isinstance(output, Silence):
+                    yield output
+                    continue
+                outputs = self._with_what_piled_up(output)
+                for choice in sorted({output.choice for output in outputs} & self._running):
+                    delta = self._advance(choice, [o for o in outputs if o.choice == choice])
+                    yield delta if delta.token_ids else Silence()
 
     def ended(self) -> list[Ended]:
         """Return all choices, once `deltas` is exhausted."""
@@ -149,6 +149,39 @@ class Generation:
     async def _pump(self, stream: AsyncIterator[StepOutput]) -> None:
         async for output in stream:
             self._outputs.put_nowait(output)
+
+    def _with_what_piled_up(self, first: StepOutput) -> list[StepOutput]:
+        outputs = [first]
+        while len(outputs) < _MOST_OUTPUTS and not self._outputs.empty():
+            output = self._outputs.get_nowait()
+            if not isinstance(output, Silence):
+                outputs.append(output)
+        self._heard_at = time.monotonic()
+        return outputs
+
+    @contextmanager
+    def _told_of_silence(self) -> Generator[None]:
+        """Let a silence stand among the outputs after each while without any.
+
+        One timer looks back: to set one for each token would cost more than its text.
+        """
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            nonlocal timer
+            left = self._heard_at + self._silence_seconds - time.monotonic()
+            if left <= 0:
+                left = self._silence_seconds
+                if self._outputs.empty():
+                    self._outputs.put_nowait(Silence())
+            timer = loop.call_later(left, look)
+
+        self._heard_at = time.monotonic()
+        timer = loop.call_later(self._silence_seconds, look)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _advance(self, index: int, outputs: list[StepOutput]) -> Delta:
         choice = self._choices[index]
