@@ -71,4 +71,4 @@ def create_app(
     # Plain Starlette: nothing here wants FastAPI, whose import delays the model's.
     app = Starlette(routes=routes, lifespan=lifespan)
     faults.install(app)
-    return Service(RequestIdMiddleware(app), lifecycle.begin_draining)
+    return Service(RequestIdMiddleware(app), lifecycle.begin_draining, lifecycle.drained)

@@ -45,6 +45,9 @@ class FramedAnswers:
         self._answers: dict[str, FramedAnswer] = {}
         self._ends: dict[FramedAnswer, asyncio.TimerHandle] = {}
         self._unfinished: set[FramedAnswer] = set()
+        self._orphans = 0
+        self._no_orphans = asyncio.Event()
+        self._no_orphans.set()
 
     def __len__(self) -> int:
         """Return how many run."""
@@ -102,6 +105,10 @@ class FramedAnswers:
             if wanted in {answer.id, answer.request_id}:
                 self._end(answer, reason)
 
+    async def without_orphans(self) -> None:
+        """Wait until each orphan has a reader again, or its time is over."""
+        await self._no_orphans.wait()
+
     def hand_back(self) -> None:
         """End all answers in such a way that their readers go on with them elsewhere."""
         reason = Unavailable("This worker is shutting down.", code=HANDED_BACK, retry_after=1)
@@ -146,7 +153,7 @@ class FramedAnswers:
             loop = asyncio.get_running_loop()
             self._ends[answer] = loop.call_later(self._grace_seconds, self._expire, answer)
             if not answer.delivered:
-                self._metrics.orphans.inc()
+                self._count_orphans(1)
                 log.info("orphaned", answer=answer.id, request_id=answer.request_id)
 
     def _expire(self, answer: FramedAnswer) -> None:
@@ -179,6 +186,14 @@ class FramedAnswers:
             return
         timer.cancel()
         if not answer.delivered:
-            self._metrics.orphans.dec()
+            self._count_orphans(-1)
             self._metrics.count_orphan(outcome)
             log.info("orphan", outcome=outcome, answer=answer.id, request_id=answer.request_id)
+
+    def _count_orphans(self, more: int) -> None:
+        self._orphans += more
+        self._metrics.orphans.set(self._orphans)
+        if self._orphans:
+            self._no_orphans.clear()
+        else:
+            self._no_orphans.set()
