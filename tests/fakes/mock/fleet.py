@@ -27,6 +27,8 @@ class Announced(Protocol):
 
     async def stop(self) -> None: ...
 
+    def hand_back(self) -> None: ...
+
     def record(self) -> ServiceRecord: ...
 
 
@@ -52,13 +54,18 @@ class MockFleet:
         return self
 
     async def drain(self, seconds: float) -> None:
-        """Take no more requests, say so, and let those under way finish, for at most so long."""
+        """Take no more requests, say so, and let those under way finish, for at most so long.
+
+        What is left then is handed back.
+        """
         for worker in self.workers:
             worker.draining = True
         for beat in self._heartbeats:
             beat.poke()
         with contextlib.suppress(TimeoutError):
             await eventually(lambda: all(worker.idle for worker in self.workers), seconds)
+        for worker in self.workers:
+            worker.hand_back()
 
     async def stop(self) -> None:
         """Withdraw every worker and close it."""
