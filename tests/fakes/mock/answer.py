@@ -99,6 +99,8 @@ class Answer:
                     request.seed,
                     request.prompt_tokens,
                     fingerprint,
+                    request.choices,
+                    deterministic=True,
                 )
             )
             self._greet(self.reader)
