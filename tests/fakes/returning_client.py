@@ -137,9 +137,3 @@ class ReturningClient:
             told.refusals[answer.code] += 1
             return False
         return True
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that so many are no greater than."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -47,11 +47,17 @@ class MockFleet:
     async def start(self) -> MockFleet:
         for worker in self.workers:
             await worker.start()
-            if self._settings is not None:
-                metrics = HeartbeatMetrics(CollectorRegistry())
-                self._heartbeats.append(Heartbeat(self._settings, worker.record, metrics))
-                self._heartbeats[-1].start()
+        if self._settings is not None:
+            self.announce()
         return self
+
+    def announce(self) -> None:
+        """Begin the heartbeats of workers that are started already."""
+        assert self._settings is not None
+        for worker in self.workers:
+            metrics = HeartbeatMetrics(CollectorRegistry())
+            self._heartbeats.append(Heartbeat(self._settings, worker.record, metrics))
+            self._heartbeats[-1].start()
 
     async def drain(self, seconds: float) -> None:
         """Take no more requests, say so, and let those under way finish, for at most so long.
