@@ -5,6 +5,7 @@ Workers keep what runs, and any controller goes on with it by `Last-Event-ID`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -30,9 +31,8 @@ StartController = Callable[[], Awaitable[ControllerProcess]]
 @pytest.fixture
 async def workers(redis_server) -> AsyncIterator[list[MockProcess]]:
     options = {"step_ms": STEP * 1e3, "prefill_rate": 1e6}
-    workers = [
-        await MockProcess.start(f"mock-{index}", redis_server.url, **options) for index in range(2)
-    ]
+    starting = (MockProcess.start(f"mock-{i}", redis_server.url, **options) for i in range(2))
+    workers = await asyncio.gather(*starting)
     yield workers
     for worker in workers:
         await worker.kill()
@@ -40,22 +40,24 @@ async def workers(redis_server) -> AsyncIterator[list[MockProcess]]:
 
 @pytest.fixture
 async def start(redis_server, tmp_path, workers) -> AsyncIterator[StartController]:
-    """A function that starts a controller which sees the workers."""
-    started: list[ControllerProcess] = []
+    """A function that starts the next of three controllers and waits until it sees the workers."""
+    # All hold their ports from now on.
+    controllers = [
+        ControllerProcess(
+            tmp_path / f"controller-{index}.log",
+            redis_url=redis_server.url,
+            internal_token=TOKEN,
+            heartbeat_interval=0.1,
+            heartbeat_ttl=1.0,
+            call_store_dir=tmp_path / "calls",
+            log_level="info",
+        )
+        for index in range(3)
+    ]
+    unstarted = iter(controllers)
 
     async def start_one() -> ControllerProcess:
-        started.append(
-            ControllerProcess(
-                tmp_path / f"controller-{len(started)}.log",
-                redis_url=redis_server.url,
-                internal_token=TOKEN,
-                heartbeat_interval=0.1,
-                heartbeat_ttl=1.0,
-                call_store_dir=tmp_path / "calls",
-                log_level="info",
-            )
-        )
-        controller = await started[-1].start()
+        controller = await next(unstarted).start()
 
         async def seen() -> bool:
             services = (await controller.client.get("/v1/stats")).json()["services"]
@@ -66,7 +68,7 @@ async def start(redis_server, tmp_path, workers) -> AsyncIterator[StartControlle
         return controller
 
     yield start_one
-    for controller in started:
+    for controller in controllers:
         await controller.stop()
 
 
@@ -75,11 +77,11 @@ def target(controller: ControllerProcess) -> Target:
 
 
 async def generated(workers: list[MockProcess]) -> int:
-    return sum([(await worker.counts())["generated"] for worker in workers])
+    return sum([(await worker.counts()).get("generated", 0) for worker in workers])
 
 
 async def test_one_of_two_is_killed(start: StartController, workers, record_property):
-    first, second = await start(), await start()
+    first, second = await asyncio.gather(start(), start())
     client = ReturningClient([target(first), target(second)], tries=100, patience=60)
     async with Crowd(client, mix(STREAMS, tokens=TOKENS, unary=0)) as asking:
         await asking.under_way(6)
@@ -101,7 +103,7 @@ async def test_one_of_two_is_killed(start: StartController, workers, record_prop
 
 
 async def test_both_are_killed_in_turn_and_the_first_comes_back(start: StartController):
-    first, second = await start(), await start()
+    first, second = await asyncio.gather(start(), start())
     targets = [target(first), target(second)]
     client = ReturningClient(targets, tries=400, patience=60)
     async with Crowd(client, mix(STREAMS, tokens=2 * TOKENS, unary=0)) as asking:
@@ -123,7 +125,7 @@ async def test_who_comes_back_for_what_nobody_has_is_told_so(start: StartControl
     assert gone.json()["error"]["code"] == "answer_not_found"
     whole = request(0, tokens=10, stream=False)
     refused = await controller.client.post(whole.path, json=whole.body, headers=unknown)
-    assert refused.status_code == 422
+    assert refused.status_code in {400, 422}
     malformed = {"last-event-id": "nonsense"}
     refused = await controller.client.post(asking.path, json=asking.body, headers=malformed)
     assert refused.status_code == 400

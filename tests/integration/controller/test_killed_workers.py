@@ -6,6 +6,7 @@ printed; `step` is what the mock engine itself takes from one token to the next.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -47,6 +48,7 @@ async def start_worker(redis_server) -> AsyncIterator[StartWorker]:
 
 @pytest.fixture
 async def controller(redis_server, tmp_path) -> AsyncIterator[ControllerProcess]:
+    """A controller that is being started."""
     controller = ControllerProcess(
         tmp_path / "controller.log",
         redis_url=redis_server.url,
@@ -57,14 +59,15 @@ async def controller(redis_server, tmp_path) -> AsyncIterator[ControllerProcess]
         call_store_dir=tmp_path / "calls",
         log_level="info",
     )
-    yield await controller.start()
+    yield controller
     await controller.stop()
 
 
 @pytest.fixture
 async def workers(start_worker: StartWorker, controller: ControllerProcess) -> list[MockProcess]:
-    workers = [await start_worker(f"mock-{index}") for index in range(3)]
-    await sees(controller, *(worker.name for worker in workers))
+    names = [f"mock-{index}" for index in range(3)]
+    _, *workers = await asyncio.gather(controller.start(), *map(start_worker, names))
+    await sees(controller, *names)
     return workers
 
 
