@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Set as AbstractSet
 
 import structlog
 
@@ -143,7 +144,8 @@ class Mover:
         answer.exchange.close()
         errand = self._errands.resumed(call, answer.start, answer.ledger)
         give_up_at = min(call.deadline, time.monotonic() + self._settings.move_timeout)
-        avoided = self._unlike(answer, lost.incarnation)
+        answer.left.add(lost.incarnation)
+        avoided = self._unlike(answer, answer.left)
         pause, refusals = _FIRST_PAUSE, 0
         while True:
             try:
@@ -161,7 +163,7 @@ class Mover:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             # Who is the only one may be back, or may never have been away.
-            avoided = self._unlike(answer, "")
+            avoided = self._unlike(answer, frozenset())
         self._went_on(answer, cause, exchange, start)
 
     async def _move_as_asked(self, answer: RunningAnswer, target: str) -> None:
@@ -182,15 +184,15 @@ class Mover:
             answer.note_loss()
             self._went_on(answer, Cause.OPERATOR, exchange, start)
 
-    def _unlike(self, answer: RunningAnswer, lost: str) -> set[str]:
+    def _unlike(self, answer: RunningAnswer, left: AbstractSet[str]) -> AbstractSet[str]:
         """Return whom the answer must not go to, or need not: who is not like its first worker."""
         model = answer.call.model
         ready = self._roster.ready(model)
         like = {m.incarnation for m in ready if m.fingerprint(model) == answer.start.fingerprint}
-        like.discard(lost)
+        like -= left
         if like or answer.start.deterministic:
             return {member.incarnation for member in ready} - like
-        return {lost}
+        return left
 
     def _went_on(
         self, answer: RunningAnswer, cause: Cause, exchange: Exchange, start: StartFrame

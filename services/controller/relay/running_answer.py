@@ -44,6 +44,7 @@ class RunningAnswer:
         self.exact = True
         self.losses: Counter[Cause] = Counter()
         self.reattachments = 0
+        self.left: set[str] = set()
         self._tokens_at_loss = -1
         self._lost_at = 0.0
         self._stalled: Callable[[float], None] | None = None

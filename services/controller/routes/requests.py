@@ -9,12 +9,13 @@ import asyncio
 import time
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from services.controller.fleet.roster import Roster
 from services.controller.relay.running_answer import RunningAnswer
 from services.controller.relay.running_answers import RunningAnswers
+from services.controller.routes.admin_body import read_admin_body, schema_of
 from shared.errors import InvalidRequest, NotFound
 from shared.protocol.validation import Strict
 
@@ -44,9 +45,10 @@ def requests_routes(running: RunningAnswers, roster: Roster) -> APIRouter:
     async def get_running(request_id: str) -> dict[str, Any]:
         return _entry(find(request_id), time.monotonic())
 
-    @router.post("/{request_id}/move")
-    async def move(request_id: str, wish: MoveRequest | None = None) -> dict[str, Any]:
-        answer, target = find(request_id), wish.worker if wish else ""
+    @router.post("/{request_id}/move", openapi_extra=schema_of(MoveRequest, required=False))
+    async def move(request_id: str, request: Request) -> dict[str, Any]:
+        target = (await read_admin_body(request, MoveRequest)).worker
+        answer = find(request_id)
         here = answer.exchange.worker.id
         if target:
             _check_target(answer, target, roster)
