@@ -34,7 +34,7 @@ class FaultProxy:
         self.plan = list(plan)
         self.counts: Counter[str] = Counter()
         """Of connections, answers by scope, and faults by kind."""
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -43,21 +43,27 @@ class FaultProxy:
 
     async def up(self) -> FaultProxy:
         """Listen, on the same port each time."""
-        sock = bind("127.0.0.1", self.port).sock
-        self.port = sock.getsockname()[1]
-        self._server = await asyncio.start_server(self._connected, sock=sock, limit=_LIMIT)
+        self._listener = bind("127.0.0.1", self.port).sock
+        self.port = self._listener.getsockname()[1]
+        self._listener.listen(2048)
+        self._listener.setblocking(False)
+        # An asyncio.Server that is closed in the moment of a connection leaves it open.
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
         return self
 
     async def down(self) -> None:
         """Close the port and everything open, as a killed process does."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         await self.cut_all()
 
     async def cut_all(self) -> None:
         """Reset every connection that is open now."""
         tasks = tuple(self._tasks)
+        # One that has not begun would have nothing to close its connection.
+        await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -69,17 +75,24 @@ class FaultProxy:
                 return self.plan.pop(index)
         return passes()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
         self.counts["connections"] += 1
+        task = asyncio.create_task(self._serve(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection, limit=_LIMIT)
         try:
             await self._pass_through(reader, writer)
         except asyncio.CancelledError:
             _reset(writer)
         finally:
-            self._tasks.discard(task)
             writer.close()
 
     async def _pass_through(

@@ -158,6 +158,33 @@ async def test_without_another_worker_there_is_one_error_and_no_done(zoo, stream
         await running.controller.idle()
 
 
+async def test_all_workers_may_go_as_long_as_one_comes_back(zoo):
+    async with zoo(costs=SLOW, move_timeout=20) as running:
+        answers = [Told(asking) for asking in mix(16, tokens=40)]
+        asking = asyncio.create_task(running.client().ask_all(answers))
+        await eventually(lambda: all(a.log.events for a in answers if a.asking.stream))
+        for proxy in running.proxies:
+            await proxy.down()
+        await eventually(lambda: running.count("orphaned") >= 12)
+        assert await running.controller.metric("llmzoo_inflight_requests") == 16
+        await running.proxies[1].up()
+        await asking
+        for told in answers:
+            assert_whole(told)
+
+
+async def test_a_late_abort_does_not_end_what_goes_on_at_the_same_worker(zoo):
+    """What is left behind is aborted, and where there is one worker it goes on beside that."""
+    async with zoo(inject(4_000), workers=1, costs=SLOW) as running:
+        told = Told(request(0, tokens=60))
+        asking = asyncio.create_task(running.client().ask_all([told]))
+        await eventually(lambda: running.count("admitted") == 1)
+        running.plan.append(slow_accept(0.3))
+        await asking
+        assert_whole(told)
+        await running.idle()
+
+
 async def test_a_worker_that_stops_hands_its_answers_back(zoo):
     async with zoo(costs=SLOW) as running:
         answers = [Told(asking) for asking in mix(16, tokens=40)]

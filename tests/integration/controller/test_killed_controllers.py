@@ -15,7 +15,7 @@ from tests.fakes.controller_process import ControllerProcess
 from tests.fakes.crowd import ALL_WELL, Crowd
 from tests.fakes.mixed_requests import mix, request
 from tests.fakes.mock_process import MockProcess
-from tests.fakes.returning_client import ReturningClient
+from tests.fakes.returning_client import ReturningClient, Told
 from tests.fakes.running_service import TOKEN
 from tests.fakes.waiting import eventually
 
@@ -114,6 +114,38 @@ async def test_both_are_killed_in_turn_and_the_first_comes_back(start: StartCont
         await second.stop()
         await asking.whole()
     assert asking.found() == ALL_WELL
+
+
+async def test_a_worker_dies_after_the_controller_that_began_with_it(start, workers):
+    """What was taken over can be moved like any other answer."""
+    first, second = await start(), await start()
+    client = ReturningClient([target(first), target(second)], tries=400, patience=60)
+    async with Crowd(client, mix(STREAMS, tokens=2 * TOKENS, unary=0)) as asking:
+        await asking.under_way(6)
+        await first.stop()
+        await asking.under_way(6)
+        await workers[0].kill()
+        await asking.whole()
+    assert asking.found() == ALL_WELL
+    # The survivor was left by one controller, and never by both.
+    assert sum(told.losses > 0 for told in asking.answers) == STREAMS // 2
+
+
+async def test_who_comes_back_elsewhere_takes_the_stream_from_where_it_was(start):
+    first, second = await start(), await start()
+    told = Told(request(1, tokens=60))
+    asking = asyncio.create_task(ReturningClient([target(first)]).ask_all([told]))
+    await eventually(lambda: bool(told.log.last_id) and len(told.log.events) > 6)
+    event_id = told.log.last_id
+    at = next(i for i, event in enumerate(told.log.events) if event.id == event_id)
+    client = ReturningClient([target(second)], {"last-event-id": event_id})
+    rest = await client.ask(told.asking)
+    await asking
+    assert told.transcript.error is not None
+    assert told.transcript.error["code"] == "taken_over"
+    # Both together are one answer.
+    told.log.events[at + 1 :] = rest.log.events
+    assert told.differences.none
 
 
 async def test_who_comes_back_for_what_nobody_has_is_told_so(start: StartController):
