@@ -20,9 +20,9 @@ class ControllerProcess:
 
     def __init__(self, log: Path, **settings: object) -> None:
         # Held until the start, so that two of them do not find the same port free.
-        self._listener = bind("127.0.0.1", 23_000, next_free=True)
-        self.url = self._listener.url
+        self._listener = bind("127.0.0.1", 0)
         self.port = self._listener.port
+        self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
         own = {"controller_port": self.port, "log_level": "debug", **settings}
         variables = {f"LLMZOO_{name.upper()}": str(value) for name, value in own.items()}

@@ -56,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
     told.add_argument("--no-prefix-cache", action="store_true")
     told.add_argument("--slow-start", type=float, default=0.0, help="seconds until it is ready")
     told.add_argument("--speed", type=float, default=1.0, help="as an operator would tell it")
+    told.add_argument("--orphan-grace", type=float, default=10.0, help="seconds")
+    told.add_argument("--name", action="append", default=[], help="id of a worker, in their order")
     told.add_argument("--drain", type=float, default=0.0, help="seconds to finish after SIGTERM")
     told.add_argument("--fault", action="append", default=[], metavar="INDEX=FAULT")
     told.add_argument("--stub", action="store_true", help="no engine, fixed answers")
@@ -105,8 +107,13 @@ def mocks(options: argparse.Namespace) -> list[MockWorker]:
         costs,
         options.slow_start,
         options.speed,
+        options.orphan_grace,
     )
-    return [MockWorker(settings, port=port) for port in ports(options)]
+    names = [*options.name, *[""] * options.ports]
+    return [
+        MockWorker(settings, port=port, name=name)
+        for port, name in zip(ports(options), names, strict=False)
+    ]
 
 
 def stubs(options: argparse.Namespace) -> list[StubWorker]:

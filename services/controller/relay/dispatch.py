@@ -72,7 +72,7 @@ class Dispatcher:
             if faults:
                 self._metrics.retries.labels(_reason(faults[-1])).inc()
             tried.add(lease.member.incarnation)
-            exchange = Exchange(lease, call.id, self._pool, self._aborts)
+            exchange = Exchange(lease, self._pool, self._aborts)
             try:
                 start = await exchange.open(errand)
             except LLMZooError as fault:

@@ -17,18 +17,23 @@ from shared.protocol.frames import REQUEST_HEADER, StartFrame
 from shared.protocol.priority import PRIORITY_HEADER, Priority
 from shared.protocol.resume import RESUME_PATH, encode_resume
 
+MOST_ID_LETTERS = 100
+"""Of a request's id where something follows it; workers take ids of up to 128."""
+
 
 @dataclass(slots=True)
 class Errand:
     """One request to one worker.
 
     Attributes:
+        request_id: under which the worker knows it, and can be told to abort it.
         path: of the worker's route.
         headers: lines, as the pool takes them.
         body: its bytes.
         deadline: when it has to be over, in seconds of the monotonic clock.
     """
 
+    request_id: str
     path: str
     headers: bytes
     body: bytes
@@ -48,10 +53,14 @@ class Errands:
 
     def first(self, call: Call) -> Errand:
         """Return the call itself."""
-        return self._errand(call, call.path, call.body)
+        return self._errand(call, call.id, call.path, call.body)
 
-    def resumed(self, call: Call, start: StartFrame, ledger: Ledger) -> Errand:
-        """Return what lets any worker of the model go on behind the ledger."""
+    def resumed(self, call: Call, start: StartFrame, ledger: Ledger, number: int) -> Errand:
+        """Return what lets any worker of the model go on behind the ledger.
+
+        It has an id of its own for each `number`: the abort of one that was lost may come late,
+        and must not end the one that follows at the same worker.
+        """
         body = encode_resume(
             call.path,  # type: ignore[arg-type]
             call.body,
@@ -60,15 +69,16 @@ class Errands:
             ledger.last_sequence_number,
             deterministic=start.deterministic,
         )
-        return self._errand(call, RESUME_PATH, body)
+        return self._errand(call, f"{call.id[:MOST_ID_LETTERS]}.{number}", RESUME_PATH, body)
 
     def attached(self, call: Call, answer: str, after: int) -> Errand:
         """Return what lets the worker that has the answer go on behind its frame `after`."""
         body = encode_attach(answer, after, call.key, parse_object(call.body))
-        return self._errand(call, ATTACH_PATH, body)
+        return self._errand(call, call.id, ATTACH_PATH, body)
 
-    def _errand(self, call: Call, path: str, body: bytes) -> Errand:
-        own = [(HEADER, call.id), *call.trace.headers.items()]
+    def _errand(self, call: Call, request_id: str, path: str, body: bytes) -> Errand:
+        own = [(HEADER, request_id), *call.trace.headers.items()]
         if call.key:
             own.append((KEY_HEADER, call.key))
-        return Errand(path, self._headers[call.priority] + header_block(own), body, call.deadline)
+        headers = self._headers[call.priority] + header_block(own)
+        return Errand(request_id, path, headers, body, call.deadline)

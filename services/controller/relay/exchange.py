@@ -54,11 +54,11 @@ class Refused(Exception):
 class Exchange:
     """A try; `open` it, `read` frames, `close` it whatever happened."""
 
-    def __init__(self, lease: Lease, request_id: str, pool: UpstreamPool, aborts: Aborts) -> None:
+    def __init__(self, lease: Lease, pool: UpstreamPool, aborts: Aborts) -> None:
         """Try on the worker of a lease, which is given back at the end."""
         self.worker = lease.member
         self.sent_at = 0.0
-        self._request_id = request_id
+        self._request_id = ""
         self._pool = pool
         self._aborts = aborts
         self._lease = lease
@@ -172,6 +172,11 @@ class Exchange:
             self._prefilled = True
             self._lease.prefilled()
 
+    def leave(self) -> None:
+        """Give everything back, and let the worker go on with what it has begun."""
+        self._sent = False
+        self.close()
+
     def close(self) -> None:
         """Give everything back; a request without its last frame is aborted on the worker."""
         if self._closed:
@@ -189,7 +194,7 @@ class Exchange:
         if errand.deadline != NO_DEADLINE and self._alarm is None:
             left = errand.deadline - time.monotonic()
             self._alarm = asyncio.get_running_loop().call_later(left, self._expire)
-        self._sent = True
+        self._sent, self._request_id = True, errand.request_id
         self._connection = await self._pool.request(
             self.worker.origin, errand.path, errand.headers, errand.body, began=self._began
         )

@@ -16,7 +16,7 @@ import structlog
 from services.controller.fleet.roster import Roster
 from services.controller.relay.deadline import deadline_exceeded
 from services.controller.relay.dispatch import Dispatcher
-from services.controller.relay.errand import Errands
+from services.controller.relay.errand import Errand, Errands
 from services.controller.relay.exchange import Exchange, Refused
 from services.controller.relay.loss import Cause, MoveAsked, cause_of
 from services.controller.relay.move_budget import MoveBudget
@@ -142,7 +142,7 @@ class Mover:
         """Resume at another worker, and wait for one as long as the settings allow."""
         call, lost = answer.call, answer.exchange.worker
         answer.exchange.close()
-        errand = self._errands.resumed(call, answer.start, answer.ledger)
+        errand = self._resumed(answer)
         give_up_at = min(call.deadline, time.monotonic() + self._settings.move_timeout)
         answer.left.add(lost.incarnation)
         avoided = self._unlike(answer, answer.left)
@@ -171,7 +171,7 @@ class Mover:
         here = answer.exchange.worker.incarnation
         ready = self._roster.ready(answer.call.model)
         avoided = {m.incarnation for m in ready if m.id != target} if target else {here}
-        errand = self._errands.resumed(answer.call, answer.start, answer.ledger)
+        errand = self._resumed(answer)
         try:
             exchange, start = await self._dispatcher.open(
                 answer.call, errand, avoided, patience=0.0
@@ -183,6 +183,10 @@ class Mover:
         else:
             answer.note_loss()
             self._went_on(answer, Cause.OPERATOR, exchange, start)
+
+    def _resumed(self, answer: RunningAnswer) -> Errand:
+        answer.resumptions += 1
+        return self._errands.resumed(answer.call, answer.start, answer.ledger, answer.resumptions)
 
     def _unlike(self, answer: RunningAnswer, left: AbstractSet[str]) -> AbstractSet[str]:
         """Return whom the answer must not go to, or need not: who is not like its first worker."""

@@ -43,7 +43,7 @@ class RunningAnswer:
         self.ledger = Ledger()
         self.exact = True
         self.losses: Counter[Cause] = Counter()
-        self.reattachments = 0
+        self.reattachments = self.resumptions = 0
         self.left: set[str] = set()
         self._fresh = True
         self._tokens_at_loss = -1

@@ -53,15 +53,22 @@ class Takeover:
         """Return the answer, to go on behind `event`; the caller closes it.
 
         Raises:
-            NotFound: no worker has it, or not for this key. Unavailable: no worker is known yet.
+            NotFound: no worker has it, or not for this key.
+            Unavailable: who may have it could not be asked, or no worker is known yet.
             Refused: the request is not the one that it answers.
         """
         if self._roster.snapshot_at is None:
             msg = "This controller does not know the fleet yet."
             raise Unavailable(msg, retry_after=1.0)
         errand = self._errands.attached(call, event.answer, event.number)
+        unheard = False
         for member in self._candidates(call.model, event.worker):
-            answer = await self._attach(call, member, errand)
+            try:
+                answer = await self._attach(call, member, errand)
+            except LLMZooError as fault:
+                log.info("worker not asked for an answer", worker=member.id, fault=fault.message)
+                unheard = True
+                continue
             if answer is not None:
                 self._metrics.reattached.labels("client").inc()
                 log.info(
@@ -72,6 +79,9 @@ class Takeover:
                     tokens=answer.ledger.total,
                 )
                 return answer
+        if unheard:
+            msg = f"A worker that may have the answer '{event.answer}' could not be asked."
+            raise Unavailable(msg, retry_after=1.0)
         msg = f"The answer '{event.answer}' is not there any more."
         raise NotFound(msg, code="answer_not_found", param="Last-Event-ID")
 
@@ -81,19 +91,16 @@ class Takeover:
         yield from (m for m in self._roster.ready(model) if m.id != named)
 
     async def _attach(self, call: Call, member: Member, errand: Errand) -> RunningAnswer | None:
-        lease = self._admission.lease(member, call)
-        exchange = Exchange(lease, call.id, self._pool, self._aborts)
+        """Return the answer, None if the worker does not have it; where it fails it may."""
+        exchange = Exchange(self._admission.lease(member, call), self._pool, self._aborts)
         try:
             start = await exchange.open(errand)
             return RunningAnswer(call, exchange, start, await exchange.ledger())
-        except LLMZooError as fault:
-            log.info("worker not asked for an answer", worker=member.id, fault=fault.message)
         except Refused as answered:
-            exchange.close()
+            exchange.leave()
             if answered.status != _NOT_FOUND:
                 raise
+            return None
         except BaseException:
-            exchange.close()
+            exchange.leave()
             raise
-        exchange.close()
-        return None

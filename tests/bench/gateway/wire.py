@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Self, cast
 
 import httptools
 
@@ -48,8 +48,13 @@ class Wire(asyncio.Protocol):
         self._ended: asyncio.Future[Answer] | None = None
         self._take: Take | None = None
 
+    @property
+    def status(self) -> int:
+        """Status of the answer that is being read."""
+        return self._parser.get_status_code()
+
     @classmethod
-    async def open(cls, target: Target) -> Wire:
+    async def open(cls, target: Target) -> Self:
         loop = asyncio.get_running_loop()
         _, wire = await loop.create_connection(cls, target.host, target.port)
         return wire

@@ -1,33 +1,41 @@
-"""One answer of a mock engine on its way out: frames for a controller, OpenAI's form for others."""
+"""One answer of a mock engine: frames for a controller, OpenAI's form for others.
+
+What it says follows from its request. So the frames that were sent can be made again for another
+reader, from nothing but whose turn it was at each number.
+"""
 
 from __future__ import annotations
 
-import time
+import math
 
 import orjson
 
 from services.worker.answer_format import Ended, Usage
-from shared.errors import LLMZooError
+from shared.errors import LLMZooError, TakenOver
 from shared.protocol import sse
+from shared.protocol.event_id import event_id_stem
 from shared.protocol.frames import (
     MEDIA_TYPE,
     EndFrame,
     ErrorFrame,
-    Frame,
-    KeepaliveFrame,
+    LedgerFrame,
     StartFrame,
     TokensFrame,
     encode,
 )
 from tests.fakes.mock.asked import EngineRequest
-from tests.fakes.mock.faults import Fault, FaultKind
-from tests.fakes.mock.http import HttpConnection
+from tests.fakes.mock.reader import Reader
 from tests.fakes.mock.scheduler import Sequence
-from tests.fakes.mock.words import WORDS, token
 
-KEEPALIVE_SECONDS = 1.0
-_MALFORMED = b"\x00\x00\x00\x02\xffx"
-_TOUCHY = frozenset({FaultKind.STALL, FaultKind.BREAK, FaultKind.MALFORMED})
+_TAKEN_OVER = ErrorFrame(
+    409,
+    {
+        "message": "Another reader has taken this answer over.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": TakenOver.default_code,
+    },
+)
 
 
 class Answer:
@@ -36,37 +44,42 @@ class Answer:
     def __init__(
         self,
         request: EngineRequest,
-        connection: HttpConnection,
+        reader: Reader,
         known_as: str,
-        fault: Fault,
         *,
+        worker: str,
+        key: str,
         framed: bool,
         batch: bool,
     ) -> None:
         self.request = request
+        self.reader: Reader | None = reader
         self.known_as = known_as
+        self.key = key
         self.framed = framed
-        self.done = self.silent = False
+        self.done = False
+        self.forget_at = math.inf
+        """When nobody may take it over any more, by the monotonic clock."""
+        self.first = self.number = request.last_number
+        """Of the frame before the first one here, and of the newest one."""
         self.sequences = [
             Sequence(
                 self,
                 choice,
                 request.prompt_tokens + len(ids),
-                request.max_tokens,
+                script.length,
                 request.chain,
                 done=len(ids),
                 batch=batch,
             )
-            for choice, ids in enumerate(request.emitted)
-            if len(ids) < request.max_tokens
+            for choice, (ids, script) in enumerate(
+                zip(request.emitted, request.scripts, strict=True)
+            )
+            if len(ids) < script.length
         ]
-        self._connection = connection
-        self._fault = fault
-        self._frames_left = fault.frames if fault.kind in _TOUCHY else -1
-        self._number = request.last_number
-        self._ids = [list(ids) for ids in request.emitted]
-        self._pending = b""
-        self._said = time.monotonic()
+        self._stem = event_id_stem(worker, request.id).encode()
+        self._turns: list[int] = []
+        self._start = b""
 
     @property
     def open_sequences(self) -> bool:
@@ -75,9 +88,9 @@ class Answer:
     def start(self, model: str, fingerprint: str) -> None:
         """Say that the request is admitted."""
         request = self.request
+        assert self.reader is not None
         if self.framed:
-            self._connection.begin(MEDIA_TYPE)
-            self._frame(
+            self._start = encode(
                 StartFrame(
                     request.id,
                     request.created,
@@ -85,92 +98,109 @@ class Answer:
                     request.seed,
                     request.prompt_tokens,
                     fingerprint,
+                    request.choices,
+                    deterministic=True,
                 )
             )
-            self.flush()
+            self._greet(self.reader)
         elif request.stream:
-            self._connection.begin("text/event-stream; charset=utf-8")
+            self.reader.connection.begin("text/event-stream; charset=utf-8")
 
     def token(self, sequence: Sequence[Answer]) -> None:
         """Take the next token of a choice."""
-        choice, position = sequence.choice, sequence.done - 1
-        made = token(self.request.key, choice, position)
-        self._ids[choice].append(made)
-        data = b""
-        if self.request.stream:
-            data = self.request.form.piece(choice, WORDS[made], first=position == 0)
-        self._number += 1
+        choice = sequence.choice
+        self.number += 1
         if self.framed:
-            self._frame(TokensFrame(self._number, choice, (made,), data))
-        elif not self.silent:
-            self._meet_fault()
-            self._pending += data
+            self._turns.append(choice)
+        if self.reader is not None:
+            self.reader.put(self._said(self.number, choice, sequence.done - 1))
 
     def flush(self) -> None:
         """Send what there is to say, and the end, if this was it."""
-        if not self.done and not self.silent and not self.open_sequences:
-            self._end()
-        elif self._pending:
-            self._connection.chunk(self._pending)
-            self._pending = b""
-            self._said = time.monotonic()
-
-    def keep_alive(self, now: float) -> None:
-        """Show a controller that the worker lives, after a second without a word."""
-        if self.framed and not self.silent and now - self._said >= KEEPALIVE_SECONDS:
-            self._frame(KeepaliveFrame())
-            self.flush()
+        if not self.done and not self.open_sequences:
+            self.done = True
+            if self.reader is not None:
+                self._end(self.reader)
+        elif self.reader is not None:
+            self.reader.flush()
 
     def fail(self, fault: LLMZooError) -> None:
         """End with an error."""
         self.done = True
+        if self.reader is None:
+            return
+        connection = self.reader.connection
         error = fault.as_openai()["error"]
         if self.framed:
-            self._connection.chunk(
-                encode(ErrorFrame(fault.status, error, fault.retry_after)), last=True
-            )
+            frame = ErrorFrame(fault.status, error, fault.retry_after)
+            connection.chunk(encode(frame), last=True)
         elif self.request.stream:
-            self._connection.chunk(sse.event({"error": error}), last=True)
+            connection.chunk(sse.event({"error": error}), last=True)
         else:
-            self._connection.respond(fault.status, orjson.dumps({"error": error}))
+            connection.respond(fault.status, orjson.dumps({"error": error}))
+
+    def hand_over(self, reader: Reader, known_as: str, after: int) -> None:
+        """Let `reader` go on after that frame, in the place of whoever reads now."""
+        if self.reader is not None and not self.done:
+            self.reader.connection.chunk(encode(_TAKEN_OVER), last=True)
+        self.reader, self.known_as = reader, known_as
+        told = [list(ids) for ids in self.request.emitted]
+        positions = [len(ids) for ids in told]
+        rest: list[bytes] = []
+        for number, choice in enumerate(self._turns, self.first + 1):
+            position = positions[choice]
+            positions[choice] += 1
+            if number <= after:
+                told[choice].append(self.request.scripts[choice].token(position))
+            else:
+                rest.append(self._said(number, choice, position))
+        self._greet(reader)
+        for frame in (encode(LedgerFrame(after, told)), *rest):
+            reader.put(frame)
+        if self.done:
+            self._end(reader)
+        reader.flush()
 
     def text(self, choice: int) -> str:
-        return "".join(WORDS[made] for made in self._ids[choice])
+        return self.request.scripts[choice].whole()[0]
 
-    def _end(self) -> None:
+    def _greet(self, reader: Reader) -> None:
+        reader.connection.begin(MEDIA_TYPE)
+        reader.put(self._start)
+        reader.flush()
+
+    def _said(self, number: int, choice: int, position: int) -> bytes:
+        """Return the bytes that a token is told with."""
         request = self.request
-        self.done = True
-        texts = [self.text(choice) for choice in range(request.choices)]
-        ended = [Ended(text, request.finish_reason) for text in texts]
-        usage = Usage(request.prompt_tokens, sum(map(len, self._ids)))
+        script = request.scripts[choice]
+        made = script.token(position)
+        data = b""
+        if request.stream:
+            text, logprobs = script.piece(position, made)
+            data = request.form.piece(choice, text, first=position == 0, logprobs=logprobs)
+        if not self.framed:
+            return data
+        if data:
+            before, gap, last = data[:-2].rpartition(b"\n\n")
+            data = b"%b%bid: %b%d\n%b\n\n" % (before, gap, self._stem, number, last)
+        return encode(TokensFrame(number, choice, (made,), data))
+
+    def _end(self, reader: Reader) -> None:
+        """Send the rest, which brings the end."""
+        if reader.silent:
+            return
+        request = self.request
+        told = [(*script.whole(), script.reason) for script in request.scripts]
+        ended = [Ended(text, reason, logprobs) for text, logprobs, reason in told]
+        usage = Usage(request.prompt_tokens, sum(script.length for script in request.scripts))
         data = (request.form.end if request.stream else request.form.body)(ended, usage)
         if self.framed:
-            reasons = [request.finish_reason] * request.choices
-            self._frame(EndFrame(reasons, usage.prompt_tokens, usage.completion_tokens, data))
-            if not self.silent:
-                self._connection.chunk(self._pending, last=True)
+            reasons = [script.reason for script in request.scripts]
+            frame = EndFrame(reasons, usage.prompt_tokens, usage.completion_tokens, data)
+            reader.put(encode(frame))
+            reader.flush(last=True)
         elif request.stream:
-            self._connection.chunk(self._pending + data, last=True)
+            reader.put(data)
+            reader.flush(last=True)
         else:
-            self._connection.respond(200, data)
-        self._pending = b""
-
-    def _frame(self, frame: Frame) -> None:
-        if not self.silent:
-            self._meet_fault()
-        if not self.silent:
-            self._pending += encode(frame)
-
-    def _meet_fault(self) -> None:
-        """Count a frame down; at zero, do the wrong thing and say nothing more."""
-        if self._frames_left:
-            self._frames_left -= 1
-            return
-        if self._pending:
-            self._connection.chunk(self._pending)
-            self._pending = b""
-        self.silent = True
-        if self._fault.kind is FaultKind.BREAK:
-            self._connection.cut()
-        elif self._fault.kind is FaultKind.MALFORMED:
-            self._connection.chunk(_MALFORMED)
+            reader.connection.respond(200, data)

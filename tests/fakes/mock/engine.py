@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter, deque
 
 from services.worker.engine.token_rate import TokenRate
-from shared.errors import ContextTooLong, Overloaded, Unavailable
+from shared.errors import ContextTooLong, InvalidRequest, NotFound, Overloaded, Unavailable
+from shared.protocol.attach import AttachRequest, body_digest
+from shared.protocol.frames import HANDED_BACK
 from shared.protocol.workers import Load
 from tests.fakes.mock.answer import Answer
+from tests.fakes.mock.reader import Reader
 from tests.fakes.mock.scheduler import Costs, Full, Scheduler, Step, TooLong
 
 _KEPT_RELEASES = 50_000
+_MOST_FINISHED = 4_096
 _TICK_SECONDS = 0.25
 _MOST_LAG_SECONDS = 0.05
 
@@ -20,13 +25,17 @@ _MOST_LAG_SECONDS = 0.05
 class MockEngine:
     """Steps as long as there is something to compute."""
 
-    def __init__(self, costs: Costs) -> None:
+    def __init__(self, costs: Costs, orphan_grace: float = 10.0) -> None:
         self.costs = costs
+        self.orphan_grace = orphan_grace
         self.scheduler: Scheduler[Answer] = Scheduler(costs)
         self.counts: Counter[str] = Counter()
         self.released: deque[tuple[str, float]] = deque(maxlen=_KEPT_RELEASES)
         """Marker of each request that left, and when, by the monotonic clock."""
         self._answers: set[Answer] = set()
+        self._held: dict[str, Answer] = {}
+        """Framed answers that may be taken over, by id; also those that are finished."""
+        self._finished: deque[Answer] = deque()
         self._stepping = False
         self._emitted_at = 0.0
         self._rate = TokenRate()
@@ -38,10 +47,13 @@ class MockEngine:
         return len(self._answers)
 
     def start(self) -> None:
-        """Send keepalives from now on."""
+        """Send keepalives from now on, and forget what nobody has come back for."""
         now = time.monotonic()
         for answer in self._answers:
-            answer.keep_alive(now)
+            if answer.framed and answer.reader is not None:
+                answer.reader.keep_alive(now)
+        for answer in [held for held in self._held.values() if held.forget_at <= now]:
+            self.drop(answer, "expired")
         self._ticker = asyncio.get_running_loop().call_later(_TICK_SECONDS, self.start)
 
     def stop(self) -> None:
@@ -76,21 +88,67 @@ class MockEngine:
             raise ContextTooLong("The KV cache does not hold that much.") from None
         self.counts["admitted"] += 1
         self._answers.add(answer)
+        if answer.framed:
+            former = self._held.get(answer.request.id)
+            if former is not None:
+                self.drop(former, "superseded")
+            self._held[answer.request.id] = answer
 
     def go_on(self) -> None:
         """Begin the next step, if none runs and there is one."""
         if not self._stepping:
             self._begin(asyncio.get_running_loop().time())
 
+    def attach(self, asked: AttachRequest, reader: Reader, known_as: str) -> Answer:
+        """Let `reader` take an answer over.
+
+        Raises:
+            NotFound: there is none for this key, or not from there on.
+            InvalidRequest: it answers another body, or has not come so far.
+        """
+        answer = self._held.get(asked.answer)
+        if answer is None or answer.key != asked.key or asked.after < answer.first:
+            raise NotFound("There is no such answer here.", code="answer_not_found")
+        if body_digest(answer.request.body) != asked.body_digest:
+            raise InvalidRequest("The answer is to another request.", param="body_digest")
+        if asked.after > answer.number:
+            raise InvalidRequest("The answer has not come so far.", param="after")
+        self.counts["attached"] += 1
+        answer.forget_at = self._forget_at() if answer.done else math.inf
+        answer.hand_over(reader, known_as, asked.after)
+        return answer
+
+    def lose(self, answer: Answer, reader: Reader) -> None:
+        """Note that a reader's connection has closed; one that was replaced is of no interest."""
+        if answer.reader is not reader:
+            return
+        if not answer.framed:
+            self.drop(answer, "gone")
+        elif not answer.done:
+            self.counts["orphaned"] += 1
+            answer.reader = None
+            answer.forget_at = self._forget_at()
+
     def abort(self, known_as: str) -> None:
         """End a request that is known by this id; an unknown one is no fault."""
-        for answer in tuple(self._answers):
-            if known_as in {answer.known_as, answer.request.id}:
+        for answer in (*self._answers, *self._held.values()):
+            if known_as in (answer.known_as, answer.request.id):
+                under_way = answer in self._answers
                 self.drop(answer, "aborted")
-                answer.fail(Unavailable("The request was aborted.", code="aborted"))
+                if under_way:
+                    answer.fail(Unavailable("The request was aborted.", code="aborted"))
+
+    def hand_back(self) -> None:
+        """End everything, so that it goes on elsewhere."""
+        for answer in tuple(self._answers):
+            self.drop(answer, "handed_back")
+            code = HANDED_BACK if answer.framed else None
+            answer.fail(Unavailable("The worker stops.", code=code, retry_after=1.0))
 
     def drop(self, answer: Answer, why: str) -> None:
-        """Take a request out before its end; a second call does nothing."""
+        """Take a request out before its end, or forget it after; a second call does nothing."""
+        if self._held.get(answer.request.id) is answer:
+            del self._held[answer.request.id]
         if answer in self._answers:
             for sequence in answer.sequences:
                 self.scheduler.remove(sequence)
@@ -102,6 +160,11 @@ class MockEngine:
         if answer.done and answer in self._answers:
             self.scheduler.keep(answer.request.chain_with(answer.text(0)))
             self._leave(answer, "completed")
+            if answer.framed:
+                answer.forget_at = self._forget_at()
+                self._finished.append(answer)
+                if len(self._finished) > _MOST_FINISHED:
+                    self.drop(self._finished.popleft(), "forgotten")
 
     def _begin(self, now: float) -> None:
         step = self.scheduler.plan()
@@ -132,6 +195,11 @@ class MockEngine:
             if sequence.computed:
                 self.counts["prompt_tokens"] += sequence.prompt_tokens
                 self.counts["hit_tokens"] += sequence.hit_tokens
+                if answer.first:
+                    self.counts["prefilled_again"] += sequence.computed - sequence.hit_tokens
+
+    def _forget_at(self) -> float:
+        return time.monotonic() + self.orphan_grace
 
     def _retry_after(self) -> float:
         """Return when the first of those that run is whole, in seconds."""

@@ -27,6 +27,8 @@ class Announced(Protocol):
 
     async def stop(self) -> None: ...
 
+    def hand_back(self) -> None: ...
+
     def record(self) -> ServiceRecord: ...
 
 
@@ -45,20 +47,31 @@ class MockFleet:
     async def start(self) -> MockFleet:
         for worker in self.workers:
             await worker.start()
-            if self._settings is not None:
-                metrics = HeartbeatMetrics(CollectorRegistry())
-                self._heartbeats.append(Heartbeat(self._settings, worker.record, metrics))
-                self._heartbeats[-1].start()
+        if self._settings is not None:
+            self.announce()
         return self
 
+    def announce(self) -> None:
+        """Begin the heartbeats of workers that are started already."""
+        assert self._settings is not None
+        for worker in self.workers:
+            metrics = HeartbeatMetrics(CollectorRegistry())
+            self._heartbeats.append(Heartbeat(self._settings, worker.record, metrics))
+            self._heartbeats[-1].start()
+
     async def drain(self, seconds: float) -> None:
-        """Take no more requests, say so, and let those under way finish, for at most so long."""
+        """Take no more requests, say so, and let those under way finish, for at most so long.
+
+        What is left then is handed back.
+        """
         for worker in self.workers:
             worker.draining = True
         for beat in self._heartbeats:
             beat.poke()
         with contextlib.suppress(TimeoutError):
             await eventually(lambda: all(worker.idle for worker in self.workers), seconds)
+        for worker in self.workers:
+            worker.hand_back()
 
     async def stop(self) -> None:
         """Withdraw every worker and close it."""

@@ -158,6 +158,9 @@ class StubWorker:
         if self._server is not None:
             self._server.close()
 
+    def hand_back(self) -> None:
+        """Do nothing: what a stub says goes on nowhere."""
+
     def record(self) -> ServiceRecord:
         info = ModelInfo(id=self._model, max_model_len=8192, created=CREATED, fingerprint="stub")
         return ServiceRecord(

@@ -1,6 +1,6 @@
 """One mock worker: a socket before a mock engine, and a record for the registry.
 
-To a controller it is a worker (frames, abort, resume, internal token); without the frames' header
+To a controller it is a worker (frames, abort, resume, attach, internal token); without the frames' header
 it is an ordinary OpenAI server, so that other gateways can be measured against it. `GET
 /mock/stats` and `/mock/released` tell what it did, `POST /mock/fault` sets a `Fault`; these answer
 whatever is the matter with the worker, as long as it takes connections.
@@ -24,6 +24,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.http.server import bind
+from shared.protocol.attach import ATTACH_PATH, KEY_HEADER, parse_attach
 from shared.protocol.body import parse_object
 from shared.protocol.frames import REQUEST_HEADER
 from shared.protocol.prefix_chain import pack
@@ -35,6 +36,7 @@ from tests.fakes.mock.asked import CHAT, COMPLETIONS, EngineRequest, make_out
 from tests.fakes.mock.engine import MockEngine
 from tests.fakes.mock.faults import Fault, FaultKind
 from tests.fakes.mock.http import Asked, HttpConnection
+from tests.fakes.mock.reader import Reader
 from tests.fakes.mock.scheduler import Costs
 
 _MOST_REPORTED_BLOCKS = 16_384
@@ -50,6 +52,7 @@ class MockSettings:
     costs: Costs = field(default_factory=Costs)
     slow_start: float = 0.0
     speed: float = 1.0
+    orphan_grace: float = 10.0
 
 
 class MockWorker:
@@ -59,8 +62,10 @@ class MockWorker:
         self.settings = settings
         self.port = port
         self.name = name
+        self.behind = 0
+        """Port of the proxy that stands before it, which its record names; 0: none does."""
         self.draining = False
-        self.engine = MockEngine(settings.costs)
+        self.engine = MockEngine(settings.costs, settings.orphan_grace)
         self._fault = Fault()
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None
@@ -89,6 +94,10 @@ class MockWorker:
         self.engine.start()
         return self
 
+    def hand_back(self) -> None:
+        """End what runs, for others to go on with."""
+        self.engine.hand_back()
+
     async def stop(self) -> None:
         """Close everything at once, as a killed process does."""
         self.engine.stop()
@@ -115,7 +124,7 @@ class MockWorker:
         return ServiceRecord(
             id=self.name,
             kind="worker",
-            address=self.address,
+            address=f"http://127.0.0.1:{self.behind or self.port}",
             incarnation="",
             state=state,
             progress=0.5 if state is State.LOADING else None,
@@ -161,6 +170,8 @@ class MockWorker:
         try:
             if asked.path in {CHAT, COMPLETIONS, RESUME_PATH}:
                 self._generate(connection, asked)
+            elif asked.path == ATTACH_PATH:
+                self._attach(connection, asked)
             else:
                 self._other(connection, asked)
         except LLMZooError as fault:
@@ -178,19 +189,30 @@ class MockWorker:
         if fault.kind is FaultKind.ERROR:
             connection.respond(fault.status, b'{"error":{"message":"A fault was ordered."}}')
             return
+        reader = Reader(connection, fault)
         answer = Answer(
             self._make_out(asked, framed=framed),
-            connection,
+            reader,
             asked.headers.get("x-request-id", ""),
-            fault,
+            worker=self.name,
+            key=asked.headers.get(KEY_HEADER, ""),
             framed=framed,
             batch=asked.headers.get(PRIORITY_HEADER.lower()) == "batch",
         )
         self.engine.enter(answer)
-        connection.gone = lambda: self.engine.drop(answer, "gone")
+        connection.gone = lambda: self.engine.lose(answer, reader)
         answer.start(self.settings.model, self.settings.fingerprint)
         self.engine.settle(answer)
         self.engine.go_on()
+
+    def _attach(self, connection: HttpConnection, asked: Asked) -> None:
+        self._check_token(asked)
+        wanted = parse_attach(parse_object(bytes(asked.body)))
+        self._fault, fault = self._fault.after_one()
+        reader = Reader(connection, fault)
+        answer = self.engine.attach(wanted, reader, asked.headers.get("x-request-id", ""))
+        if not answer.done:
+            connection.gone = lambda: self.engine.lose(answer, reader)
 
     def _make_out(self, asked: Asked, *, framed: bool) -> EngineRequest:
         body = parse_object(bytes(asked.body))
@@ -199,8 +221,10 @@ class MockWorker:
         begun = parse_resume(body)
         if begun.deterministic and begun.start.fingerprint != self.settings.fingerprint:
             raise FingerprintMismatch("This worker would not continue it exactly.")
+        fingerprint = begun.start.fingerprint
+        made_out = make_out(begun.path, begun.body, fingerprint, strict=True, begun=begun)
         self.engine.counts["resumed"] += 1
-        return make_out(begun.path, begun.body, begun.start.fingerprint, strict=True, begun=begun)
+        return made_out
 
     def _other(self, connection: HttpConnection, asked: Asked) -> None:
         match asked.path.split("/")[1:]:

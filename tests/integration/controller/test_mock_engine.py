@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -69,10 +70,12 @@ async def frames(client: httpx.AsyncClient, asked, path: str = CHAT, **headers: 
 
 
 def data(answer) -> list[bytes]:
-    """Return the bytes of each of two choices, and those of the end."""
+    """Return the bytes of each of two choices, and those of the end, without events' ids."""
     tokens = [frame for frame in answer if isinstance(frame, TokensFrame)]
     ends = [frame.data for frame in answer if isinstance(frame, EndFrame)]
-    return [b"".join(f.data for f in tokens if f.choice == c) for c in range(2)] + ends
+    told = [b"".join(f.data for f in tokens if f.choice == c) for c in range(2)] + ends
+    # They name the worker, and a number is whoever's turn it was.
+    return [re.sub(rb"(?m)^id: .*\n", b"", each) for each in told]
 
 
 async def read(client: httpx.AsyncClient, asked, seen) -> None:

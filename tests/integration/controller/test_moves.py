@@ -119,7 +119,7 @@ async def test_an_operator_moves_an_answer(controller, fleet):
     }
     assert (await asked).content == ABC
     await here.until(lambda: here.aborted == ["asked"])
-    assert there.asked[0].headers["x-request-id"] == "asked"
+    assert there.asked[0].headers["x-request-id"] == "asked.1"
     assert await controller.metric("llmzoo_migrations_total", cause="operator") == 1
     assert (await controller.client.get("/admin/requests")).json()["data"] == []
     await controller.idle()

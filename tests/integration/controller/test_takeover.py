@@ -75,7 +75,7 @@ async def test_whoever_has_the_answer_is_found(controller, fleet, named):
 
 
 async def test_an_answer_that_nobody_has_is_404(controller, fleet):
-    workers = await fleet(steps(NO_ANSWER), steps(Cut()))
+    workers = await fleet(steps(NO_ANSWER), steps(NO_ANSWER))
 
     response = await controller.client.post(CHAT, json=STREAM, headers=back())
 
@@ -83,6 +83,17 @@ async def test_an_answer_that_nobody_has_is_404(controller, fleet):
     assert response.json()["error"]["code"] == "answer_not_found"
     assert all(worker.asked for worker in workers)
     await controller.idle()
+
+
+async def test_while_a_worker_cannot_be_asked_it_may_have_the_answer(controller, fleet):
+    workers = await fleet(steps(Cut()), steps(NO_ANSWER))
+
+    response = await controller.client.post(CHAT, json=STREAM, headers=back())
+
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    await controller.idle()
+    assert [worker.aborted for worker in workers] == [[], []]
 
 
 async def test_another_request_is_refused_as_the_worker_says(controller, fleet):
