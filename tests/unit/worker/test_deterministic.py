@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
 from shared.protocol.priority import Priority
 from tests.fakes.engines import make_engine, make_prompts, run
+from tests.fakes.faulty_runner import FaultyRunner, Steps
 from tests.fakes.tiny_models import make_model
 
 pytestmark = pytest.mark.torch
@@ -99,6 +100,44 @@ def test_preempted_reused_and_resumed(served):
     for _, each in arrivals:
         i = int(each.request_id)
         assert told(answers, i) == served.alone[i][cuts[i] :]
+
+
+@pytest.fixture
+def faulty(served):
+    """The runner, whose calls may fail."""
+    served.empty()
+    runner = served.engine._runner
+    served.engine._runner = FaultyRunner(runner)
+    yield served.engine._runner
+    served.engine._runner = runner
+
+
+def test_a_failed_step_changes_nothing(served, faulty):
+    """Of several places: where prompts are prefilled, where outputs are decoded again."""
+    numbers = range(0, len(REQUESTS), 2)
+    for call in (2, 9, 23, 37):
+        faulty.faults[faulty.calls + call] = call % 2 == 0
+        steps = Steps(served.engine)
+
+        answers = steps.run(
+            [(3 * (i // 4), sequence(i, list(Priority)[i // 2 % 2])) for i in numbers]
+        )
+
+        assert steps.stepper.counts.faults == 1
+        assert [told(answers, i) for i in numbers] == [served.alone[i] for i in numbers]
+
+
+def test_who_fails_every_step_changes_nothing_for_the_others(served, faulty):
+    numbers = range(6)
+    faulty.fatal = lambda each: each.request_id == "2" and len(each.output_ids) > 3
+    steps = Steps(served.engine)
+
+    answers = steps.run([(0, sequence(i)) for i in numbers])
+
+    assert answers.end(2) is FinishReason.ERROR
+    assert told(answers, 2) == served.alone[2][: len(told(answers, 2))]
+    others = [i for i in numbers if i != 2]
+    assert [told(answers, i) for i in others] == [served.alone[i] for i in others]
 
 
 @st.composite

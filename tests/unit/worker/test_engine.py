@@ -452,6 +452,40 @@ def test_a_sequence_with_outputs_goes_on_after_them(engine, runner):
     assert (runner.prefill_calls, len(runner.decode_calls)) == ([6], 4)
 
 
+def test_a_sequence_with_outputs_reuses_what_is_kept_of_them_too(runner):
+    engine = with_prefixes(runner)
+    prompt = tuple(range(1, 101))
+    engine.add(sequence("before", prompt=prompt, max_tokens=20))
+    known = tokens(run(engine)["before"])
+    one = sequence("resumed", prompt=prompt, max_tokens=30)
+    one.output_ids += known
+    engine.add(one)
+
+    assert tokens(run(engine)["resumed"]) == expected_output(prompt, 30)[20:]
+    # All but the last token, which was drawn and never computed.
+    assert engine.scheduler.prefixes.reused_tokens == 119
+    assert runner.prefill_calls == [100, 1]
+
+
+def test_a_sequence_with_outputs_comes_in_chunks_and_stalls_nobody(runner):
+    engine = make_engine(runner, max_num_batched_tokens=20)
+    engine.add(sequence("a", max_tokens=30))
+    engine.step()
+    one = sequence("resumed", max_tokens=70)
+    one.output_ids += expected_output((1, 2, 3), 60)
+    engine.add(one)
+
+    steps = [engine.step() for _ in range(4)]
+
+    assert [[output.request_id for output in step] for step in steps] == [
+        *[["a"]] * 3,
+        ["a", "resumed"],
+    ]
+    assert runner.prefill_calls == [3, 19, 19, 19, 6]
+    outputs = {"resumed": [steps[-1][1]]}
+    assert tokens(run(engine, outputs)["resumed"]) == expected_output((1, 2, 3), 70)[60:]
+
+
 def deterministic(runner, **changes):
     return make_engine(runner, chunk_tokens=32, max_num_batched_tokens=32, **changes)
 
@@ -513,6 +547,22 @@ def test_deterministic_outputs_are_decoded_again_and_not_told_again(runner):
     assert tokens(outputs) == expected_output(prompt, 9)[6:]
     assert runner.prefill_calls == [32, 8]
     assert len(runner.decode_calls) == 8
+
+
+def test_deterministic_outputs_are_decoded_again_after_what_is_reused_of_the_prompt(runner):
+    engine = deterministic(runner, prefix_cache_tokens=1000)
+    prompt = tuple(range(1, 41))
+    engine.add(sequence("before", prompt=prompt, max_tokens=30))
+    known = tokens(run(engine)["before"])
+    one = sequence("resumed", prompt=prompt, max_tokens=33)
+    one.output_ids += known
+    engine.add(one)
+    runner.prefill_calls.clear()
+    runner.decode_calls.clear()
+
+    assert tokens(run(engine)["resumed"]) == expected_output(prompt, 33)[30:]
+    assert engine.scheduler.prefixes.reused_tokens == 32
+    assert (runner.prefill_calls, len(runner.decode_calls)) == ([8], 32)
 
 
 def test_a_deterministic_sequence_is_computed_again_after_preemption_as_at_first(runner):

@@ -170,7 +170,9 @@ class Watched:
         self, runner, *, delays=(0.0, 0.0, 0.0), free_memory=lambda: None, engine_runner=None
     ):
         self.loop = EngineLoop(
-            Engine(engine_runner or runner, Scheduler(LIMITS)), restart_delays=delays, free_memory=free_memory
+            Engine(engine_runner or runner, Scheduler(LIMITS)),
+            restart_delays=delays,
+            free_memory=free_memory,
         )
         self.healths: list[EngineHealth] = []
         self.changed: Callable[[], None] = lambda: None
