@@ -163,7 +163,8 @@ class Stepper:
         # Of a trial that failed something may be left, which nobody waits for.
         told = [o for o in self._engine.recall() if (o.request_id, o.choice) in self._unfinished]
         self._hand_out(told)
-        log.warning("sequences_recalled", ended=len(told), unfinished=len(self._unfinished))
+        failed = [o.request_id for o in told if o.finish_reason is FinishReason.ERROR]
+        log.warning("sequences_recalled", failed=failed, unfinished=len(self._unfinished))
         self._free_memory()
         for outputs in try_out(self._engine):
             self._hand_out(outputs)
