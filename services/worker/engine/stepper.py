@@ -1,6 +1,7 @@
 """The engine's thread: commands in, one step after another, outputs out.
 
-Owns what runs on that thread, what it counts, and that a fault takes nothing with it. Whether there is a next thread after a fault is the caller's. Knows no asyncio, no tensor.
+Owns what runs on that thread, what it counts, and that a fault takes nothing with it. Whether there
+is a next thread after a fault is the caller's. Knows no asyncio, no tensor.
 """
 
 from __future__ import annotations

@@ -110,15 +110,16 @@ def test_logprobs_are_the_models_own(model):
     ids=["drawn", "with penalties"],
 )
 def test_a_failed_step_changes_no_token_and_no_logprob(model, params, call):
+    def requests():
+        return [asked(i, p, logprobs=2, **params) for i, p in enumerate(PROMPTS)]
+
     engine = engine_of(model)
-    asked_for = [asked(i, p, logprobs=2, **params) for i, p in enumerate(PROMPTS)]
-    undisturbed = run_all(engine, *asked_for)
+    undisturbed = run_all(engine, *requests())
     engine._runner = FaultyRunner(engine._runner)
     engine._runner.faults = {call: True}
     steps = Steps(engine)
 
-    again = [asked(i, p, logprobs=2, **params) for i, p in enumerate(PROMPTS)]
-    outputs = steps.run([(0, each) for each in again]).outputs
+    outputs = steps.run([(0, each) for each in requests()]).outputs
 
     assert steps.stepper.counts.faults == 1
     for name, expected in undisturbed.items():
