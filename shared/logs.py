@@ -48,7 +48,8 @@ def configure(service: str, settings: Settings) -> None:
             structlog.processors.JSONRenderer(_dumps),
         ]
         if as_json
-        else [structlog.dev.ConsoleRenderer()]
+        # Its default shows local variables beside each line, and so what users wrote.
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=common,

@@ -21,7 +21,7 @@ class EngineState(Enum):
 
     STOPPED = "stopped"  # not started yet, or told to stop
     RUNNING = "running"
-    RESTARTING = "restarting"  # it failed; what ran has ended with an error, what waits goes on
+    RESTARTING = "restarting"  # a step failed; what ran pauses and goes on, as does what waits
     FAILED = "failed"  # for good: the process must be started again
 
 
@@ -46,6 +46,7 @@ class EngineStats:
     steps: int
     faults: int
     preemptions: int
+    resumed: int
     prefix_queried_tokens: int
     prefix_reused_tokens: int
     drafted_tokens: int

@@ -149,4 +149,9 @@ _COUNTERS: _Numbers = (
         attrgetter("accepted_tokens"),
     ),
     ("llmzoo_engine_faults", "Steps that failed", attrgetter("faults")),
+    (
+        "llmzoo_engine_resumed_sequences",
+        "Sequences that go on after a failed step that they were in",
+        attrgetter("resumed"),
+    ),
 )

@@ -111,7 +111,10 @@ async def _admit_completion(
 async def _admit_resumed(
     body: dict[str, Any], served: ServedModel, priority: Priority
 ) -> AdmittedRequest:
-    return await admit_resumed(parse_resume(body), served, priority)
+    resume = parse_resume(body)
+    admitted = await admit_resumed(resume, served, priority)
+    prompts = {sequence.prompt_ids for sequence in admitted.sequences}
+    return admitted if len(prompts) > 1 else _with_beginning(admitted, resume.body)
 
 
 def _with_beginning(admitted: AdmittedRequest, body: dict[str, Any]) -> AdmittedRequest:

@@ -121,12 +121,13 @@ class LockstepWorker(RunningWorker):
     """A worker whose model `in_lockstep` has made."""
 
     gate: Gate
+    served: ServedModel
 
     @classmethod
     async def of(cls, served: ServedModel, **settings: Any) -> LockstepWorker:
         served, gate = in_lockstep(served)
         worker = await cls.with_model(served, **settings)
-        worker.gate = gate
+        worker.gate, worker.served = gate, served
         return worker
 
     async def resume(self, recording: Recording, after: int) -> list[Frame]:

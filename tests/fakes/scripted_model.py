@@ -37,7 +37,8 @@ class ScriptedRunner:
         self._held = FakeRows()
         self._answers: dict[Sequence, list[int]] = {}
         self.prompts: list[str] = []
-        self.fault: Exception | None = None
+        self.fault: Exception | None = None  # of the next decode; what runs goes on after it
+        self.fatal: str | None = None  # a text: each decode fails that a prompt with it is in
         self.prefill_faults: list[Exception] = []
         self.reset_faults: list[Exception] = []
         # Tokens that may be computed: a test that wants to stop the engine counts them out.
@@ -76,6 +77,8 @@ class ScriptedRunner:
             fault, self.fault = self.fault, None
             raise fault
         decoding = [sequence for group in groups for sequence in group.sequences]
+        if self.fatal is not None and any(self.fatal in self._prompt(each) for each in decoding):
+            raise RuntimeError("secret detail")
         for group in groups:
             for index, sequence in enumerate(group.sequences):
                 self._held.row(group.capacity, index).append(sequence.token(sequence.computed - 1))
@@ -107,10 +110,13 @@ class ScriptedRunner:
         return Drawn(token, self._logprobs(sequence.params.logprobs, token))
 
     def _answer(self, sequence: Sequence) -> list[int]:
-        prompt = self._backend.decode(list(sequence.prompt_ids), skip_special_tokens=False)
+        prompt = self._prompt(sequence)
         self.prompts.append(prompt)
         answer = self._script(prompt, sequence.choice)
         return self._backend.encode(answer, add_special_tokens=False).ids
+
+    def _prompt(self, sequence: Sequence) -> str:
+        return self._backend.decode(list(sequence.prompt_ids), skip_special_tokens=False)
 
     def _logprobs(self, asked: int | None, token: int) -> TokenLogprobs | None:
         """Say that the token and those after it in the vocabulary are ever less likely."""
@@ -133,6 +139,7 @@ def scripted_model(
     max_num_seqs: int = 8,
     max_waiting: int = 8,
     max_model_len: int = 4096,
+    prefix_cache_tokens: int = 0,
     stop_strings: tuple[str, ...] = (),
     restart_delays: tuple[float, ...] = (0.0, 0.5, 2.0),
 ) -> tuple[ServedModel, ScriptedRunner]:
@@ -145,6 +152,7 @@ def scripted_model(
         max_waiting=max_waiting,
         max_model_len=max_model_len,
         kv_cache_tokens=max_num_seqs * max_model_len,
+        prefix_cache_tokens=prefix_cache_tokens,
     )
     served = ServedModel(
         name=MODEL,

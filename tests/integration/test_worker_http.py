@@ -253,22 +253,44 @@ async def test_aborting_what_is_not_there_is_no_fault(start):
 
 async def test_a_fault_of_the_engine(start):
     worker, runner = await start("Hello")
-    runner.fault = RuntimeError("secret detail")
+    runner.fatal = "Hi"
     answer = await worker.client.post(CHAT, json=body())
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "engine_fault"
     assert "secret" not in answer.text
     await eventually(worker.ready)
-    runner.fault = RuntimeError("secret detail")
     with pytest.raises(openai.APIError, match="engine failed"):
         async for _ in await worker.openai.chat.completions.create(
             model=MODEL, messages=HI, stream=True
         ):
             pass
     await eventually(worker.ready)
+    runner.fatal = None
     assert (await worker.client.post(CHAT, json=body())).is_success
-    assert await worker.metric("llmzoo_engine_faults_total") == 2
+    # Each went on once, and failed the step that it was in alone.
+    assert await worker.metric("llmzoo_engine_faults_total") == 4
+    assert await worker.metric("llmzoo_engine_resumed_sequences_total") == 2
     assert await worker.metric("llmzoo_request_errors_total", type="server_error") == 2
+
+
+async def test_a_request_that_fails_every_step_costs_others_nothing_but_time(start):
+    worker, runner = await start("Hello there, how are you?")
+    runner.fatal = "poison"
+    runner.hold()
+    poison = body(messages=[{"role": "user", "content": "poison"}])
+    calls = [worker.client.post(CHAT, json=each) for each in (body(), poison, body(), body())]
+    answering = asyncio.gather(*calls)
+
+    async def all_there() -> bool:
+        return await worker.metric("llmzoo_inflight_requests") == 4
+
+    await eventually(all_there)
+    runner.go()
+    one, poisoned, *others = await answering
+    assert (poisoned.status_code, poisoned.json()["error"]["code"]) == (500, "engine_fault")
+    for other in (one, *others):
+        assert other.json()["choices"][0]["message"]["content"] == "Hello there, how are you?"
+    await eventually(worker.ready)
 
 
 async def test_while_the_engine_restarts_the_worker_is_not_ready_and_says_why(start):
@@ -279,10 +301,10 @@ async def test_while_the_engine_restarts_the_worker_is_not_ready_and_says_why(st
     # One step prefills and the next one fails; the trial that follows is not let through yet.
     runner.allow(2)
 
-    async def failed_first() -> bool:
-        return any(call.done() for call in calls)
+    async def failed_once() -> bool:
+        return not await worker.ready()
 
-    await eventually(failed_first)
+    await eventually(failed_once)
     readiness = await worker.client.get("/health/ready")
     assert readiness.status_code == 503
     assert readiness.json() == {
@@ -294,9 +316,9 @@ async def test_while_the_engine_restarts_the_worker_is_not_ready_and_says_why(st
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     runner.go()
     await eventually(worker.ready)
-    # What waited was not touched by the fault.
-    answers = await asyncio.gather(*calls)
-    assert sorted(answer.status_code for answer in answers) == [200, 500]
+    # Neither what ran nor what waited was touched by the fault.
+    for answer in await asyncio.gather(*calls):
+        assert answer.json()["choices"][0]["message"]["content"] == "Hello"
     assert (await worker.client.post(CHAT, json=body())).is_success
 
 

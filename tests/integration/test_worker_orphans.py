@@ -406,14 +406,16 @@ async def test_a_fault_of_the_engine_is_kept_for_who_comes_later(start):
     async with asked(worker) as reading:
         runner.allow(2)
         await reading.until(3)
-    runner.fault = RuntimeError("boom")
+    # Each step fails that it is in: with others, then alone.
+    runner.fatal = BODY["messages"][0]["content"]
     runner.go()
     await worker.idle()
     async with attached(worker, reading.start.id, 1) as second:
         last = await second.rest()
     assert isinstance(last, ErrorFrame)
     assert (last.status, last.error["code"]) == (500, "engine_fault")
-    assert [frame.sequence_number for frame in second.tokens] == [2]
+    # Its prefill after the first fault gave one more.
+    assert [frame.sequence_number for frame in second.tokens] == [2, 3]
 
 
 async def test_an_answer_that_comes_back_takes_the_place_of_what_is_held_of_it(start):

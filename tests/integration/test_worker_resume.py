@@ -13,6 +13,8 @@ from services.worker.opening import open_model
 from services.worker.served_model import ServedModel
 from shared.progress import ignore_progress
 from shared.protocol.frames import EndFrame, ErrorFrame, Frame, FrameDecoder, StartFrame, encode
+from shared.protocol.prefix_chain import chain_of
+from shared.protocol.priority import PRIORITY_HEADER
 from shared.protocol.resume import RESUME_PATH
 from shared.protocol.sse import SSEDecoder
 from shared.settings import WorkerSettings
@@ -21,6 +23,7 @@ from tests.fakes.model_files import save_folder, tiny_llama
 from tests.fakes.running_worker import INTERNAL
 from tests.fakes.scripted_answers import SCRIPTED, STOPS, chat, completion, saying, streamed
 from tests.fakes.scripted_model import FINGERPRINT, MODEL, scripted_model
+from tests.fakes.waiting import eventually
 
 
 async def assert_any_cut_is_healed(first: LockstepWorker, other: LockstepWorker, path, body):
@@ -391,6 +394,61 @@ async def test_a_resumed_answer_is_aborted_by_its_id(scripted):
     assert isinstance(found[-1], ErrorFrame)
     assert found[-1].error["code"] == "aborted"
     await worker.idle()
+
+
+async def test_a_resumed_answer_has_the_priority_of_its_request(scripted):
+    """A batch one makes room for an interactive one, and is the same for all that."""
+    first, other = await scripted("x" * 30), await scripted("x" * 30, max_num_seqs=1)
+    path, body = chat()
+    recording = await record(first, path, streamed(body))
+    raw = recording.resumption(20)
+    refused = await post(other, raw, **{PRIORITY_HEADER: "urgent"})
+    assert (refused.status_code, PRIORITY_HEADER in refused.text) == (400, True)
+    other.gate.begin()
+    resuming = asyncio.create_task(post(other, raw, **{PRIORITY_HEADER: "batch"}))
+
+    async def runs() -> bool:
+        return await other.metric("llmzoo_num_requests_running") == 1
+
+    await eventually(runs)
+    quick = asyncio.create_task(other.client.post(path, json=body))
+
+    async def waits() -> bool:
+        return await other.metric("llmzoo_num_requests_waiting") == 1
+
+    await eventually(waits)
+    other.gate.run_free()
+    assert (await quick).is_success
+    assert await other.metric("llmzoo_num_preemptions_total") == 1
+    _, *tokens, end = FrameDecoder().feed((await resuming).content)
+    assert [i for f in tokens for i in f.token_ids] == recording.ids(0)[20:]
+    assert content(tokens) == content(recording.tokens[20:])
+    assert encode(end) == encode(recording.end)
+
+
+@pytest.mark.torch
+async def test_a_resumed_answer_reuses_what_is_kept_of_it(pair):
+    worker = pair[0]
+    path, body = chat(messages=[{"role": "user", "content": "Say it again. " * 11}], max_tokens=40)
+    recording = await record(worker, path, streamed({**body, "ignore_eos": True}))
+    before = await worker.metric("llmzoo_prefix_cache_hits_total")
+
+    assert_continues(recording, 38, await worker.resume(recording, 38))
+
+    reused = await worker.metric("llmzoo_prefix_cache_hits_total") - before
+    # The last of the tokens that were told is computed in any case: the next is drawn from it.
+    assert reused == recording.start.prompt_tokens + 37
+
+
+async def test_what_a_resumed_answer_begins_with_is_kept_for_controllers_to_see(scripted):
+    first, other = await scripted("Hello"), await scripted("Hello", prefix_cache_tokens=4000)
+    path, body = chat(messages=[{"role": "user", "content": "x" * 600}])
+    recording = await record(first, path, streamed(body))
+
+    assert_continues(recording, 2, await other.resume(recording, 2))
+
+    assert len(chain_of(body)) == 2
+    assert other.served.engine.beginnings() == list(chain_of(body))
 
 
 async def test_what_came_to_another_worker_is_not_timed_here(scripted):

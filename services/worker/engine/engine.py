@@ -71,7 +71,7 @@ class Engine:
         self.scheduler = scheduler
         self.prefilled_tokens = 0
         self._aborts: list[str] = []
-        # Kept here and not in `step`, so that a fault half-way loses no finish.
+        # Kept here and not in `step`, so that a fault half-way loses no token and no finish.
         self._outputs: list[StepOutput] = []
 
     @property
@@ -93,20 +93,14 @@ class Engine:
         A fault that one prompt brings ends that sequence alone (finish reason error).
 
         Raises:
-            Exception: whatever the runner raises otherwise; call `fail_running` then.
+            Exception: whatever the runner raises otherwise; call `recall` then.
         """
-        while self._aborts:
-            for sequence in self.scheduler.find(self._aborts.pop()):
-                self._finish(sequence, FinishReason.ABORT)
+        self._end_aborted()
         plan = self.scheduler.schedule()
         self.prefilled_tokens += sum(chunk.end - chunk.start for chunk in plan.chunks)
         self._runner.apply(plan.ops)
         if plan.groups or plan.chunks:
-            drawn = self._runner.run(plan.groups, plan.chunks)
-            # All of them before one leaves: the row that takes its place is as long as it is now.
-            ends = {sequence: self._extend(sequence, drawn[sequence]) for sequence in drawn}
-            for sequence, reason in ends.items():
-                self._tell(sequence, drawn[sequence], reason)
+            self._take_in(self._runner.run(plan.groups, plan.chunks))
         # Once each: in deterministic mode a step may have several chunks of one sequence.
         prompts = dict.fromkeys(chunk.sequence for chunk in plan.chunks)
         whole = [sequence for sequence in prompts if self.scheduler.is_whole(sequence)]
@@ -115,14 +109,33 @@ class Engine:
         self._runner.apply(self.scheduler.forgotten())
         return self._take_outputs()
 
-    def fail_running(self) -> list[StepOutput]:
-        """End all running sequences with an error and empty the runner; the queue stays."""
-        for sequence in self.scheduler.running:
-            self.scheduler.finish(sequence, FinishReason.ERROR)
-            self._outputs.append(StepOutput(*sequence.key, None, FinishReason.ERROR))
-        self.scheduler.prefixes.clear()
+    def recall(self) -> list[StepOutput]:
+        """After a failed step, let what ran wait to be resumed, with its tokens; empty the runner.
+
+        Return what was not told yet, and the end of those that are to blame.
+        """
+        blamed = self.scheduler.recall()
+        self._outputs += [StepOutput(*each.key, None, FinishReason.ERROR) for each in blamed]
         self._runner.reset()
         return self._take_outputs()
+
+    def _end_aborted(self) -> None:
+        requests, self._aborts = self._aborts, []
+        aborted = [s for request_id in requests for s in self.scheduler.find(request_id)]
+        ends = dict.fromkeys(aborted, FinishReason.ABORT)
+        self._outputs += [StepOutput(*each.key, None, reason) for each, reason in ends.items()]
+        self._finish(ends)
+
+    def _take_in(self, drawn: dict[Sequence, list[Drawn]]) -> None:
+        """Give sequences what was drawn, tell it, and end those that end with it."""
+        ends: dict[Sequence, FinishReason] = {}
+        for sequence, results in drawn.items():
+            reason = self._extend(sequence, results)
+            self._tell(sequence, results, reason)
+            if reason is not None:
+                ends[sequence] = reason
+        # After all of them: the row that takes one's place is as long as it is now.
+        self._finish(ends)
 
     def _extend(self, sequence: Sequence, results: list[Drawn]) -> FinishReason | None:
         """Give a sequence its tokens, up to one that ends it; the others are taken from the list.
@@ -147,23 +160,19 @@ class Engine:
         return sequence.ending(self._runner.eos_token_ids, self.scheduler.limits.max_model_len)
 
     def _tell(self, sequence: Sequence, results: list[Drawn], reason: FinishReason | None) -> None:
-        certain = results if reason is None else results[:-1]
-        self._outputs += [
-            StepOutput(*sequence.key, drawn.token_id, None, drawn.logprobs) for drawn in certain
-        ]
-        if reason is not None:
-            self._finish(sequence, reason, results[-1])
+        for at, drawn in enumerate(results, start=1):
+            token = None if drawn.token_id == NO_TOKEN else drawn.token_id
+            end = reason if at == len(results) else None
+            self._outputs.append(StepOutput(*sequence.key, token, end, drawn.logprobs, drawn.error))
 
-    def _finish(self, sequence: Sequence, reason: FinishReason, last: Drawn | None = None) -> None:
-        ops = self.scheduler.finish(sequence, reason)
-        output = StepOutput(*sequence.key, None, reason)
-        if last is not None:
-            token = None if last.token_id == NO_TOKEN else last.token_id
-            output = StepOutput(*sequence.key, token, reason, last.logprobs, last.error)
-        # Before the runner is asked: a fault there ends what runs, which this one no longer does.
-        self._outputs.append(output)
-        self._runner.apply(ops)
-        self._runner.release(sequence)
+    def _finish(self, ends: dict[Sequence, FinishReason]) -> None:
+        """Let sequences go whose end is told: all before the runner is asked, which may fail."""
+        if not ends:
+            return
+        leaving = [self.scheduler.finish(sequence, reason) for sequence, reason in ends.items()]
+        self._runner.apply([op for ops in leaving for op in ops])
+        for sequence in ends:
+            self._runner.release(sequence)
 
     def _take_outputs(self) -> list[StepOutput]:
         outputs, self._outputs = self._outputs, []

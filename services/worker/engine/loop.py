@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _MIN_RETRY_AFTER, _MAX_RETRY_AFTER = 1.0, 60.0
-# Seconds before each restart; one more fault without a good step between them is the last.
+# Seconds before each restart; one more fault without progress between them is the last.
 _RESTART_DELAYS = (0.0, 0.5, 2.0)
 
 
@@ -68,7 +68,7 @@ class EngineLoop:
         self._stopping = False
         self._restart: asyncio.TimerHandle | None = None
         self._restarts = 0
-        self._steps_at_restart = 0
+        self._progress_at_restart = 0
         self._promised = 0.0
 
     @property
@@ -152,6 +152,7 @@ class EngineLoop:
             steps=counts.steps,
             faults=counts.faults,
             preemptions=self._scheduler.preemptions,
+            resumed=self._scheduler.resumed,
             prefix_queried_tokens=self._scheduler.prefixes.queried_tokens,
             prefix_reused_tokens=self._scheduler.prefixes.reused_tokens,
             drafted_tokens=self._scheduler.drafts.drafted_tokens,
@@ -199,7 +200,7 @@ class EngineLoop:
 
     def _start_thread(self, recovered: Callable[[], None] | None) -> None:
         self._restart = None
-        self._steps_at_restart = self._stepper.counts.steps
+        self._progress_at_restart = self._stepper.counts.progress
         self._thread = threading.Thread(
             target=self._run, args=(recovered,), name="engine", daemon=True
         )
@@ -220,7 +221,7 @@ class EngineLoop:
 
     def _ended(self, fault: str) -> None:
         """Decide what follows the end of the thread."""
-        if self._stepper.counts.steps > self._steps_at_restart:
+        if self._stepper.counts.progress > self._progress_at_restart:
             self._restarts = 0
         if self._stopping or not fault:
             self._close(FinishReason.ABORT, EngineHealth(EngineState.STOPPED))

@@ -1,15 +1,15 @@
-"""What follows a failed step: what ran ends with an error, and a trial comes before what waits.
+"""The trial of an engine after a failed step: two tokens, before anything else goes on.
 
-Owns the order of both. Knows no thread, no stream and no tensor; runs on the engine's thread.
+Owns what is tried, and that no other sequence takes part. Knows no thread, no stream and no
+tensor; runs on the engine's thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 
-from services.worker.engine.engine import Engine
-from services.worker.engine.sequence import SamplingParams, Sequence, SequenceState
+from services.worker.engine.engine import Engine, StepOutput
+from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
 from shared.errors import EngineFault
 
 _TRIAL = "engine-trial"
@@ -17,28 +17,22 @@ _TRIAL = "engine-trial"
 _PARAMS = SamplingParams(max_tokens=2, seed=0, temperature=0.0, ignore_eos=True)
 
 
-def try_out(engine: Engine, waiting: Iterable[Sequence]) -> None:
-    """Let an engine whose running sequences have ended give two tokens.
-
-    What waits is taken out of its queue, since a trial that fails must not take it along; put it
-    back with `requeued`.
+def try_out(engine: Engine) -> Iterator[list[StepOutput]]:
+    """Let an engine that was recalled give two tokens; yield what is told of others meanwhile.
 
     Raises:
         Exception: whatever the runner raises. EngineFault: no token came.
     """
-    for request_id in {sequence.request_id for sequence in waiting}:
-        engine.abort(request_id)
-    engine.add(Sequence(_TRIAL, 0, (0,), _PARAMS))
-    tokens = 0
-    while engine.has_work:
-        outputs = [output for output in engine.step() if output.request_id == _TRIAL]
-        tokens += sum(output.token_id is not None for output in outputs)
-    if tokens != _PARAMS.max_tokens:
+    trial = Sequence(_TRIAL, 0, (0,), _PARAMS)
+    engine.scheduler.isolate(trial)
+    try:
+        while trial.finish_reason is None:
+            outputs = engine.step()
+            yield [output for output in outputs if output.request_id != _TRIAL]
+    finally:
+        if trial.finish_reason is None:
+            # What it has of a row goes with all others at the recall that follows.
+            engine.scheduler.finish(trial, FinishReason.ERROR)
+    if len(trial.output_ids) != _PARAMS.max_tokens:
         msg = "the engine gave no token when it was tried"
         raise EngineFault(msg)
-
-
-def requeued(waiting: Iterable[Sequence]) -> Iterator[Sequence]:
-    """Yield the sequences as they were before they were taken out, what they generated included."""
-    for sequence in waiting:
-        yield replace(sequence, state=SequenceState.WAITING, finish_reason=None, computed=0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from services.worker.engine.drafts import PromptLookup
 from services.worker.engine.prefix_index import BLOCK, Prefix, PrefixIndex
+from services.worker.engine.quarantine import Quarantine
 from services.worker.engine.sequence import FinishReason, Sequence, SequenceState
 from services.worker.engine.slots import Drop, Forget, Group, Join, Keep, RowOp, Slots
 from shared.errors import ContextTooLong, InvalidRequest, Overloaded
@@ -79,7 +80,8 @@ class Scheduler:
 
     Memory is handed out as tokens come. Where it does not suffice, the sequence admitted last, a
     batch one first, goes back to the head of its queue and is computed again later, as batch
-    sequences do when an interactive one waits that needs their place.
+    sequences do when an interactive one waits that needs their place. While there is a quarantine
+    its first sequence runs alone, and all others wait.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -90,9 +92,11 @@ class Scheduler:
         enough = total >= limits.max_num_seqs * limits.max_model_len
         self._watermark = 0 if enough else int(total * _WATERMARK)
         self.preemptions = 0
+        self.resumed = 0
         self.prefixes = PrefixIndex(limits.prefix_cache_tokens)
         self.drafts = PromptLookup(limits.draft_tokens)
         self.slots = Slots(limits.max_model_len)
+        self.quarantine = Quarantine()
         self._queues: dict[Priority, deque[Sequence]] = {each: deque() for each in Priority}
         # In the order of admission. Staged: those not in a class yet, with the tokens that are to
         # be prefilled: all that were known when they were admitted, or their prompt's alone.
@@ -153,6 +157,28 @@ class Scheduler:
         self.check(sequence, len(ahead))
         self._queues[sequence.priority].append(sequence)
 
+    def isolate(self, sequence: Sequence) -> None:
+        """Queue a sequence, whatever waits, and let it run alone and before all others."""
+        self._queues[sequence.priority].appendleft(sequence)
+        self.quarantine.isolate(sequence)
+
+    def recall(self) -> list[Sequence]:
+        """After a failed step, let what runs wait again, first and in its order, to be resumed.
+
+        Its tokens stay; nothing that a row has held is used again, and all rows are free. Return
+        those that have ended instead, with an error, since they are to blame.
+        """
+        running = self.running
+        for sequence in reversed(running):
+            self.drafts.release(sequence)
+            self._put_back(sequence, keep=False)
+        self.prefixes.clear()
+        blamed = self.quarantine.judge(running)
+        for sequence in blamed:
+            self.finish(sequence, FinishReason.ERROR)
+        self.resumed += len(running) - len(blamed)
+        return blamed
+
     def schedule(self) -> StepPlan:
         """Plan a step: every running row decodes, and prompts fill up the budget of tokens.
 
@@ -160,7 +186,7 @@ class Scheduler:
         batch sequences decodes they let prompts of interactive ones go first, in steps of their
         own, which are shorter.
         """
-        ops = list(self._make_way())
+        ops = [*self._part_cleared(), *self._make_way()]
         if self._batch_yields():
             budget = self.limits.max_num_batched_tokens
             chunks = tuple(self._chunks(budget, Priority.INTERACTIVE))
@@ -189,6 +215,7 @@ class Scheduler:
         elif sequence.state is SequenceState.WAITING:
             self._queues[sequence.priority].remove(sequence)
         self.drafts.release(sequence)
+        self.quarantine.release(sequence)
         sequence.state = SequenceState.FINISHED
         sequence.finish_reason = reason
         return ops
@@ -201,10 +228,17 @@ class Scheduler:
         """Return the unfinished sequences of a request."""
         return [s for s in (*self.running, *self.waiting) if s.request_id == request_id]
 
+    def _part_cleared(self) -> list[RowOp]:
+        """Let who has run alone for long enough wait for the others who have to, if there are."""
+        cleared = self.quarantine.take_cleared()
+        if cleared is None or not self.quarantine:
+            return []
+        return self._put_back(cleared, keep=True)
+
     def _make_way(self) -> Iterator[RowOp]:
         """Take rows from batch sequences while an interactive one waits that needs them."""
         queue = self._queues[Priority.INTERACTIVE]
-        while queue and (victim := self._victim_of(queue[0])):
+        while queue and not self.quarantine and (victim := self._victim_of(queue[0])):
             yield from self._preempt(victim)
 
     def _victim_of(self, waiting: Sequence) -> Sequence | None:
@@ -219,7 +253,8 @@ class Scheduler:
 
     def _batch_yields(self) -> bool:
         """Whether batch sequences alone decode, and a prompt of an interactive one can go on."""
-        if not self._decoding or any(s.priority is Priority.INTERACTIVE for s in self._decoding):
+        interactive = any(s.priority is Priority.INTERACTIVE for s in self._decoding)
+        if self.quarantine or not self._decoding or interactive:
             return False
         if self._partial is not None:
             return self._partial.priority is Priority.INTERACTIVE
@@ -261,11 +296,15 @@ class Scheduler:
         return max(reversed(self.running), key=lambda sequence: sequence.priority)
 
     def _preempt(self, victim: Sequence) -> list[RowOp]:
-        ops = self._leave(victim, keep=True)
-        victim.state = SequenceState.WAITING
-        victim.computed = 0
-        self._queues[victim.priority].appendleft(victim)
         self.preemptions += 1
+        return self._put_back(victim, keep=True)
+
+    def _put_back(self, sequence: Sequence, *, keep: bool) -> list[RowOp]:
+        """Take a sequence's row and let it wait, first in its queue, with the tokens it has."""
+        ops = self._leave(sequence, keep=keep)
+        sequence.state = SequenceState.WAITING
+        sequence.computed = 0
+        self._queues[sequence.priority].appendleft(sequence)
         return ops
 
     def _leave(self, sequence: Sequence, *, keep: bool) -> list[RowOp]:
@@ -339,17 +378,23 @@ class Scheduler:
 
         One that could reuse the prompt of another begun in this step waits for the next step.
         """
-        queue = next((queue for queue in self._queues.values() if queue), None)
-        if queue is None or queue[0].priority > least or not self._fits(queue[0]):
+        sequence = self._next()
+        if sequence is None or sequence.priority > least or not self._fits(sequence):
             return None
-        if any(self._would_reuse(queue[0], other) for other in begun):
+        if any(self._would_reuse(sequence, other) for other in begun):
             return None
-        sequence = queue.popleft()
+        self._queues[sequence.priority].remove(sequence)
         whole = len(sequence.prompt_ids) if self.limits.chunk_tokens else sequence.length
         self._staged[sequence] = whole
         sequence.state = SequenceState.RUNNING
         self.prefixes.shrink(self._free())
         return sequence
+
+    def _next(self) -> Sequence | None:
+        """Return whose turn it is to get a row, if there is one."""
+        if self.quarantine:
+            return None if self.running else self.quarantine.first
+        return next((queue[0] for queue in self._queues.values() if queue), None)
 
     def _would_reuse(self, sequence: Sequence, other: Sequence) -> bool:
         """Whether the other's tokens, once kept, would spare more than what is kept already."""
@@ -379,5 +424,6 @@ class Scheduler:
     def _reserved(self, sequence: Sequence) -> int:
         """Return the tokens that a running sequence takes, or will when it joins its class."""
         if sequence in self._staged:
-            return self.slots.capacity(sequence.length + 1)
+            # One whose first token fills the context ends with it.
+            return self.slots.capacity(min(sequence.length + 1, self.limits.max_model_len))
         return self.slots.place(sequence).capacity

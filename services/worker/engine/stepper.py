@@ -1,7 +1,7 @@
 """The engine's thread: commands in, one step after another, outputs out.
 
-Owns what runs on that thread, what it counts, and that a fault takes nothing with it but what
-ran. Whether there is a next thread after a fault is the caller's. Knows no asyncio, no tensor.
+Owns what runs on that thread, what it counts, and that a fault takes nothing with it. Whether there
+is a next thread after a fault is the caller's. Knows no asyncio, no tensor.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import structlog
 
 from services.worker.engine.engine import Engine, StepOutput
 from services.worker.engine.out_of_memory import OUT_OF_MEMORY
-from services.worker.engine.restart import requeued, try_out
-from services.worker.engine.sequence import FinishReason, Sequence
+from services.worker.engine.restart import try_out
+from services.worker.engine.sequence import FinishReason, Sequence, SequenceKey
 from services.worker.engine.token_rate import TokenRate
 
 log = structlog.get_logger(__name__)
@@ -27,11 +27,23 @@ Deliver = Callable[[list[StepOutput]], None]
 
 @dataclass(slots=True)
 class Counts:
-    """What has happened so far; written by the engine's thread, each read as a whole."""
+    """What has happened so far; written by the engine's thread, each read as a whole.
+
+    `recoveries` are trials that went well after steps which failed for the sequences in them.
+    """
 
     steps: int = 0
     faults: int = 0
+    recoveries: int = 0
     tokens_generated: int = 0
+
+    @property
+    def progress(self) -> int:
+        """What tells an engine that goes on from one that fails whatever is done.
+
+        Each recovery counts: it brings the quarantine nearer to who is to blame.
+        """
+        return self.steps + self.recoveries
 
 
 class Stepper:
@@ -49,8 +61,8 @@ class Stepper:
         Args:
             engine: nothing else may touch it from here on.
             deliver: called with the outputs of each step.
-            free_memory: called after a fault, once what ran has been given up, and where a
-                prompt has failed for want of memory.
+            free_memory: called after a fault, once all rows are free, and where a prompt has
+                failed for want of memory.
             clock: in seconds.
         """
         self._engine = engine
@@ -63,9 +75,7 @@ class Stepper:
         self._wakeup = threading.Condition()
         self._commands: deque[Sequence | str] = deque()
         self._stopping = False
-        # What a fault must not lose: the sequences without a finish, and the aborts of this step.
-        self._unfinished: dict[tuple[str, int], Sequence] = {}
-        self._aborted: set[str] = set()
+        self._unfinished: dict[SequenceKey, Sequence] = {}
         self._step_started: float | None = None
 
     def send(self, command: Sequence | str) -> None:
@@ -92,7 +102,7 @@ class Stepper:
             recovered: given after a fault: the engine is tried first, and this called if it works.
 
         Raises:
-            Exception: whatever a step raises; the next thread may go on with what waits.
+            Exception: whatever a step raises; the next thread may go on with what is unfinished.
         """
         try:
             if recovered is not None:
@@ -122,7 +132,6 @@ class Stepper:
         for _ in range(len(self._commands)):
             command = self._commands.popleft()
             if isinstance(command, str):
-                self._aborted.add(command)
                 self._engine.abort(command)
             else:
                 self._unfinished[command.key] = command
@@ -130,7 +139,6 @@ class Stepper:
         started = self._clock()
         prefilled = self._engine.prefilled_tokens
         outputs = self._engine.step()
-        self._aborted.clear()
         tokens = sum(output.token_id is not None for output in outputs)
         self.counts.steps += 1
         self.counts.tokens_generated += tokens
@@ -150,22 +158,15 @@ class Stepper:
         self._deliver(outputs)
 
     def _recover(self) -> None:
-        """End what ran, tell so at once, and try the engine before what waits goes on."""
+        """Let what ran wait with what did, and try the engine before any of it goes on."""
         self._step_started = self._clock()
-        failed = [o for o in self._engine.fail_running() if self._is_told(o)]
-        self._hand_out(failed)
-        log.warning("sequences_failed", sequences=len(failed), waiting=len(self._unfinished))
+        ran = bool(self._engine.scheduler.running)
+        # Of a trial that failed something may be left, which nobody waits for.
+        told = [o for o in self._engine.recall() if (o.request_id, o.choice) in self._unfinished]
+        self._hand_out(told)
+        failed = [o.request_id for o in told if o.finish_reason is FinishReason.ERROR]
+        log.warning("sequences_recalled", failed=failed, unfinished=len(self._unfinished))
         self._free_memory()
-        try_out(self._engine, self._unfinished.values())
-        for sequence in requeued(self._unfinished.values()):
-            self._unfinished[sequence.key] = sequence
-            self._engine.add(sequence)
-        for request_id in self._aborted:
-            self._engine.abort(request_id)
-
-    def _is_told(self, output: StepOutput) -> bool:
-        """Tell what callers wait for from what a trial that failed has left behind."""
-        held_back = (
-            output.finish_reason is FinishReason.ABORT and output.request_id not in self._aborted
-        )
-        return (output.request_id, output.choice) in self._unfinished and not held_back
+        for outputs in try_out(self._engine):
+            self._hand_out(outputs)
+        self.counts.recoveries += ran

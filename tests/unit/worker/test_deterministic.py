@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.worker.engine.sequence import FinishReason, SamplingParams, Sequence
 from shared.protocol.priority import Priority
 from tests.fakes.engines import make_engine, make_prompts, run
+from tests.fakes.faulty_runner import FaultyRunner, Steps
 from tests.fakes.tiny_models import make_model
 
 pytestmark = pytest.mark.torch
@@ -47,6 +48,13 @@ class Served:
         self.alone = []
         for i in range(len(REQUESTS)):
             self.alone.append(told(run(lonely, [(0, sequence(i))]), i))
+
+    def empty(self):
+        """End what an example that failed has left, and forget what was kept."""
+        self.engine.recall()
+        for left in self.engine.scheduler.waiting:
+            self.engine.abort(left.request_id)
+        self.engine.step()
 
     def resumed(self, i, cut):
         return [token for token, _ in self.alone[i][:cut]]
@@ -94,6 +102,44 @@ def test_preempted_reused_and_resumed(served):
         assert told(answers, i) == served.alone[i][cuts[i] :]
 
 
+@pytest.fixture
+def faulty(served):
+    """The runner, whose calls may fail."""
+    served.empty()
+    runner = served.engine._runner
+    served.engine._runner = FaultyRunner(runner)
+    yield served.engine._runner
+    served.engine._runner = runner
+
+
+def test_a_failed_step_changes_nothing(served, faulty):
+    """Of several places: where prompts are prefilled, where outputs are decoded again."""
+    numbers = range(0, len(REQUESTS), 2)
+    for call in (2, 9, 23, 37):
+        faulty.faults[faulty.calls + call] = call % 2 == 0
+        steps = Steps(served.engine)
+
+        answers = steps.run(
+            [(3 * (i // 4), sequence(i, list(Priority)[i // 2 % 2])) for i in numbers]
+        )
+
+        assert steps.stepper.counts.faults == 1
+        assert [told(answers, i) for i in numbers] == [served.alone[i] for i in numbers]
+
+
+def test_who_fails_every_step_changes_nothing_for_the_others(served, faulty):
+    numbers = range(6)
+    faulty.fatal = lambda each: each.request_id == "2" and len(each.output_ids) > 3
+    steps = Steps(served.engine)
+
+    answers = steps.run([(0, sequence(i)) for i in numbers])
+
+    assert answers.end(2) is FinishReason.ERROR
+    assert told(answers, 2) == served.alone[2][: len(told(answers, 2))]
+    others = [i for i in numbers if i != 2]
+    assert [told(answers, i) for i in others] == [served.alone[i] for i in others]
+
+
 @st.composite
 def schedules(draw):
     """Draw who comes when, with which priority and how much of the answer, and who is aborted."""
@@ -118,7 +164,7 @@ def schedules(draw):
 )
 @given(schedule=schedules())
 def test_any_company_changes_nothing(served, schedule):
-    served.engine.fail_running()  # each example finds the engine empty
+    served.empty()  # each example finds the engine so
     cuts = {i: min(cut, len(served.alone[i]) - 1) for i, _, _, cut, _ in schedule}
     arrivals = [
         (at, sequence(i, priority, served.resumed(i, cuts[i])))

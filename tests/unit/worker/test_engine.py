@@ -112,6 +112,20 @@ def test_the_context_ends_a_sequence(engine):
     assert outputs[-1].finish_reason is FinishReason.LENGTH
 
 
+def test_several_whose_first_token_fills_the_context_end_in_one_step(runner):
+    engine = make_engine(runner, max_model_len=100, prefix_cache_tokens=500)
+    prompt = (3,) * 99
+    for name in "abc":
+        engine.add(sequence(name, prompt=prompt))
+
+    outputs = run(engine)
+
+    for name in "abc":
+        assert tokens(outputs[name]) == expected_output(prompt, 1)
+        assert outputs[name][-1].finish_reason is FinishReason.LENGTH
+    assert engine.scheduler.kv_tokens_used == 0
+
+
 def test_an_abort_frees_the_slot_in_the_next_step(engine, runner):
     for name in "abcde":
         engine.add(sequence(name, max_tokens=40))
@@ -189,37 +203,42 @@ def test_a_row_without_a_token_ends_with_an_error(engine, runner, computed):
     assert tokens(outputs["b"]) == expected_output((4,), 5)
 
 
-def test_a_fault_in_decode_ends_what_runs_and_keeps_the_queue(engine, runner):
+def test_after_a_fault_in_decode_what_ran_goes_on_before_the_queue(engine, runner):
     for name in "abcdef":
         engine.add(sequence(name))
-    engine.step()
+    outputs = {output.request_id: [output] for output in engine.step()}
     runner.decode_faults.append(KeyError("no such kernel"))
 
     with pytest.raises(KeyError):
         engine.step()
-    failed = engine.fail_running()
 
-    assert failed == [StepOutput(name, 0, None, FinishReason.ERROR) for name in "abcd"]
+    assert engine.recall() == []
     assert runner.rows == []
     assert not runner.known
-    assert set(run(engine)) == {"e", "f"}
+    assert [s.request_id for s in engine.scheduler.waiting] == list("abcdef")
+    for name, told in run(engine, outputs).items():
+        assert (name, tokens(told)) == (name, expected_output((1, 2, 3), 5))
+    # What was known already is computed with the prompt.
+    assert runner.prefill_calls == [3] * 4 + [4] * 4 + [3] * 2
 
 
-def test_a_fault_ends_prompts_in_part_too(runner):
+def test_after_a_fault_prompts_in_part_begin_again(runner):
     engine = make_engine(runner, max_num_batched_tokens=20)
     engine.add(sequence("a"))
     engine.add(sequence("part", prompt=tuple(range(1, 101))))
     engine.add(sequence("waits"))
-    engine.step()
+    outputs = {"a": engine.step()}
     assert [s.request_id for s in engine.scheduler.running] == ["a", "part"]
     runner.decode_faults.append(KeyError("no such kernel"))
 
     with pytest.raises(KeyError):
         engine.step()
 
-    assert [o.request_id for o in engine.fail_running()] == ["a", "part"]
+    assert engine.recall() == []
     assert (runner.rows, engine.scheduler.kv_tokens_used) == ([], 0)
-    assert tokens(run(engine)["waits"]) == expected_output((1, 2, 3), 5)
+    run(engine, outputs)
+    assert tokens(outputs["a"]) == tokens(outputs["waits"]) == expected_output((1, 2, 3), 5)
+    assert tokens(outputs["part"]) == expected_output(tuple(range(1, 101)), 5)
 
 
 @pytest.mark.parametrize("faults", ["apply_faults", "release_faults"])
@@ -231,8 +250,40 @@ def test_a_fault_while_finishing_loses_no_output(engine, runner, faults):
     with pytest.raises(RuntimeError):
         engine.step()
 
-    ends = {o.request_id: o.finish_reason for o in engine.fail_running()}
-    assert ends == {"short": FinishReason.LENGTH, "long": FinishReason.ERROR}
+    told = [(o.request_id, o.finish_reason) for o in engine.recall()]
+    assert told == [("short", FinishReason.LENGTH), ("long", None)]
+    assert len(run(engine)["long"]) == 4
+
+
+@pytest.mark.parametrize("faults", ["apply_faults", "release_faults"])
+def test_a_fault_while_aborting_loses_no_abort(engine, runner, faults):
+    for choice in range(3):
+        engine.add(Sequence("r", choice, (1, 2), SamplingParams(max_tokens=9, seed=0)))
+    engine.step()
+    engine.abort("r")
+    getattr(runner, faults).append(RuntimeError("gone"))
+
+    with pytest.raises(RuntimeError):
+        engine.step()
+
+    assert [o.finish_reason for o in engine.recall()] == [FinishReason.ABORT] * 3
+    assert not engine.has_work
+
+
+def test_a_recall_that_fails_can_be_done_again(engine, runner):
+    engine.add(sequence("a"))
+    first = engine.step()
+    runner.decode_faults.append(KeyError("no such kernel"))
+    runner.reset_faults += [RuntimeError("device lost")] * 2
+    with pytest.raises(KeyError):
+        engine.step()
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            engine.recall()
+
+    assert engine.recall() == []
+
+    assert tokens(run(engine, {"a": first})["a"]) == expected_output((1, 2, 3), 5)
 
 
 def test_a_long_prompt_stalls_no_running_sequence(runner):
@@ -369,7 +420,8 @@ def test_after_a_fault_nothing_of_before_is_reused(runner):
     runner.decode_faults.append(KeyError("no such kernel"))
     with pytest.raises(KeyError):
         engine.step()
-    engine.fail_running()
+    engine.recall()
+    engine.abort("a")
     engine.add(sequence("b", prompt=prompt))
 
     assert tokens(run(engine)["b"]) == expected_output(prompt, 5)
@@ -398,6 +450,40 @@ def test_a_sequence_with_outputs_goes_on_after_them(engine, runner):
 
     assert tokens(run(engine)["a"]) == expected_output((1, 2, 3), 8)[3:]
     assert (runner.prefill_calls, len(runner.decode_calls)) == ([6], 4)
+
+
+def test_a_sequence_with_outputs_reuses_what_is_kept_of_them_too(runner):
+    engine = with_prefixes(runner)
+    prompt = tuple(range(1, 101))
+    engine.add(sequence("before", prompt=prompt, max_tokens=20))
+    known = tokens(run(engine)["before"])
+    one = sequence("resumed", prompt=prompt, max_tokens=30)
+    one.output_ids += known
+    engine.add(one)
+
+    assert tokens(run(engine)["resumed"]) == expected_output(prompt, 30)[20:]
+    # All but the last token, which was drawn and never computed.
+    assert engine.scheduler.prefixes.reused_tokens == 119
+    assert runner.prefill_calls == [100, 1]
+
+
+def test_a_sequence_with_outputs_comes_in_chunks_and_stalls_nobody(runner):
+    engine = make_engine(runner, max_num_batched_tokens=20)
+    engine.add(sequence("a", max_tokens=30))
+    engine.step()
+    one = sequence("resumed", max_tokens=70)
+    one.output_ids += expected_output((1, 2, 3), 60)
+    engine.add(one)
+
+    steps = [engine.step() for _ in range(4)]
+
+    assert [[output.request_id for output in step] for step in steps] == [
+        *[["a"]] * 3,
+        ["a", "resumed"],
+    ]
+    assert runner.prefill_calls == [3, 19, 19, 19, 6]
+    outputs = {"resumed": [steps[-1][1]]}
+    assert tokens(run(engine, outputs)["resumed"]) == expected_output((1, 2, 3), 70)[60:]
 
 
 def deterministic(runner, **changes):
@@ -461,6 +547,22 @@ def test_deterministic_outputs_are_decoded_again_and_not_told_again(runner):
     assert tokens(outputs) == expected_output(prompt, 9)[6:]
     assert runner.prefill_calls == [32, 8]
     assert len(runner.decode_calls) == 8
+
+
+def test_deterministic_outputs_are_decoded_again_after_what_is_reused_of_the_prompt(runner):
+    engine = deterministic(runner, prefix_cache_tokens=1000)
+    prompt = tuple(range(1, 41))
+    engine.add(sequence("before", prompt=prompt, max_tokens=30))
+    known = tokens(run(engine)["before"])
+    one = sequence("resumed", prompt=prompt, max_tokens=33)
+    one.output_ids += known
+    engine.add(one)
+    runner.prefill_calls.clear()
+    runner.decode_calls.clear()
+
+    assert tokens(run(engine)["resumed"]) == expected_output(prompt, 33)[30:]
+    assert engine.scheduler.prefixes.reused_tokens == 32
+    assert (runner.prefill_calls, len(runner.decode_calls)) == ([8], 32)
 
 
 def test_a_deterministic_sequence_is_computed_again_after_preemption_as_at_first(runner):

@@ -18,6 +18,7 @@ from shared.errors import ConfigurationError, ModelNotSupported
 from shared.protocol.priority import Priority
 from tests.fakes.drafts import ForeseenDrafts
 from tests.fakes.engines import greedy, make_engine, make_prompts, run
+from tests.fakes.faulty_runner import FaultyRunner, Steps
 from tests.fakes.generate import generate
 from tests.fakes.tiny_models import (
     CONTEXT,
@@ -126,6 +127,21 @@ def test_resumed(served):
 
     for i, (prompt, cut) in enumerate(zip(prompts, cuts, strict=True)):
         assert answers.tokens(i) == served.alone(prompt)[cut:]
+
+
+def test_after_a_failed_step(served):
+    """With drafts by lookup, where the model takes them, and of choices that begin alike."""
+    runner = served.engine._runner
+    faulty = served.engine._runner = FaultyRunner(runner)
+    faulty.faults = {12: True, 60: False}
+    prompts = [*make_prompts(6), *make_prompts(1, seed=6, lengths=[50]) * 3]
+    steps = Steps(served.engine)
+
+    answers = steps.run([(i // 2 * 2, greedy(i, p, COUNT)) for i, p in enumerate(prompts)])
+
+    served.engine._runner = runner
+    assert steps.stepper.counts.faults == 2
+    assert [answers.tokens(i) for i in range(len(prompts))] == [served.alone(p) for p in prompts]
 
 
 @pytest.mark.parametrize("wrong", [0, 3, 1], ids=["right", "some wrong", "all wrong"])

@@ -123,7 +123,7 @@ async def test_a_restart_of_the_engine_is_told_of_at_once():
         stream = served.engine.submit(
             Sequence("one", 0, (1,), SamplingParams(max_tokens=2, seed=0))
         )
-        assert [output async for output in stream][-1].finish_reason == "error"
+        assert [output async for output in stream][-1].finish_reason == "length"
         await told.reaches(State.READY)
     assert told.states == [
         (State.WARMING, "the engine is restarting: RuntimeError: step", None),

@@ -17,6 +17,7 @@ from services.worker.engine.sequence import (
 from services.worker.engine_client import EngineHealth, EngineState
 from shared.errors import ContextTooLong, InvalidRequest, Overloaded, Unavailable
 from shared.protocol.priority import Priority
+from tests.fakes.faulty_runner import FaultyRunner
 from tests.fakes.runner import FakeRunner, expected_output
 
 LIMITS = Limits(max_num_seqs=2, max_waiting=1, max_model_len=1000, kv_cache_tokens=2000)
@@ -165,9 +166,13 @@ async def test_an_abort_right_after_the_submit_is_not_lost(loop):
 class Watched:
     """An engine loop whose health is written down at every change."""
 
-    def __init__(self, runner, *, delays=(0.0, 0.0, 0.0), free_memory=lambda: None):
+    def __init__(
+        self, runner, *, delays=(0.0, 0.0, 0.0), free_memory=lambda: None, engine_runner=None
+    ):
         self.loop = EngineLoop(
-            Engine(runner, Scheduler(LIMITS)), restart_delays=delays, free_memory=free_memory
+            Engine(engine_runner or runner, Scheduler(LIMITS)),
+            restart_delays=delays,
+            free_memory=free_memory,
         )
         self.healths: list[EngineHealth] = []
         self.changed: Callable[[], None] = lambda: None
@@ -205,30 +210,29 @@ async def failing(loop, runner, *names):
     return streams
 
 
-async def test_a_failed_step_fails_what_runs_and_the_next_request_works(watch, runner):
+async def test_after_a_failed_step_what_ran_goes_on(watch, runner):
     freed = []
     watched = watch(free_memory=lambda: freed.append(True))
 
     for outputs in await asyncio.gather(*map(read, await failing(watched.loop, runner, *"ab"))):
-        assert outputs[-1].finish_reason is FinishReason.ERROR
+        assert tokens(outputs) == expected_output((1, 2, 3), 5)
 
     assert tokens(await read(watched.loop.submit(sequence()))) == expected_output((1, 2, 3), 5)
-    assert watched.loop.stats().faults == 1
+    assert (watched.loop.stats().faults, watched.loop.stats().resumed) == (1, 2)
     assert watched.healths[0] == EngineHealth(EngineState.RESTARTING, "RuntimeError: step")
     assert watched.states == [EngineState.RESTARTING, EngineState.RUNNING]
     assert freed == [True]
 
 
-async def test_what_waits_survives_a_failed_step_and_a_failed_trial(watch, runner):
+async def test_all_survive_a_failed_step_and_a_failed_trial(watch, runner):
     watched = watch()
     streams = await failing(watched.loop, runner, *"abc")
     runner.decode_faults.append(RuntimeError("trial"))
 
-    *failed, last = await asyncio.gather(*map(read, streams))
+    for outputs in await asyncio.gather(*map(read, streams)):
+        assert tokens(outputs) == expected_output((1, 2, 3), 5)
 
-    assert [outputs[-1].finish_reason for outputs in failed] == [FinishReason.ERROR] * 2
-    assert tokens(last) == expected_output((1, 2, 3), 5)
-    assert watched.loop.stats().faults == 2
+    assert (watched.loop.stats().faults, watched.loop.stats().resumed) == (2, 2)
     assert watched.states == [EngineState.RESTARTING] * 2 + [EngineState.RUNNING]
 
 
@@ -247,9 +251,37 @@ async def test_what_made_room_goes_on_after_a_fault_with_what_it_had(watch, runn
     a, b, c = await asyncio.gather(*map(read, streams))
 
     assert watched.loop.stats().preemptions == 1
-    assert [len(tokens(a)), len(tokens(c))] == [1, 0]
-    assert a[-1].finish_reason is c[-1].finish_reason is FinishReason.ERROR
+    assert watched.loop.stats().resumed == 2
+    assert tokens(a) == expected_output((ord("a"),), 30)
     assert tokens(b) == expected_output((ord("b"),), 30)
+    assert tokens(c) == expected_output((1, 2, 3), 5)
+
+
+async def test_requests_that_fail_every_step_fail_alone_and_the_engine_lives(watch, runner):
+    faulty = FaultyRunner(runner)
+    faulty.fatal = lambda each: each.prompt_ids[0] == 7
+    # One restart is enough: each brings the engine nearer to the cause.
+    watched = watch(engine_runner=faulty, delays=(0.0,))
+    streams = [watched.loop.submit(sequence("good", max_tokens=100))]
+    for name in "xyz":
+        runner.may_step.clear()
+        streams.append(watched.loop.submit(sequence(name, prompt=(7, ord(name)))))
+        runner.may_step.set()
+        assert (await read(streams[-1]))[-1].finish_reason is FinishReason.ERROR
+
+    assert tokens(await read(streams[0])) == expected_output((1, 2, 3), 100)
+    assert watched.loop.health.state is EngineState.RUNNING
+    assert watched.loop.stats().faults <= 9
+
+
+async def test_an_abort_of_what_ran_is_not_lost_in_a_restart(watch, runner):
+    watched = watch()
+    watched.changed = lambda: watched.loop.abort("a")
+
+    a, b = await asyncio.gather(*map(read, await failing(watched.loop, runner, *"ab")))
+
+    assert [output.finish_reason for output in a] == [None, FinishReason.ABORT]
+    assert tokens(b) == expected_output((1, 2, 3), 5)
 
 
 async def test_an_abort_of_what_waits_is_not_lost_in_a_restart(watch, runner):
@@ -296,7 +328,7 @@ async def test_faults_far_apart_do_not_add_up(watch, runner):
     watched = watch(delays=(0.0,))
     for _ in range(3):
         (outputs,) = await asyncio.gather(*map(read, await failing(watched.loop, runner, "a")))
-        assert outputs[-1].finish_reason is FinishReason.ERROR
+        assert tokens(outputs) == expected_output((1, 2, 3), 5)
         assert tokens(await read(watched.loop.submit(sequence()))) == expected_output((1, 2, 3), 5)
 
     assert watched.states == [EngineState.RESTARTING, EngineState.RUNNING] * 3

@@ -6,6 +6,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from services.worker.engine.sequence import SamplingParams, Sequence
 from tests.fakes.engines import make_engine, run
+from tests.fakes.faulty_runner import FaultyRunner, Steps
 
 pytestmark = pytest.mark.torch
 
@@ -97,6 +98,35 @@ def test_logprobs_are_the_models_own(model):
             assert [token for token, _ in output.logprobs.top] == top.indices.tolist()
             values = [value for _, value in output.logprobs.top]
             assert values == pytest.approx(top.values.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("call", [2, 14, 30])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"temperature": 0.9, "top_k": 20, "min_p": 0.01},
+        {"temperature": 0.8, "repetition_penalty": 1.1, "frequency_penalty": 0.4, "min_tokens": 20},
+    ],
+    ids=["drawn", "with penalties"],
+)
+def test_a_failed_step_changes_no_token_and_no_logprob(model, params, call):
+    def requests():
+        return [asked(i, p, logprobs=2, **params) for i, p in enumerate(PROMPTS)]
+
+    engine = engine_of(model)
+    undisturbed = run_all(engine, *requests())
+    engine._runner = FaultyRunner(engine._runner)
+    engine._runner.faults = {call: True}
+    steps = Steps(engine)
+
+    outputs = steps.run([(0, each) for each in requests()]).outputs
+
+    assert steps.stepper.counts.faults == 1
+    for name, expected in undisturbed.items():
+        assert tokens(outputs[name]) == tokens(expected)
+        for got, told in zip(outputs[name], expected, strict=True):
+            assert got.logprobs.logprob == pytest.approx(told.logprobs.logprob, abs=1e-4)
+            assert [i for i, _ in got.logprobs.top] == [i for i, _ in told.logprobs.top]
 
 
 @pytest.mark.parametrize("at", [1, 13])
