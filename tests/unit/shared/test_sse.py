@@ -35,9 +35,7 @@ def test_a_line_without_end_is_bounded() -> None:
         list(decoder.feed(b"x" * 101))
 
 
-@given(
-    told=st.lists(st.none() | st.text("abc.-7", max_size=5), max_size=8), cut=st.integers(1, 12)
-)
+@given(told=st.lists(st.none() | st.text("abc.-7", max_size=5), max_size=8), cut=st.integers(1, 12))
 def test_an_id_is_told_with_its_event_and_stays_until_the_next(
     told: list[str | None], cut: int
 ) -> None:
