@@ -22,7 +22,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 QUIET_SECONDS = 1.0
 """After so many seconds without a connection, whoever waits is told."""
-MOST_LOSSES = 8
+MOST_LOSSES = 6
 """Connections in a row that may bring nothing new."""
 
 _FIRST_PAUSE = 0.05
