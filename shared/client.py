@@ -255,7 +255,7 @@ class _ChatConnection:
                 usage=chunk.get("usage"),
                 request_id=self._request_id,
             )
-        except (orjson.JSONDecodeError, AttributeError, TypeError) as fault:
+        except (orjson.JSONDecodeError, AttributeError, TypeError, LookupError) as fault:
             msg = f"{self._base_url} sent something that is no stream of answers."
             raise MalformedAnswer(msg) from fault
 

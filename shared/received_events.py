@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _DONE = b"[DONE]"
 _MOST_HELD = 256
-"""More than one step of a worker gives for one request; n closes up to 128 choices at once."""
+"""More than a worker has to tell at once; the end of an answer closes up to 128 choices."""
 
 
 class ReceivedEvents(Generic[T]):

@@ -7,9 +7,12 @@ tested with the controller.
 from __future__ import annotations
 
 import asyncio
-import subprocess
+import re
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -328,6 +331,29 @@ async def test_stopping_the_web_ui_while_it_reconnects_keeps_what_came():
     assert turn.outcome.text == "".join(TEXTS[:2])
 
 
+async def test_the_readmes_client_loses_nothing():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (script,) = [text for text in blocks if "Last-Event-ID" in text]
+    question = "What is the capital of France?"
+    half_an_event = Cut(LENGTHS[2] - 20)
+    controller = CuttingController(FRAMES, {question: [AFTER_TWO, Refused(503), half_an_event]})
+    async with controller:
+        moved = script.replace("http://127.0.0.1:8000", controller.url)
+        out, err, code = await run([sys.executable, "-c", moved])
+    assert (out, err, code) == ("".join(TEXTS) + "\n", "", 0)
+    assert len(controller.asked[question]) == 4
+
+
+async def run(command: Sequence[str], **options: Any) -> tuple[str, str, int | None]:
+    """Return what a program prints on stdout and stderr, and its exit code."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, **options
+    )
+    out, err = await process.communicate()
+    return out.decode(), err.decode(), process.returncode
+
+
 def chat(controller: CuttingController, folder: object, *arguments: str) -> tuple[list[str], dict]:
     environment = clean_environment(LLMZOO_BASE_URL=controller.url, LLMZOO_STATE_DIR=str(folder))
     return [*LLMZOO, "chat", "--model", "demo", *arguments], environment
@@ -337,15 +363,8 @@ async def test_one_question_in_a_pipe_gets_the_whole_answer(tmp_path):
     controller = CuttingController(FRAMES, {"Hi": [AFTER_TWO, Cut(LENGTHS[2])]})
     async with controller:
         command, environment = chat(controller, tmp_path, "Hi")
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-    assert (process.returncode, out.decode(), err) == (0, "".join(TEXTS) + "\n", b"")
+        out, err, code = await run(command, env=environment)
+    assert (out, err, code) == ("".join(TEXTS) + "\n", "", 0)
 
 
 @pytest.mark.parametrize("style", ["rich", "plain"])
