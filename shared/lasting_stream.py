@@ -26,7 +26,7 @@ MOST_LOSSES = 6
 """Connections in a row that may bring nothing new."""
 
 _FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
+_LONGEST_PAUSE = 0.5
 
 
 class Connection(Protocol[T_co]):
@@ -67,7 +67,7 @@ class LastingStream(Generic[T]):
         self._patience = patience
         self._received = ReceivedEvents[T]()
         self._connection: Connection[T] | None = None
-        self._lost = UpstreamFailed("The answer broke off before its end.")
+        self._lost: UpstreamFailed | None = None
         self._place = ""
         self._losses = 0
         self._pauses = _pauses()
@@ -84,9 +84,9 @@ class LastingStream(Generic[T]):
                 async with aclosing(self._until_lost(self._connection)) as items:
                     async for item in items:
                         yield item
-                if self._received.done:
+                if self._lost is None:
                     return
-                async with aclosing(self._replace()) as waiting:
+                async with aclosing(self._replace(self._lost)) as waiting:
                     async for _ in waiting:
                         yield None
         except LLMZooError:
@@ -97,7 +97,8 @@ class LastingStream(Generic[T]):
             await self._close()
 
     async def _until_lost(self, connection: Connection[T]) -> AsyncGenerator[T]:
-        """Yield what `connection` brings until the answer ends or the connection is lost."""
+        """Yield what `connection` brings until the answer ends or the connection is `_lost`."""
+        self._lost = None
         try:
             async with aclosing(connection.pieces()) as pieces:
                 async for piece in pieces:
@@ -105,6 +106,7 @@ class LastingStream(Generic[T]):
                         yield item
                     if self._received.done:
                         return
+            self._lost = UpstreamFailed("The answer broke off before its end.")
         except ValueError as fault:
             raise MalformedAnswer("The answer is no stream of events.") from fault
         except UpstreamFailed as fault:
@@ -115,9 +117,9 @@ class LastingStream(Generic[T]):
         finally:
             await self._close()
 
-    async def _replace(self) -> AsyncGenerator[None]:
-        """Replace the lost connection; yield once if that takes long."""
-        trying = asyncio.create_task(self._come_back(), name="coming back")
+    async def _replace(self, lost: UpstreamFailed) -> AsyncGenerator[None]:
+        """Replace the connection that was `lost`; yield once if that takes long."""
+        trying = asyncio.create_task(self._come_back(lost), name="coming back")
         try:
             await asyncio.wait({trying}, timeout=QUIET_SECONDS)
             if not trying.done():
@@ -129,16 +131,16 @@ class LastingStream(Generic[T]):
         if fault is not None:
             raise fault
 
-    async def _come_back(self) -> UpstreamFailed | None:
+    async def _come_back(self, lost: UpstreamFailed) -> UpstreamFailed | None:
         """Try until there is a connection; return why there will be none."""
         place = self._received.place
         if not place or not self._patience:
-            return self._lost
+            return lost
         if place != self._place:
             self._place, self._losses, self._pauses = place, 0, _pauses()
         self._losses += 1
         if self._losses > MOST_LOSSES:
-            return self._given_up("It breaks off again and again.")
+            return _given_up(lost, "It breaks off again and again.")
         why = "Nobody answers in time."
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._patience):
@@ -153,15 +155,16 @@ class LastingStream(Generic[T]):
                     else:
                         self._received.reconnected()
                         return None
-        return self._given_up(why)
-
-    def _given_up(self, why: str) -> UpstreamFailed:
-        return UpstreamFailed(f"{self._lost.message} Coming back for the rest failed: {why}")
+        return _given_up(lost, why)
 
     async def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def _given_up(lost: UpstreamFailed, why: str) -> UpstreamFailed:
+    return UpstreamFailed(f"{lost.message} Coming back for the rest failed: {why}")
 
 
 def _pauses() -> Iterator[float]:
