@@ -33,21 +33,24 @@ class Ledger:
             MalformedFrames: a frame is missing before this one.
             UpstreamFailed: the bound is reached.
         """
-        number, expected = frame.sequence_number, self.last_sequence_number + 1
-        if 1 <= number < expected:
-            return False
+        # Every chunk of every answer comes by here.
+        number, choice, token_ids, _ = frame
+        expected = self.last_sequence_number + 1
         if number != expected:
+            if 1 <= number < expected:
+                return False
             msg = f"The worker sent frame {number} where frame {expected} was due."
             raise MalformedFrames(msg)
-        self.total += len(frame.token_ids)
-        if self.total > self._max_tokens:
+        total = self.total + len(token_ids)
+        if total > self._max_tokens:
             msg = f"The worker sent more than {self._max_tokens} tokens."
             raise UpstreamFailed(msg)
+        self.total = total
         self.last_sequence_number = number
-        ids = self._ids.get(frame.choice)
+        ids = self._ids.get(choice)
         if ids is None:
-            ids = self._ids[frame.choice] = array("I")
-        ids.extend(frame.token_ids)
+            ids = self._ids[choice] = array("I")
+        ids.extend(token_ids)
         return True
 
     def begin(self, frame: LedgerFrame) -> None:

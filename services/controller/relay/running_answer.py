@@ -45,6 +45,7 @@ class RunningAnswer:
         self.losses: Counter[Cause] = Counter()
         self.reattachments = 0
         self.left: set[str] = set()
+        self._fresh = True
         self._tokens_at_loss = -1
         self._lost_at = 0.0
         self._stalled: Callable[[float], None] | None = None
@@ -84,10 +85,8 @@ class RunningAnswer:
             MalformedFrames: a frame is missing before this one.
             UpstreamFailed: there are too many tokens.
         """
-        if self._stalled is not None:
-            self._stalled(asyncio.get_running_loop().time() - self._lost_at)
-            self._stalled = None
-        self.exchange.note_token()
+        if self._fresh:
+            self._note_first()
         return self.ledger.record(frame)
 
     def note_loss(self) -> None:
@@ -106,6 +105,7 @@ class RunningAnswer:
             self.exchange.close()
             self.exchange = exchange
         self.exact &= exact
+        self._fresh = True
         self._stalled = stalled
         if self._told is not None and not self._told.done():
             self._told.set_result(Moved(exchange.worker.id, exact))
@@ -132,6 +132,14 @@ class RunningAnswer:
         """Go on where it is: the operator's wish cannot be granted."""
         if self._told is not None and not self._told.done():
             self._told.set_exception(refusal)
+
+    def _note_first(self) -> None:
+        """Note the first token of an exchange."""
+        self._fresh = False
+        self.exchange.note_token()
+        if self._stalled is not None:
+            self._stalled(asyncio.get_running_loop().time() - self._lost_at)
+            self._stalled = None
 
     def close(self) -> None:
         """Give everything back."""
