@@ -8,8 +8,9 @@ OpenAI-compatible server.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -23,8 +24,10 @@ from shared.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
-from shared.protocol.sse import SSEDecoder
+from shared.lasting_stream import LastingStream
+from shared.protocol.event_id import CONTINUED_HEADER, LAST_EVENT_ID_HEADER
 
+_CHAT_PATH = "/v1/chat/completions"
 _CONNECT_SECONDS = 5.0
 _PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
 
@@ -50,12 +53,17 @@ class APIError(LLMZooError):
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """One piece of a streamed answer; the last ones carry reason and usage."""
+    """One piece of a streamed answer; the last ones carry reason and usage.
+
+    One that says `reconnecting` carries nothing: the connection is lost, and it takes more than a
+    second to replace it.
+    """
 
     text: str = ""
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
     request_id: str = ""
+    reconnecting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +79,23 @@ class Answer:
 class ZooClient:
     """Asks one controller. Use it as an async context manager."""
 
-    def __init__(self, base_url: str, api_key: str = "", read_timeout: float = 300.0) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str = "",
+        read_timeout: float = 300.0,
+        patience: float = 10.0,
+    ) -> None:
         """Prepare; nothing is connected before the first call.
 
         Args:
             base_url: the controller, with or without `/v1`.
             api_key: sent as a bearer token when not empty.
             read_timeout: seconds of silence after which a call fails.
+            patience: seconds for which a stream that lost its connection is sought again; as
+                long as workers keep an answer, by default.
         """
+        self._patience = patience
         self.base_url = base_url.rstrip("/").removesuffix("/v1")
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.AsyncClient(
@@ -134,7 +151,7 @@ class ZooClient:
             Unavailable: no connection. UpstreamTimeout: silence. UpstreamFailed: no JSON, or
             the connection broke off.
         """
-        answer = await self._json("POST", "/v1/chat/completions", body, headers)
+        answer = await self._json("POST", _CHAT_PATH, body, headers)
         try:
             choice = answer["choices"][0]
             text = choice["message"]["content"] or ""
@@ -149,62 +166,38 @@ class ZooClient:
     async def stream_chat(self, body: dict[str, Any]) -> AsyncGenerator[Delta]:
         """Yield the pieces of a streamed answer; closing the iterator ends the request.
 
+        A lost connection is replaced, and the answer goes on where it was, if the server has
+        told the ids of its events. What that failed of stands behind the cause of the loss.
+
         Raises:
             as `chat`; an error event in the stream is raised as APIError.
         """
-        request = self._http.build_request(
-            "POST", "/v1/chat/completions", json={**body, "stream": True}
-        )
-        try:
-            response = await self._http.send(request, stream=True)
+        asked = self._http.build_request("POST", _CHAT_PATH, json={**body, "stream": True})
+        stream = LastingStream(partial(self._open, asked.content), self._patience)
+        async with aclosing(stream.items()) as items:
+            async for delta in items:
+                yield delta or Delta(reconnecting=True)
+
+    async def _open(self, body: bytes, after: str) -> _ChatConnection:
+        """Ask for the answer to `body`, what follows the event id `after` of it if not empty."""
+        headers = {"content-type": "application/json"}
+        if after:
+            headers[LAST_EVENT_ID_HEADER] = after
+        request = self._http.build_request("POST", _CHAT_PATH, content=body, headers=headers)
+        async with AsyncExitStack() as opened:
             try:
+                response = await self._http.send(request, stream=True)
+                opened.push_async_callback(response.aclose)
                 if response.is_error:
                     await response.aread()
-                    raise _api_error(response, response.content)
-                async with aclosing(self._deltas(response)) as deltas:
-                    async for delta in deltas:
-                        yield delta
-            finally:
-                await response.aclose()
-        except httpx.HTTPError as fault:
-            raise self._connection_error(fault) from fault
-
-    async def _deltas(self, response: httpx.Response) -> AsyncGenerator[Delta]:
-        decoder = SSEDecoder()
-        request_id = response.headers.get("x-request-id", "")
-        async for piece in response.aiter_raw():
-            try:
-                events = list(decoder.feed(piece))
-            except ValueError as fault:
-                raise self._not_a_stream() from fault
-            for data in events:
-                if data == b"[DONE]":
-                    return
-                yield self._delta(data, request_id)
-        msg = "The answer broke off before its end."
-        raise UpstreamFailed(msg)
-
-    def _delta(self, data: bytes, request_id: str) -> Delta:
-        """Return what one event says; raises APIError for an error event."""
-        try:
-            chunk: dict[str, Any] = orjson.loads(data)
-            if "error" in chunk:
-                raise APIError(502, chunk["error"], request_id, None)
-            # The usage chunk has no choice; a choice that only ends has no content.
-            choices: list[dict[str, Any]] = chunk.get("choices") or [{}]
-            choice = choices[0]
-            delta: dict[str, Any] = choice.get("delta") or {}
-            return Delta(
-                text=delta.get("content") or "",
-                finish_reason=choice.get("finish_reason"),
-                usage=chunk.get("usage"),
-                request_id=request_id,
-            )
-        except (orjson.JSONDecodeError, AttributeError, TypeError) as fault:
-            raise self._not_a_stream() from fault
-
-    def _not_a_stream(self) -> MalformedAnswer:
-        return MalformedAnswer(f"{self.base_url} sent something that is no stream of answers.")
+            except httpx.HTTPError as fault:
+                raise _connection_error(self.base_url, fault) from fault
+            if response.is_error:
+                raise _api_error(response, response.content)
+            if after and CONTINUED_HEADER not in response.headers:
+                raise MalformedAnswer(f"{self.base_url} began another answer.")
+            opened.pop_all()
+        return _ChatConnection(self.base_url, response)
 
     async def _json(
         self,
@@ -216,7 +209,7 @@ class ZooClient:
         try:
             response = await self._http.request(method, path, json=body, headers=headers)
         except httpx.HTTPError as fault:
-            raise self._connection_error(fault) from fault
+            raise _connection_error(self.base_url, fault) from fault
         if response.is_error:
             raise _api_error(response, response.content)
         try:
@@ -230,14 +223,54 @@ class ZooClient:
         answer["_request_id"] = response.headers.get("x-request-id", "")
         return answer
 
-    def _connection_error(self, fault: httpx.HTTPError) -> LLMZooError:
-        match fault:
-            case httpx.ConnectError() | httpx.ConnectTimeout():
-                return Unavailable(f"Nothing answers at {self.base_url} ({fault}).")
-            case httpx.TimeoutException():
-                return UpstreamTimeout(f"{self.base_url} did not answer in time.")
-            case _:
-                return UpstreamFailed(f"The connection to {self.base_url} broke off ({fault}).")
+
+class _ChatConnection:
+    """The answer to one chat request as it streams in."""
+
+    def __init__(self, base_url: str, response: httpx.Response) -> None:
+        self._base_url = base_url
+        self._response = response
+        self._request_id = response.headers.get("x-request-id", "")
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        try:
+            async for piece in self._response.aiter_raw():
+                yield piece
+        except httpx.HTTPError as fault:
+            raise _connection_error(self._base_url, fault) from fault
+
+    def read(self, data: bytes) -> Delta:
+        """Return what one event says; raises APIError for an error event."""
+        try:
+            chunk: dict[str, Any] = orjson.loads(data)
+            if "error" in chunk:
+                raise APIError(502, chunk["error"], self._request_id, None)
+            # The usage chunk has no choice; a choice that only ends has no content.
+            choices: list[dict[str, Any]] = chunk.get("choices") or [{}]
+            choice = choices[0]
+            delta: dict[str, Any] = choice.get("delta") or {}
+            return Delta(
+                text=delta.get("content") or "",
+                finish_reason=choice.get("finish_reason"),
+                usage=chunk.get("usage"),
+                request_id=self._request_id,
+            )
+        except (orjson.JSONDecodeError, AttributeError, TypeError, LookupError) as fault:
+            msg = f"{self._base_url} sent something that is no stream of answers."
+            raise MalformedAnswer(msg) from fault
+
+    async def close(self) -> None:
+        await self._response.aclose()
+
+
+def _connection_error(base_url: str, fault: httpx.HTTPError) -> LLMZooError:
+    match fault:
+        case httpx.ConnectError() | httpx.ConnectTimeout():
+            return Unavailable(f"Nothing answers at {base_url} ({fault}).")
+        case httpx.TimeoutException():
+            return UpstreamTimeout(f"{base_url} did not answer in time.")
+        case _:
+            return UpstreamFailed(f"The connection to {base_url} broke off ({fault}).")
 
 
 def _api_error(response: httpx.Response, content: bytes) -> APIError:

@@ -91,6 +91,9 @@ class View:
     sent: bool = False
 
 
+_RECONNECTING = Notice("The connection was lost. Reconnecting …", is_error=False)
+
+
 class Chat:
     """The actions of all pages."""
 
@@ -198,7 +201,8 @@ class Chat:
             yield View(dialogue, messages=(*asked, Message("assistant", "")), sent=True)
             async with aclosing(turn.texts()) as texts:
                 async for text in texts:
-                    yield View(dialogue, messages=(*asked, Message("assistant", text)))
+                    notice = _RECONNECTING if turn.reconnecting else None
+                    yield View(dialogue, (*asked, Message("assistant", text)), notice)
         finally:
             self._sessions.end(visitor.session, turn)
             outcome = turn.outcome

@@ -47,6 +47,7 @@ class Turn:
         self._changed = asyncio.Event()
         self._upstream: asyncio.Task[None] | None = None
         self._stopped = False
+        self._reconnecting = False
         self._pieces: list[str] = []
         self._finish: Finish = "cancelled"
         self._request_id = ""
@@ -65,6 +66,11 @@ class Turn:
             self._upstream.cancel()
 
     @property
+    def reconnecting(self) -> bool:
+        """Return whether the answer's connection is lost and has been sought for a while."""
+        return self._reconnecting
+
+    @property
     def outcome(self) -> Outcome:
         """Return how the answer ended; meaningful once `texts` has ended."""
         return Outcome(
@@ -77,7 +83,7 @@ class Turn:
         )
 
     async def texts(self) -> AsyncGenerator[str]:
-        """Yield the answer so far when it grew; closing this closes the request.
+        """Yield the answer so far when it grew or is `reconnecting`; closing closes the request.
 
         What came after the last yield is in `outcome`.
         """
@@ -89,7 +95,7 @@ class Turn:
             while not self._stopped and not self._upstream.done():
                 await self._changed.wait()
                 self._changed.clear()
-                if self._pieces:
+                if self._pieces or self._reconnecting:
                     yield "".join(self._pieces)
                 await asyncio.sleep(UPDATE_SECONDS)
         finally:
@@ -106,6 +112,9 @@ class Turn:
             async with aclosing(self._client.stream_chat(self._body)) as deltas:
                 async for delta in deltas:
                     self._request_id = delta.request_id or self._request_id
+                    if delta.reconnecting != self._reconnecting:
+                        self._reconnecting = delta.reconnecting
+                        self._changed.set()
                     if delta.text:
                         if not self._pieces:
                             self._metrics.time_to_first_token.observe(time.monotonic() - sent)

@@ -14,6 +14,9 @@ from typing import NamedTuple, Self
 from shared.errors import InvalidRequest
 
 LAST_EVENT_ID_HEADER = "last-event-id"
+CONTINUED_HEADER = "x-llmzoo-continued"
+"""Says of an answer that it goes on after the id, and is not another one."""
+
 _LONGEST = 512
 _HIGHEST = 2**32 - 1
 

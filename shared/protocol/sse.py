@@ -21,15 +21,27 @@ def event(data: object) -> bytes:
 class SSEDecoder:
     """Turns pieces of a byte stream into the data of complete events.
 
-    Multi-line data are joined by a newline; comments and other fields are skipped. A line
-    is bounded by `max_bytes`, so a peer that never ends one cannot grow memory.
+    Multi-line data are joined by a newline; comments and other fields but `id` are skipped. A
+    line is bounded by `max_bytes`, so a peer that never ends one cannot grow memory.
+
+    Attributes:
+        last_event_id: the last id told up to and with the event that was yielded last; empty
+            when none was, or when it was taken back.
     """
 
     def __init__(self, max_bytes: int = 16 * 1024 * 1024) -> None:
         """Start with an empty buffer."""
+        self.last_event_id = b""
+        self._id = b""
         self._buffer = b""
         self._data: list[bytes] = []
         self._max_bytes = max_bytes
+
+    def reconnected(self) -> None:
+        """Begin another stream: what was half read is forgotten, the last id is not."""
+        self._id = self.last_event_id
+        self._buffer = b""
+        self._data = []
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """Yield the data of each event that `piece` completes.
@@ -45,8 +57,13 @@ class SSEDecoder:
         for line in lines:
             stripped = line.rstrip(b"\r")
             if not stripped:
+                self.last_event_id = self._id
                 if self._data:
                     yield b"\n".join(self._data)
                     self._data = []
             elif stripped.startswith(b"data:"):
                 self._data.append(stripped[5:].removeprefix(b" "))
+            elif stripped.startswith(b"id:") and b"\0" not in stripped:
+                self._id = stripped[3:].removeprefix(b" ")
+            elif stripped == b"id":
+                self._id = b""

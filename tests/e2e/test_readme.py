@@ -77,8 +77,8 @@ def test_the_shell_blocks(zoo: Zoo) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.model
-def test_the_python_block(zoo: Zoo) -> None:
-    (script,) = [text for language, text in BLOCKS if language == "python"]
+@pytest.mark.parametrize("script", [text for language, text in BLOCKS if language == "python"])
+def test_the_python_blocks(zoo: Zoo, script: str) -> None:
     told = zoo.run(sys.executable, "-c", moved(zoo, script))
     assert "Paris" in told.stdout, told.stderr
 

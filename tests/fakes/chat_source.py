@@ -80,6 +80,9 @@ class RecordingDisplay:
         kind, text = self.shown[-1]
         self.shown[-1] = (kind, text + piece)
 
+    def reconnecting(self) -> None:
+        self.shown[-1:-1] = [("reconnecting", self.shown[-1][1])]
+
     def notice(self, text: str) -> None:
         self.shown.append(("notice", text))
 

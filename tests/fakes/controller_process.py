@@ -31,7 +31,7 @@ class ControllerProcess:
         self.client = httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=10)
 
     async def start(self) -> ControllerProcess:
-        """Start it and wait until it is ready."""
+        """Start it, also after `kill`, and wait until it is ready."""
         self._listener.sock.close()
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -43,14 +43,18 @@ class ControllerProcess:
         await eventually(self._ready, seconds=20)
         return self
 
-    async def stop(self) -> None:
-        """End it at once; a second call does nothing."""
-        self._listener.sock.close()
-        await self.client.aclose()
+    async def kill(self) -> None:
+        """End it with SIGKILL; does nothing when it does not run."""
         if self._process is not None:
             self._process.kill()
             await self._process.wait()
             self._process = None
+
+    async def stop(self) -> None:
+        """End it at once, for good; a second call does nothing."""
+        self._listener.sock.close()
+        await self.client.aclose()
+        await self.kill()
 
     async def metric(self, name: str, **labels: str) -> float:
         return sample((await self.client.get("/metrics")).text, name, **labels)

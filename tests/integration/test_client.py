@@ -51,7 +51,14 @@ async def test_a_whole_answer_of_another_shape(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"data: nonsense\n\n", b"data: []\n\n", b'data: {"choices": [1]}\n\n', b"<html>"],
+    [
+        b"",
+        b"data: nonsense\n\n",
+        b"data: []\n\n",
+        b'data: {"choices": [1]}\n\n',
+        b'data: {"choices": {"a": 1}}\n\n',
+        b"<html>",
+    ],
 )
 async def test_a_stream_of_another_shape(body: bytes) -> None:
     async with server(reply(body, "text/event-stream")) as url, ZooClient(url) as client:

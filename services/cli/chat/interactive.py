@@ -76,6 +76,9 @@ async def answer(session: ChatSession, display: Display) -> None:
         with display.answer() as view:
             async with aclosing(session.source.stream(session.body())) as deltas:
                 async for delta in deltas:
+                    if delta.reconnecting:
+                        view.reconnecting()
+                        continue
                     stats.note(delta)
                     text += delta.text
                     request_id = delta.request_id or request_id

@@ -26,7 +26,10 @@ async def show_answer(
             return
         async with aclosing(source.stream(body)) as deltas:
             async for delta in deltas:
-                view.add(delta.text)
+                if delta.reconnecting:
+                    view.reconnecting()
+                else:
+                    view.add(delta.text)
 
 
 async def answer_object(source: Source, body: dict[str, Any]) -> dict[str, object]:

@@ -20,6 +20,10 @@ class AnswerView(Protocol):
         """Show one more piece."""
         ...
 
+    def reconnecting(self) -> None:
+        """Show that the answer's connection is lost and sought, until the next piece comes."""
+        ...
+
 
 class Display(Protocol):
     """What a chat shows."""
@@ -52,7 +56,7 @@ class PlainDisplay:
     @contextmanager
     def answer(self) -> Generator[AnswerView]:
         """Write the pieces as they come."""
-        view = _PlainAnswer(self._out)
+        view = _PlainAnswer(self._out, self)
         try:
             yield view
         finally:
@@ -76,8 +80,9 @@ class PlainDisplay:
 
 
 class _PlainAnswer:
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, display: PlainDisplay) -> None:
         self._out = out
+        self._display = display
         # A pipe gets the answer unchanged, a terminal only what it may show.
         self._filter = out.isatty()
         self._open_line = False
@@ -90,7 +95,13 @@ class _PlainAnswer:
             self._out.flush()
             self._open_line = not piece.endswith("\n")
 
+    def reconnecting(self) -> None:
+        if self._filter:
+            self.end()
+        self._display.figures("reconnecting")
+
     def end(self) -> None:
         if self._open_line:
+            self._open_line = False
             self._out.write("\n")
             self._out.flush()

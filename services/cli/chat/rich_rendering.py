@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
@@ -18,6 +18,7 @@ from services.cli.chat.rendering import AnswerView
 from services.cli.chat.text import for_terminal
 
 _REFRESHES_PER_SECOND = 8
+_RECONNECTING = Text("reconnecting …", style="dim")
 
 
 class RichDisplay:
@@ -65,8 +66,10 @@ class _RichAnswer:
         self._console = console
         self._waiting = Spinner("dots")
         self._text = ""
+        self._reconnecting = False
 
     def add(self, piece: str) -> None:
+        self._reconnecting = False
         self._text += for_terminal(piece)
         if "\n" in piece:
             final, self._text = split_final(self._text)
@@ -74,8 +77,12 @@ class _RichAnswer:
                 self._console.print(answer_markdown(final))
                 self._console.print()
 
+    def reconnecting(self) -> None:
+        self._reconnecting = True
+
     def growing(self) -> RenderableType:
-        return answer_markdown(self._text) if self._text else self._waiting
+        growing = answer_markdown(self._text) if self._text else self._waiting
+        return Group(growing, _RECONNECTING) if self._reconnecting else growing
 
     def end(self) -> None:
         if self._text.strip():

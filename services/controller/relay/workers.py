@@ -29,7 +29,7 @@ from services.controller.relay.takeover import Takeover
 
 AnswerT = TypeVar("AnswerT")
 
-CONTINUED: Headers = (("x-llmzoo-continued", "1"),)
+CONTINUED: Headers = ((CONTINUED_HEADER, "1"),)
 """Of an answer that goes on behind the event that the client had last."""
 
 

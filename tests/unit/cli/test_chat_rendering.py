@@ -103,6 +103,34 @@ def test_what_came_before_a_failure_stays():
     assert "Half\n" in re.sub(r" +\n", "\n", screen.getvalue())
 
 
+def test_a_lost_connection_is_shown_while_it_is_sought_and_then_no_more():
+    def live(view):
+        console = Console(file=io.StringIO(), width=60)
+        console.print(view.growing())
+        return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+    with RichDisplay(Console(file=Screen(), force_terminal=True)).answer() as view:
+        view.add("Half")
+        view.reconnecting()
+        assert live(view) == ["Half", "reconnecting …"]
+        view.add(" and whole")
+        assert live(view) == ["Half and whole"]
+
+
+def test_a_lost_connection_is_a_line_of_its_own_in_plain_text():
+    def both(out, err):
+        with PlainDisplay(out, err).answer() as view:
+            view.add("Half")
+            view.reconnecting()
+            view.add(" and whole")
+        return out.getvalue(), err.getvalue()
+
+    assert both(io.StringIO(), io.StringIO()) == ("Half and whole\n", "[reconnecting]\n")
+    terminal = Screen()
+    both(terminal, terminal)
+    assert terminal.getvalue() == "Half\n[reconnecting]\n and whole\n"
+
+
 def test_an_answer_cannot_drive_the_terminal():
     assert "\x1b]52" not in "".join(shown("\x1b]52;c;secret\x07done"))
     out = Screen()

@@ -44,6 +44,14 @@ async def test_a_chat_goes_back_and_forth():
     assert display.of("figures")[0].startswith("TTFT ")
 
 
+async def test_a_lost_connection_is_shown_and_is_no_part_of_the_answer():
+    session = session_of([Delta("Hel"), Delta(reconnecting=True), *says("lo")])
+    display = await chat(session, "Hi")
+    assert display.of("reconnecting") == ["Hel"]
+    assert display.of("answer") == ["Hello"]
+    assert [m.content for m in session.conversation.messages] == ["Hi", "Hello"]
+
+
 async def test_a_slash_is_sent_by_two():
     session = session_of(says("ok"))
     await chat(session, "//exit is a word")

@@ -132,6 +132,24 @@ async def test_an_error_is_told_with_its_request_id_and_leaves_only_another_try(
     assert page.notice is None
 
 
+async def test_a_lost_connection_is_a_notice_until_the_answer_goes_on(zoo):
+    gate, on = asyncio.Event(), asyncio.Event()
+    zoo = await zoo([Delta("half"), Delta(reconnecting=True), gate, Delta(" more"), on, *said(".")])
+    page, notices = Page(zoo.chat), []
+    async for view in zoo.chat.send(VISITOR, page.dialogue, [], "q", DEMO):
+        page.see(view)
+        notices.append(view.notice and view.notice.text)
+        if notices[-1]:
+            assert not view.notice.is_error
+            gate.set()
+        if view.messages[-1].text == "half more":
+            assert view.notice is None
+            on.set()
+    assert [notice for notice in notices if notice] == ["The connection was lost. Reconnecting …"]
+    assert notices[-1] is None
+    assert page.messages[-1] == Message("assistant", "half more.")
+
+
 async def test_an_error_half_way_keeps_the_half(zoo):
     zoo = await zoo([Delta("half"), FAULT])
     page = Page(zoo.chat)
