@@ -46,9 +46,10 @@ class ZooProcess:
         redis: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
         terminal: bool = False,
+        roomy: bool = True,
         **options: object,
     ) -> None:
-        told = {"manners": manners or {}, "redis": redis, "options": options}
+        told = {"manners": manners or {}, "redis": redis, "options": options, "roomy": roomy}
         variables = {f"LLMZOO_{role.upper()}_PORT": str(port) for role, port in ports.items()}
         variables["LLMZOO_STATE_DIR"] = str(state_dir)
         command = [sys.executable, __file__, json.dumps(told)]
@@ -137,6 +138,7 @@ def main(told: dict) -> int:
         commands=commands,
         redis_binaries=None if told["redis"] is None else [Path(path) for path in told["redis"]],
         policy=RestartPolicy(first_delay=0.05),
+        has_room=lambda _pid: told["roomy"],
     )
 
 
