@@ -33,7 +33,7 @@ class FakeService(ThreadingHTTPServer):
             self.socket = socket.socket(fileno=3)
             # Another process may be quicker to accept what this one was woken for.
             self.socket.setblocking(False)
-            assert self.socket.getsockname() == ("127.0.0.1", port)
+            assert self.socket.getsockname()[1] == port
         self.role = role
         self.ready = ready
 

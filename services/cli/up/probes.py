@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
@@ -102,8 +103,15 @@ def redis_probe(address: str | int, password: str) -> Probe:
     return ask
 
 
+def _whole(answer: bytes) -> bool:
+    """Return whether an answer is there by its own length; some keep the connection open."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    return bool(end) and length is not None and len(body) >= int(length[1])
+
+
 async def _exchange(opening: Awaitable[Connection], request: bytes, *, to_end: bool) -> bytes:
-    """Send `request`; read to the end of the answer, or two lines of it."""
+    """Send `request`; read the answer, as one of HTTP `to_end`, or two lines of it."""
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
@@ -113,7 +121,9 @@ async def _exchange(opening: Awaitable[Connection], request: bytes, *, to_end: b
             if not to_end:
                 return await reader.readline() + await reader.readline()
             answer = b""
-            while len(answer) < ANSWER_LIMIT_BYTES and (part := await reader.read(65536)):
+            while len(answer) < ANSWER_LIMIT_BYTES and not _whole(answer):
+                if not (part := await reader.read(65536)):
+                    break
                 answer += part
             return answer
     except (OSError, TimeoutError, ValueError) as error:
