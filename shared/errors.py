@@ -182,10 +182,16 @@ class Gone(RequestError):
     default_code = "gone"
 
 
-class FingerprintMismatch(RequestError):
-    """An answer is to be continued exactly, and this worker is not like the one that began it."""
+class Conflict(RequestError):
+    """It cannot be done in the present state of what is asked for."""
 
     status = 409
+    default_code = "conflict"
+
+
+class FingerprintMismatch(Conflict):
+    """An answer is to be continued exactly, and this worker is not like the one that began it."""
+
     default_code = "fingerprint_mismatch"
 
 

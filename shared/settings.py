@@ -106,6 +106,17 @@ class ControllerSettings(FleetSettings):
         "answers go on elsewhere; a worker that lives sends one a second",
     )
     connect_timeout: Seconds = Field(2.0, description="seconds to open a connection to a worker")
+    move_timeout: Seconds = Field(
+        30.0,
+        description="seconds that an answer that lost its worker waits for another one to go on",
+    )
+    move_attempts: int = Field(
+        8, ge=0, description="times that an answer may lose its worker; 0: none goes on elsewhere"
+    )
+    move_age: Seconds = Field(3600.0, description="seconds after which an answer is not moved")
+    move_tokens: int = Field(
+        131_072, ge=0, description="tokens of an answer beyond which it is not moved"
+    )
     call_store_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_state_dir("llmzoo")) / "calls",
         description="folder of stored answers over 8 KB; controllers of one fleet share it, since "

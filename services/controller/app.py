@@ -38,6 +38,11 @@ from services.controller.metrics import HOT_ROUTES, ControllerMetrics
 from services.controller.relay.aborts import Aborts
 from services.controller.relay.backend import Backend
 from services.controller.relay.dispatch import Dispatcher
+from services.controller.relay.errand import Errands
+from services.controller.relay.move_metrics import MoveMetrics
+from services.controller.relay.mover import Mover
+from services.controller.relay.running_answers import RunningAnswers
+from services.controller.relay.takeover import Takeover
 from services.controller.relay.workers import Workers
 from services.controller.routes.chat import ChatRoute
 from services.controller.routes.evals import SILENCE_SECONDS, EvalsRoute, is_evals_path
@@ -45,6 +50,7 @@ from services.controller.routes.keys import keys_routes
 from services.controller.routes.models import models_routes
 from services.controller.routes.openapi import openapi_route
 from services.controller.routes.queue import queue_routes
+from services.controller.routes.requests import requests_routes
 from services.controller.routes.stats import stats_routes
 from services.controller.routes.tokens import token_routes
 from services.controller.routes.workers import workers_routes
@@ -80,7 +86,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     view = RegistryView(settings)
     watcher = RosterWatcher(view, roster, settings, _on_change(roster, admission))
     tracing = Tracing() if settings.otel else None
-    fleet = _Fleet(settings, admission, metrics)
+    fleet = _Fleet(settings, roster, admission, metrics, MoveMetrics(registry))
     access = _Access(settings, roster, address)
     calls = CallStore(settings, CallStoreMetrics(registry))
     evaluators = _evaluators(settings)
@@ -110,6 +116,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
             keys_routes(access.store, access.keyring),
             workers_routes(roster, fleet.pool, authorization),
             queue_routes(admission),
+            requests_routes(fleet.running, roster),
         ],
         [
             *token_routes(
@@ -141,6 +148,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     def drain() -> None:
         presence.draining = True
         calls.drain()
+        fleet.drain()
         heartbeat.poke()
 
     return Service(Front(_Beside(hot, evals, app), access.guard, metrics), drain)
@@ -184,15 +192,30 @@ class _Fleet:
     """The way to the workers."""
 
     def __init__(
-        self, settings: ControllerSettings, admission: Admission, metrics: ControllerMetrics
+        self,
+        settings: ControllerSettings,
+        roster: Roster,
+        admission: Admission,
+        metrics: ControllerMetrics,
+        moves: MoveMetrics,
     ) -> None:
         authorization = _authorization(settings)
         self.pool = UpstreamPool(
             connect_timeout=settings.connect_timeout, silence_timeout=settings.upstream_timeout
         )
+        self.running = RunningAnswers()
+        self._drain_timeout = settings.drain_timeout
         self._aborts = Aborts(self.pool, authorization)
-        dispatcher = Dispatcher(admission, self.pool, self._aborts, metrics, authorization)
-        self.workers = Workers(dispatcher, metrics)
+        errands = Errands(authorization)
+        dispatcher = Dispatcher(admission, self.pool, self._aborts, metrics)
+        mover = Mover(dispatcher, errands, roster, self.running, settings=settings, metrics=moves)
+        takeover = Takeover(roster, admission, self.pool, self._aborts, errands, metrics=moves)
+        self.workers = Workers(dispatcher, errands, takeover, mover, self.running, metrics=metrics)
+
+    def drain(self) -> None:
+        """Leave to other controllers what still runs when the time of draining is over."""
+        # The server ends requests at the timeout itself.
+        self._aborts.leave(self._drain_timeout - min(1.0, self._drain_timeout / 2))
 
     async def close(self) -> None:
         await self._aborts.close()

@@ -162,6 +162,10 @@ class Meter:
         """Count the prompt."""
         self._metrics.prompt_tokens.inc(tokens)
 
+    def begun(self) -> None:
+        """Take over an answer whose first token came elsewhere, and is not timed here."""
+        self._first_at, self._tokens = time.monotonic(), 1
+
     def generated(self, tokens: int) -> None:
         """Count new tokens and time the first."""
         if tokens and not self._tokens:

@@ -65,6 +65,7 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
             cast("Any", loaded.tokenizer), loaded.template, loaded.why_no_template
         ),
         stop_strings=loaded.stop_strings,
+        deterministic=settings.deterministic,
         detokenizers=Detokenizers(loaded.tokenizer.backend_tokenizer),
         engine=EngineLoop(
             Engine(runner, Scheduler(limits)),

@@ -35,6 +35,8 @@ async def frames(
         seed=request.seed,
         prompt_tokens=request.prompt_tokens,
         fingerprint=fingerprint,
+        choices=len(request.sequences),
+        deterministic=generation.deterministic,
     )
     number = 0 if request.begun is None else request.begun.last_sequence_number
     try:

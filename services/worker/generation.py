@@ -54,6 +54,7 @@ class Generation:
             silence_seconds: how long no token comes before `deltas` says so.
         """
         self.request = request
+        self.deterministic = served.deterministic
         self._engine = served.engine
         self._metrics = metrics
         self._started = started

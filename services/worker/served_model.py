@@ -32,6 +32,7 @@ class ServedModel:
     eos_token_ids: frozenset[int]
     prompts: PromptEncoder
     stop_strings: tuple[str, ...]
+    deterministic: bool = False
     detokenizers: Detokenizers
     engine: EngineClient
 

@@ -4,7 +4,7 @@ A frame on the wire is a 4-byte big-endian length of what follows, a 1-byte kind
 kind's payload. `tokens` and `end` carry ready-made OpenAI bytes, so that the controller
 forwards them without parsing JSON; the ids beside them are what it keeps account of.
 
-    start      JSON {id, created, model, seed, prompt_tokens, fingerprint}
+    start      JSON {id, created, model, seed, prompt_tokens, fingerprint, choices, deterministic}
     tokens     u32 sequence number, u16 choice, u16 count, count x u32 token ids, SSE bytes
     keepalive  nothing: the worker lives, no token yet
     end        u32 length of JSON {finish_reasons, prompt_tokens, completion_tokens}, that
@@ -50,6 +50,8 @@ class StartFrame:
     seed: int
     prompt_tokens: int
     fingerprint: str
+    choices: int = 1
+    deterministic: bool = False
 
 
 class TokensFrame(NamedTuple):

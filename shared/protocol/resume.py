@@ -42,6 +42,8 @@ class ResumeStart(Strict):
     seed: Annotated[int, Field(ge=-INT64, lt=INT64)]
     prompt_tokens: Annotated[int, Field(ge=1, lt=2**31)]
     fingerprint: str
+    choices: Annotated[int, Field(ge=1, lt=2**16)] = 1
+    deterministic: bool = False
 
 
 class ResumeRequest(Strict):

@@ -125,6 +125,7 @@ class FakeWorker:
         self.progress: float | None = None
         self.load = Load(max_num_seqs=4)
         self.prefixes = ""
+        self.fingerprint = "f"
         self.asked: list[Asked] = []
         self.aborted: list[str] = []
         self.running = 0
@@ -169,7 +170,14 @@ class FakeWorker:
             incarnation="",
             state=self.state,
             progress=self.progress,
-            models=(ModelInfo(id=self.model, max_model_len=512, created=1_700_000_000),),
+            models=(
+                ModelInfo(
+                    id=self.model,
+                    max_model_len=512,
+                    created=1_700_000_000,
+                    fingerprint=self.fingerprint,
+                ),
+            ),
             load=self.load,
             prefixes=self.prefixes,
         )

@@ -40,6 +40,7 @@ from services.controller.relay.call import Call
 from services.controller.upstream.origin import Origin
 from services.controller.upstream.peer import Peer
 from services.controller.upstream.pool import UpstreamPool
+from shared.errors import NotFound
 from shared.settings import ControllerSettings
 
 log = structlog.get_logger(__name__)
@@ -68,6 +69,9 @@ class ExternalModel:
 
     async def stream(self, call: Call, settle: Settle, send: Send, told: Headers) -> None:
         """Send the answer as its events come; see `Backend`."""
+        if call.last_event is not None:
+            msg = f"Answers of '{self.id}' cannot be taken over: another server gives them."
+            raise NotFound(msg, code="answer_not_found", param="Last-Event-ID")
         await self.endpoint.stream(call, self.config, settle, send, told)
 
     def listed(self) -> dict[str, Any]:

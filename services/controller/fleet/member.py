@@ -74,6 +74,15 @@ class Member:
         return self.record.id
 
     @property
+    def incarnation(self) -> str:
+        """What tells this start of the service from others."""
+        return self.record.incarnation
+
+    def fingerprint(self, model: str) -> str:
+        """Return what it says of how it computes a model; empty: nothing."""
+        return next((info.fingerprint for info in self.record.models if info.id == model), "")
+
+    @property
     def load(self) -> Load:
         """What it said of its load last."""
         return self.record.load or Load()

@@ -41,10 +41,10 @@ MOST_LOOKED_AT = 32
 
 @dataclass(slots=True, eq=False)
 class _Waiting(Waiter):
-    """A call in the queue, which may not go where it has been."""
+    """A call in the queue, which may not go everywhere."""
 
     call: Call
-    tried: AbstractSet[str]
+    avoided: AbstractSet[str]
     place: asyncio.Future[Lease]
     since: float
     served: bool = False
@@ -93,8 +93,15 @@ class Admission:
                 return True
         return False
 
-    async def place(self, call: Call, tried: AbstractSet[str]) -> Lease | None:
-        """Return a lease on a worker that was not tried; None: there is no other one.
+    async def place(
+        self, call: Call, avoided: AbstractSet[str], *, patience: float | None = None
+    ) -> Lease | None:
+        """Return a lease on a worker that is not avoided; None: there is no other one.
+
+        Args:
+            call: what needs a place.
+            avoided: incarnations of workers.
+            patience: seconds that it waits in line, by default as the settings say.
 
         Raises:
             ModelNotFound, Unavailable: nobody serves the model.
@@ -103,21 +110,21 @@ class Admission:
         ready = self._roster.ready(call.model)
         line = self._lines.get(call.model)
         if line is None or not line.queue.ahead_of(call.priority):
-            member = self._choose(ready, call, tried, 0.0)
+            member = self._choose(ready, call, avoided, 0.0)
             if member is not None:
-                return self._lease(member, call)
-        untried = [member for member in ready if member.id not in tried]
-        if untried:
-            self._check_breakers(untried)
-            patience = self._settings.queue_timeout
+                return self.lease(member, call)
+        left = [member for member in ready if member.incarnation not in avoided]
+        if left:
+            self._check_breakers(left)
+            longest = self._settings.queue_timeout
             late: LLMZooError | None = None
-        elif tried:
+        elif ready:
             return None
         else:
-            patience, late = self._settings.cold_start_timeout, self._roster.why_not(call.model)
-            if not patience or not self._roster.is_coming(call.model):
+            longest, late = self._settings.cold_start_timeout, self._roster.why_not(call.model)
+            if not longest or not self._roster.is_coming(call.model):
                 raise late
-        return await self._wait(call, tried, patience, late)
+        return await self._wait(call, avoided, longest if patience is None else patience, late)
 
     def pump(self) -> None:
         """Give places that have come free to those who wait; also who is new gets work so."""
@@ -125,7 +132,7 @@ class Admission:
             self._pump(model)
 
     def _choose(
-        self, ready: Sequence[Member], call: Call, tried: AbstractSet[str], waited: float
+        self, ready: Sequence[Member], call: Call, avoided: AbstractSet[str], waited: float
     ) -> Member | None:
         """Return the worker that gets the call, which has `waited` so many seconds.
 
@@ -133,7 +140,7 @@ class Admission:
         """
         now = time.monotonic()
         headroom = HEADROOM[call.priority]
-        allowed = [m for m in ready if m.breaker.allows(now) and m.id not in tried]
+        allowed = [m for m in ready if m.breaker.allows(now) and m.incarnation not in avoided]
         able = [member for member in allowed if member.has_room(headroom)]
         if not able:
             return None
@@ -156,7 +163,8 @@ class Admission:
         lines = [self._lines[model] for model in sorted(self._lines)]
         return [each for line in lines for each in line.queue if isinstance(each, _Waiting)]
 
-    def _lease(self, member: Member, call: Call) -> Lease:
+    def lease(self, member: Member, call: Call) -> Lease:
+        """Return a lease on a certain worker, whether or not it has room."""
         if call.session:
             self._sessions[call.key, call.session] = member.id
             self._sessions.move_to_end((call.key, call.session))
@@ -175,7 +183,7 @@ class Admission:
             line.places.idle()
 
     async def _wait(
-        self, call: Call, tried: AbstractSet[str], patience: float, late: LLMZooError | None
+        self, call: Call, avoided: AbstractSet[str], patience: float, late: LLMZooError | None
     ) -> Lease:
         """Wait in line; after `patience` seconds raise `late`, by default that there is no room."""
         line = self._lines.setdefault(call.model, _Line(self._settings))
@@ -187,7 +195,7 @@ class Admission:
         place: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         began = time.monotonic()
         waiter = _Waiting(
-            call.key, call.priority, call.ask.tokens, len(call.body), call, tried, place, began
+            call.key, call.priority, call.ask.tokens, len(call.body), call, avoided, place, began
         )
         for shed in line.queue.add(waiter):
             assert isinstance(shed, _Waiting)
@@ -232,14 +240,14 @@ class Admission:
             looked += 1
             if looked > MOST_LOOKED_AT:
                 return False
-            chosen = self._choose(ready, waiter.call, waiter.tried, now - waiter.since)
+            chosen = self._choose(ready, waiter.call, waiter.avoided, now - waiter.since)
             return chosen is not None
 
         while (waiter := line.queue.take(fits)) is not None:
             assert isinstance(waiter, _Waiting)
             assert chosen is not None
             if not waiter.place.done():
-                waiter.place.set_result(self._lease(chosen, waiter.call))
+                waiter.place.set_result(self.lease(chosen, waiter.call))
 
     def _give_up(self, model: str, line: _Line) -> None:
         """Refuse all who wait for a model that nobody serves any more, nor soon will."""

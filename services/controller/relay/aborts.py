@@ -7,6 +7,8 @@ that cannot be told is dead, or ends the request by itself.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 
 import structlog
 
@@ -25,13 +27,23 @@ class Aborts:
         self._pool = pool
         self._headers = headers
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leaves_at = math.inf
 
     def send(self, origin: Origin, request_id: str) -> None:
         """Abort a request on the worker at `origin`; returns at once."""
+        if time.monotonic() >= self._leaves_at:
+            return
         task = asyncio.create_task(self._send(origin, request_id))
         # The loop holds tasks weakly only.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def leave(self, seconds: float) -> None:
+        """Send none any more after so many seconds.
+
+        What this controller leaves unfinished then, another one may take over.
+        """
+        self._leaves_at = time.monotonic() + seconds
 
     async def close(self) -> None:
         """Wait for the aborts under way; each is bounded in time."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from services.controller.relay.deadline import NO_DEADLINE
 from services.controller.relay.trace import NO_TRACE, Trace
 from services.controller.routing.ask import Ask
+from shared.protocol.event_id import EventId
 from shared.protocol.priority import Priority
 
 
@@ -28,6 +29,7 @@ class Call:
         deadline: when it has to be over, on the same clock.
         ask: its size and beginning.
         trace: that it is a part of.
+        last_event: behind which an answer is to go on that another controller began.
     """
 
     id: str
@@ -42,3 +44,4 @@ class Call:
     deadline: float = NO_DEADLINE
     ask: Ask = field(default_factory=Ask)
     trace: Trace = NO_TRACE
+    last_event: EventId | None = None

@@ -6,18 +6,18 @@ the client nothing but time. Knows no HTTP server and no client.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 from services.controller.flow.admission import Admission
 from services.controller.flow.retry_budget import RetryBudget
 from services.controller.metrics import ControllerMetrics
 from services.controller.relay.aborts import Aborts
 from services.controller.relay.call import Call
+from services.controller.relay.errand import Errand
 from services.controller.relay.exchange import Exchange
-from services.controller.upstream.origin import header_block
 from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import DeadlineExceeded, LLMZooError, Overloaded, Unavailable
-from shared.http.request_id import HEADER
-from shared.protocol.frames import REQUEST_HEADER, StartFrame
-from shared.protocol.priority import PRIORITY_HEADER, Priority
+from shared.protocol.frames import StartFrame
 
 MAX_TRIES = 3
 RETRY_AFTER_UNREACHABLE = 2.0
@@ -32,22 +32,29 @@ class Dispatcher:
         pool: UpstreamPool,
         aborts: Aborts,
         metrics: ControllerMetrics,
-        authorization: dict[str, str],
     ) -> None:
-        """Work on these; `authorization` is the header that workers ask for."""
+        """Work on these."""
         self._admission = admission
         self._pool = pool
         self._aborts = aborts
         self._metrics = metrics
         self._budget = RetryBudget()
-        common = {"content-type": "application/json", REQUEST_HEADER: "1", **authorization}
-        self._headers = {
-            priority: header_block([*common.items(), (PRIORITY_HEADER, priority.header)])
-            for priority in Priority
-        }
 
-    async def open(self, call: Call) -> tuple[Exchange, StartFrame]:
+    async def open(
+        self,
+        call: Call,
+        errand: Errand,
+        avoided: AbstractSet[str] = frozenset(),
+        *,
+        patience: float | None = None,
+    ) -> tuple[Exchange, StartFrame]:
         """Return an exchange with the worker that admitted the call; the caller closes it.
+
+        Args:
+            call: what asks for a place.
+            errand: what is sent for it.
+            avoided: incarnations of workers that it must not go to.
+            patience: seconds that it waits for a place, by default as the settings say.
 
         Raises:
             ModelNotFound, Unavailable: nobody serves the model.
@@ -55,25 +62,23 @@ class Dispatcher:
             Refused: a worker found the request at fault.
             UpstreamFailed, UpstreamTimeout: the workers tried are.
         """
-        own = [(HEADER, call.id), *call.trace.headers.items()]
-        headers = self._headers[call.priority] + header_block(own)
         self._budget.earn()
-        tried: set[str] = set()
+        tried = set(avoided)
         faults: list[LLMZooError] = []
         while True:
-            lease = await self._admission.place(call, tried)
+            lease = await self._admission.place(call, tried, patience=patience)
             if lease is None:
                 raise _summary(faults)
             if faults:
                 self._metrics.retries.labels(_reason(faults[-1])).inc()
-            tried.add(lease.member.id)
+            tried.add(lease.member.incarnation)
             exchange = Exchange(lease, call.id, self._pool, self._aborts)
             try:
-                start = await exchange.open(call, headers)
+                start = await exchange.open(errand)
             except LLMZooError as fault:
                 exchange.close()
                 faults.append(fault)
-                if not self._may_retry(fault, len(tried)):
+                if not self._may_retry(fault, len(faults)):
                     raise _summary(faults) from fault
             except BaseException:
                 exchange.close()

@@ -1,7 +1,7 @@
 """One try of one request on one worker, from its dispatch to its last frame.
 
-Owns the lease, the connection, the decoder and the ledger of the try, and gives all of them back
-in `close`: the only place where a request's traces are wiped. Knows no other worker.
+Owns the lease, the connection and the decoder of the try, and gives all of them back in `close`:
+the only place where a request's traces are wiped. Knows no other worker and no ledger.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import orjson
 
 from services.controller.fleet.lease import Lease
 from services.controller.relay.aborts import Aborts
-from services.controller.relay.call import Call
 from services.controller.relay.deadline import NO_DEADLINE, deadline_exceeded
-from services.controller.relay.ledger import Ledger
+from services.controller.relay.errand import Errand
+from services.controller.relay.loss import MalformedFrames, frame_loss, is_workers_fault
 from services.controller.upstream.connection import Connection
 from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import DeadlineExceeded, LLMZooError, Overloaded, Unavailable, UpstreamFailed
@@ -29,8 +29,8 @@ from shared.protocol.frames import (
     Frame,
     FrameDecoder,
     KeepaliveFrame,
+    LedgerFrame,
     StartFrame,
-    TokensFrame,
 )
 
 SUSPICIOUS_SECONDS = 1.5
@@ -57,7 +57,6 @@ class Exchange:
     def __init__(self, lease: Lease, request_id: str, pool: UpstreamPool, aborts: Aborts) -> None:
         """Try on the worker of a lease, which is given back at the end."""
         self.worker = lease.member
-        self.ledger = Ledger()
         self.sent_at = 0.0
         self._request_id = request_id
         self._pool = pool
@@ -69,9 +68,9 @@ class Exchange:
         self._pending: list[Frame] = []
         self._fault: LLMZooError | None = None
         self._alarm: asyncio.TimerHandle | None = None
-        self._sent = self._finished = self._prefilled = False
+        self._sent = self._finished = self._prefilled = self._closed = False
 
-    async def open(self, call: Call, headers: bytes) -> StartFrame:
+    async def open(self, errand: Errand) -> StartFrame:
         """Send the request and wait until the worker has admitted it.
 
         Raises:
@@ -79,7 +78,7 @@ class Exchange:
             Overloaded: the worker is full. LLMZooError: any other fault of the worker.
         """
         try:
-            start = await self._open(call, headers)
+            start = await self._open(errand)
         except Unreachable:
             self._sent = False
             self._lease.failed(certain=True)
@@ -95,27 +94,62 @@ class Exchange:
         self._lease.succeeded()
         return start
 
-    async def read(self) -> list[Frame]:
-        """Return the frames that arrived since the last call, at least one.
+    async def open_again(self, errand: Errand) -> StartFrame:
+        """Send another request to the same worker, in place of one whose connection is lost.
 
         Raises:
-            UpstreamFailed: no frames, a repeated or late one, or the end without `end`.
-            UpstreamTimeout: silence.
+            as `open`.
         """
-        assert self._connection is not None
-        while not (frames := self.take()):
-            await self._connection.change()
-        return frames
+        if self._connection is not None:
+            self._connection.release(complete=False)
+            self._connection = None
+        self._decoder = FrameDecoder()
+        self._pending = []
+        self._fault = None
+        self._finished = False
+        return await self.open(errand)
+
+    async def ledger(self) -> LedgerFrame:
+        """Return the frame that follows on `start` where an answer is taken over.
+
+        Raises:
+            UpstreamFailed: another one follows, or as `take`.
+        """
+        while True:
+            for index, frame in enumerate(frames := await self._frames()):
+                match frame:
+                    case KeepaliveFrame():
+                        continue
+                    case LedgerFrame():
+                        self._pending = frames[index + 1 :]
+                        return frame
+                    case _:
+                        msg = "no 'ledger' frame for an answer that is taken over"
+                        raise MalformedFrames(f"The worker sent {msg}.")
 
     def take(self) -> list[Frame]:
-        """Return what `read` would, nothing where it would wait; raises as it does."""
+        """Return the frames that arrived since the last call, nothing where there is none yet.
+
+        Raises:
+            UpstreamFailed: no frames, or the end without `end`. UpstreamTimeout: silence.
+            HandedBack, EngineFault: the worker does not go on.
+        """
         try:
             return self._take()
-        except DeadlineExceeded:
+        except LLMZooError as fault:
+            if is_workers_fault(fault):
+                self._lease.failed()
             raise
-        except LLMZooError:
-            self._lease.failed()
-            raise
+
+    async def change(self) -> None:
+        """Wait until there may be something to take."""
+        assert self._connection is not None
+        await self._connection.change()
+
+    def wake(self) -> None:
+        """Let whoever waits look again, though nothing came."""
+        if self._connection is not None:
+            self._connection.wake()
 
     @property
     def broken(self) -> bool:
@@ -127,19 +161,22 @@ class Exchange:
         assert self._connection is not None
         self._connection.listener = listener
 
-    def record(self, frame: TokensFrame) -> bool:
-        """Enter tokens into the ledger; False: they were there, and are not to be sent again.
+    @property
+    def heard_at(self) -> float:
+        """When the last byte came, in seconds of the event loop's clock."""
+        return 0.0 if self._connection is None else self._connection.heard_at
 
-        Raises:
-            UpstreamFailed: a frame is missing before this one, or there are too many tokens.
-        """
+    def note_token(self) -> None:
+        """Note that a token came: the prompt is no work any more."""
         if not self._prefilled:
             self._prefilled = True
             self._lease.prefilled()
-        return self.ledger.record(frame)
 
     def close(self) -> None:
         """Give everything back; a request without its last frame is aborted on the worker."""
+        if self._closed:
+            return
+        self._closed = True
         if self._alarm is not None:
             self._alarm.cancel()
         self._lease.release()
@@ -148,13 +185,13 @@ class Exchange:
         if self._sent and not self._finished:
             self._aborts.send(self.worker.origin, self._request_id)
 
-    async def _open(self, call: Call, headers: bytes) -> StartFrame:
-        if call.deadline != NO_DEADLINE:
-            left = call.deadline - time.monotonic()
+    async def _open(self, errand: Errand) -> StartFrame:
+        if errand.deadline != NO_DEADLINE and self._alarm is None:
+            left = errand.deadline - time.monotonic()
             self._alarm = asyncio.get_running_loop().call_later(left, self._expire)
         self._sent = True
         self._connection = await self._pool.request(
-            self.worker.origin, call.path, headers, call.body, began=self._began
+            self.worker.origin, errand.path, errand.headers, errand.body, began=self._began
         )
         if self._fault is not None:
             raise self._fault
@@ -166,13 +203,16 @@ class Exchange:
             raise UpstreamFailed(msg)
         return await self._admission()
 
+    async def _frames(self) -> list[Frame]:
+        """Wait for the next frames."""
+        while not (frames := self._take()):
+            await self.change()
+        return frames
+
     async def _admission(self) -> StartFrame:
         """Return the frame that says that the worker has admitted the request."""
-        assert self._connection is not None
         while True:
-            while not (frames := self._take()):
-                await self._connection.change()
-            for index, frame in enumerate(frames):
+            for index, frame in enumerate(frames := await self._frames()):
                 match frame:
                     case KeepaliveFrame():
                         continue
@@ -183,7 +223,7 @@ class Exchange:
                         raise _first_frame_fault(frame)
                     case _:
                         msg = "The worker's first frame is not 'start'."
-                        raise UpstreamFailed(msg)
+                        raise MalformedFrames(msg)
 
     def _take(self) -> list[Frame]:
         if self._pending:
@@ -201,11 +241,16 @@ class Exchange:
         frames = self._decoder.feed(piece)
         if self._decoder.fault is not None:
             # Frames before a malformed one are good: the fault is raised at the next call.
-            self._fault = UpstreamFailed(f"The worker sent {self._decoder.fault}.")
-            if not frames:
-                raise self._fault
-        if frames:
-            self._finished = isinstance(frames[-1], EndFrame | ErrorFrame)
+            self._fault = MalformedFrames(f"The worker sent {self._decoder.fault}.")
+        elif frames:
+            last = frames[-1]
+            self._finished = isinstance(last, EndFrame | ErrorFrame)
+            if type(last) is ErrorFrame and (loss := frame_loss(last)) is not None:
+                # Frames before it are good as well.
+                self._fault = loss
+                del frames[-1]
+        if not frames and self._fault is not None:
+            raise self._fault
         return frames
 
     def _began(self, connection: Connection) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from array import array
 
+from services.controller.relay.loss import MalformedFrames
 from shared.errors import UpstreamFailed
-from shared.protocol.frames import TokensFrame
+from shared.protocol.frames import LedgerFrame, TokensFrame
 
 MAX_TOKENS = 1 << 20
 """Most token ids that one request may fill; at 4 bytes each they bound its memory."""
@@ -29,25 +30,47 @@ class Ledger:
         """Enter the frame's tokens; False says that it was entered before and must be dropped.
 
         Raises:
-            UpstreamFailed: a frame is missing before this one, or the bound is reached.
+            MalformedFrames: a frame is missing before this one.
+            UpstreamFailed: the bound is reached.
         """
-        number, expected = frame.sequence_number, self.last_sequence_number + 1
-        if 1 <= number < expected:
-            return False
+        # Every chunk of every answer comes by here.
+        number, choice, token_ids, _ = frame
+        expected = self.last_sequence_number + 1
         if number != expected:
+            if 1 <= number < expected:
+                return False
             msg = f"The worker sent frame {number} where frame {expected} was due."
-            raise UpstreamFailed(msg)
-        self.total += len(frame.token_ids)
-        if self.total > self._max_tokens:
+            raise MalformedFrames(msg)
+        total = self.total + len(token_ids)
+        if total > self._max_tokens:
             msg = f"The worker sent more than {self._max_tokens} tokens."
             raise UpstreamFailed(msg)
+        self.total = total
         self.last_sequence_number = number
-        ids = self._ids.get(frame.choice)
+        ids = self._ids.get(choice)
         if ids is None:
-            ids = self._ids[frame.choice] = array("I")
-        ids.extend(frame.token_ids)
+            ids = self._ids[choice] = array("I")
+        ids.extend(token_ids)
         return True
+
+    def begin(self, frame: LedgerFrame) -> None:
+        """Take over what another controller entered; nothing may have been entered here.
+
+        Raises:
+            UpstreamFailed: there are too many tokens.
+        """
+        for choice, ids in enumerate(frame.token_ids):
+            self._ids[choice] = array("I", ids)
+            self.total += len(ids)
+        if self.total > self._max_tokens:
+            msg = f"The worker tells of more than {self._max_tokens} tokens."
+            raise UpstreamFailed(msg)
+        self.last_sequence_number = frame.last_sequence_number
 
     def token_ids(self, choice: int) -> list[int]:
         """Return the ids that `choice` has so far."""
         return list(self._ids.get(choice, ()))
+
+    def choices(self, count: int) -> list[list[int]]:
+        """Return the ids of the first `count` choices."""
+        return [self.token_ids(choice) for choice in range(count)]

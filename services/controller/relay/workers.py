@@ -1,16 +1,16 @@
 """The fleet's own workers as a backend.
 
-Owns the life of one call on them: an id of its own, the dispatch, the relay, and the counts.
+Owns the life of one call on them: an id of its own, how it begins, the relay, and the counts.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.types import Send
 
@@ -19,10 +19,18 @@ from services.controller.relay.answer import Answer, Headers, refusal, send_answ
 from services.controller.relay.backend import Settle
 from services.controller.relay.call import Call
 from services.controller.relay.dispatch import Dispatcher
-from services.controller.relay.exchange import Exchange, Refused
+from services.controller.relay.errand import Errands
+from services.controller.relay.exchange import Refused
 from services.controller.relay.forward import relay_stream, whole_answer
+from services.controller.relay.mover import Mover
+from services.controller.relay.running_answer import RunningAnswer
+from services.controller.relay.running_answers import RunningAnswers
+from services.controller.relay.takeover import Takeover
 
 AnswerT = TypeVar("AnswerT")
+
+CONTINUED: Headers = (("x-llmzoo-continued", "1"),)
+"""Of an answer that goes on behind the event that the client had last."""
 
 
 class Workers:
@@ -30,9 +38,22 @@ class Workers:
 
     paid = False
 
-    def __init__(self, dispatcher: Dispatcher, metrics: ControllerMetrics) -> None:
-        """Send calls where `dispatcher` says."""
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        errands: Errands,
+        takeover: Takeover,
+        mover: Mover,
+        running: RunningAnswers,
+        *,
+        metrics: ControllerMetrics,
+    ) -> None:
+        """Send calls where `dispatcher` says, and see that their answers do not break off."""
         self._dispatcher = dispatcher
+        self._errands = errands
+        self._takeover = takeover
+        self._mover = mover
+        self._running = running
         self._metrics = metrics
         self._ids = _Ids()
 
@@ -45,29 +66,38 @@ class Workers:
 
     async def stream(self, call: Call, settle: Settle, send: Send, told: Headers) -> None:
         """Send the answer as it comes; see `Backend`."""
+        if call.last_event is not None:
+            told = (*told, *CONTINUED)
         try:
             await self._run(call, settle, partial(relay_stream, send, told))
         except Refused as answer:
             await send_answer(send, refusal(answer.status, answer.body, answer.retry_after), told)
 
     async def _run(
-        self, call: Call, settle: Settle, relay: Callable[[Exchange, Meter], Awaitable[AnswerT]]
+        self,
+        call: Call,
+        settle: Settle,
+        relay: Callable[[RunningAnswer, Mover, Meter], Coroutine[Any, Any, AnswerT]],
     ) -> AnswerT:
-        """Return what `relay` makes of an exchange with a worker that has admitted the call."""
+        """Return what `relay` makes of an answer that a worker gives."""
         call_id = self._ids.claim(call.id)
         phase = "waiting"
         try:
             own = call if call_id == call.id else replace(call, id=call_id)
-            exchange, start = await self._dispatcher.open(own)
+            answer = await self._open(own)
             phase = "answering"
             meter = Meter(self._metrics.model(call.model), call.arrived)
-            meter.prompt(start.prompt_tokens)
-            try:
-                return await relay(exchange, meter)
-            finally:
-                exchange.close()
-                settle(start.prompt_tokens + exchange.ledger.total)
-                call.trace.used(start.prompt_tokens, exchange.ledger.total)
+            prompt_tokens, before = answer.start.prompt_tokens, answer.ledger.total
+            if call.last_event is None:
+                meter.prompt(prompt_tokens)
+            else:
+                meter.begun()
+            with self._running.track(answer):
+                try:
+                    return await relay(answer, self._mover, meter)
+                finally:
+                    settle(prompt_tokens + answer.ledger.total)
+                    call.trace.used(prompt_tokens, answer.ledger.total - before)
         except Refused:
             settle(0)
             raise
@@ -76,6 +106,13 @@ class Workers:
             raise
         finally:
             self._ids.release(call_id)
+
+    async def _open(self, call: Call) -> RunningAnswer:
+        """Return the answer once a worker has admitted the call, or has given it back."""
+        if call.last_event is not None:
+            return await self._takeover.open(call, call.last_event)
+        exchange, start = await self._dispatcher.open(call, self._errands.first(call))
+        return RunningAnswer(call, exchange, start)
 
 
 class _Ids:

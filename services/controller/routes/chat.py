@@ -27,17 +27,19 @@ from services.controller.relay.deadline import TIMEOUT_HEADER, parse_deadline
 from services.controller.relay.trace import trace_of
 from services.controller.routes.asked_model import asked_model
 from services.controller.routing.ask import ask_of
-from shared.errors import MethodNotAllowed
+from shared.errors import InvalidRequest, MethodNotAllowed
 from shared.http.body import ClientGone, read_body
 from shared.http.departure import departure_of
 from shared.protocol.body import parse_object
+from shared.protocol.event_id import LAST_EVENT_ID_HEADER, EventId
 from shared.protocol.prefix_chain import chain_of
 from shared.protocol.priority import PRIORITY_HEADER
 
 SESSION_HEADER = "x-session-id"
 MOST_SESSION_LETTERS = 256
-_PRIORITY, _TIMEOUT, _SESSION = (
-    name.encode() for name in (PRIORITY_HEADER, TIMEOUT_HEADER, SESSION_HEADER)
+_PRIORITY, _TIMEOUT, _SESSION, _LAST_EVENT = (
+    name.encode()
+    for name in (PRIORITY_HEADER, TIMEOUT_HEADER, SESSION_HEADER, LAST_EVENT_ID_HEADER)
 )
 
 
@@ -93,13 +95,14 @@ class ChatRoute:
         principal: Principal = scope["state"]["principal"]
         request = parse_object(body)
         model = asked_model(request)
+        stream = request.get("stream") is True
         # What a request begins with decides nothing where there is no choice.
         chain = chain_of(request) if self._roster.has_choice(model) else ()
         return Call(
             scope["state"]["request_id"],
             self._path,
             model,
-            request.get("stream") is True,
+            stream,
             body,
             arrived,
             priority=principal.priority_for(headers.get(_PRIORITY)),
@@ -108,6 +111,7 @@ class ChatRoute:
             deadline=parse_deadline(headers.get(_TIMEOUT), began),
             ask=ask_of(request, len(body), chain),
             trace=trace_of(headers),
+            last_event=_last_event(headers.get(_LAST_EVENT), stream=stream),
         )
 
     async def _answer(self, call: Call, principal: Principal, key: str | None, send: Send) -> None:
@@ -129,6 +133,20 @@ class ChatRoute:
                 await backend.stream(call, held.settle, send, told)
             else:
                 await send_answer(send, await backend.complete(call, held.settle), held.headers)
+
+
+def _last_event(header: bytes | None, *, stream: bool) -> EventId | None:
+    """Return the event behind which an answer is to go on.
+
+    Raises:
+        InvalidRequest: it is none, or the answer is no stream.
+    """
+    if header is None:
+        return None
+    if not stream:
+        msg = "Only a stream can go on behind an event: `stream` must be true."
+        raise InvalidRequest(msg, param="Last-Event-ID")
+    return EventId.parse(header.decode("latin-1"))
 
 
 def _session(header: bytes | None, request: dict[str, Any]) -> str:

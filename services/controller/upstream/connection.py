@@ -127,6 +127,11 @@ class Connection(asyncio.Protocol):
         return piece
 
     @property
+    def heard_at(self) -> float:
+        """When the last byte came, in seconds of the event loop's clock."""
+        return self._heard_at
+
+    @property
     def broken(self) -> bool:
         """Return whether nothing more will come."""
         return self._ended or self._fault is not None
@@ -156,6 +161,13 @@ class Connection(asyncio.Protocol):
             await self._waiter
         finally:
             self._waiter = None
+
+    def wake(self) -> None:
+        """Let whoever reads look again."""
+        if self.listener is not None:
+            self.listener()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def release(self, *, complete: bool) -> None:
         """End the exchange.
@@ -187,7 +199,7 @@ class Connection(asyncio.Protocol):
         """Close at once; whoever reads is told of `fault`."""
         self._fault = self._fault or fault
         self.close()
-        self._wake()
+        self.wake()
 
     def fail_if_silent(self, seconds: float) -> None:
         """Give the exchange up if nothing came for so long, though the caller was reading."""
@@ -217,7 +229,7 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._doubt("answered with headers without an end.")
-        self._wake()
+        self.wake()
 
     def pause_writing(self) -> None:
         """Note that the peer is slow to take the request."""
@@ -238,7 +250,7 @@ class Connection(asyncio.Protocol):
             self._timer = None
         if self._fault is None:
             self._fault = UpstreamFailed(f"{self._peer} broke off ({exc or 'connection closed'}).")
-        self._wake()
+        self.wake()
         self._outlet.wake()
 
     # What the parser calls. It wraps exceptions, so none is raised here.
@@ -316,9 +328,3 @@ class Connection(asyncio.Protocol):
             self.fail(UpstreamTimeout(f"{self._peer} was silent for {self._silence:g} seconds."))
         else:
             self._timer = self._loop.call_later(left, self._check_silence)
-
-    def _wake(self) -> None:
-        if self.listener is not None:
-            self.listener()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)

@@ -27,10 +27,11 @@ from tests.bench.gateway.peers import PEERS
 from tests.bench.gateway.prefixes import measure_prefixes
 from tests.bench.gateway.processes import Redis
 from tests.bench.gateway.report import lines
-from tests.bench.gateway.speed import measure_cpu, measure_latency
+from tests.bench.gateway.speed import measure_cpu, measure_latency, measure_ledger
 
 MEASURES = {
     "cpu": measure_cpu,
+    "ledger": measure_ledger,
     "latency": measure_latency,
     "idle": measure_idle,
     "overload": measure_overload,

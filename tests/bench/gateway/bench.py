@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.bench.gateway.gateways import MODEL, TOKEN, Direct, Gateway, Zoo
+from tests.bench.gateway.gateways import MODEL, TOKEN, Direct, Gateway, Ledgerless, Zoo
 from tests.bench.gateway.peers import PEERS
 from tests.bench.gateway.processes import Redis, Upstream
 
@@ -63,6 +63,7 @@ class Bench:
     peers: dict[str, Path]
     redis: Redis
     rows: list[Row] = field(default_factory=list)
+    with_ledgerless: bool = False
 
     def add(
         self, measure: str, gateway: str, errors: str = "none", **figures: float | None
@@ -102,6 +103,8 @@ class Bench:
     def _gateways(self) -> Iterator[Gateway]:
         yield Direct(self.folder)
         yield Zoo(self.folder, self.redis)
+        if self.with_ledgerless:
+            yield Ledgerless(self.folder, self.redis)
         for name, python in self.peers.items():
             yield PEERS[name](self.folder, python)
 

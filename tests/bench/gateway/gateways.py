@@ -146,6 +146,7 @@ class Zoo(Gateway):
 
     name = "llmzoo"
     health = "/health/ready"
+    module = "services.controller"
 
     def __init__(self, folder: Path, redis: Redis) -> None:
         super().__init__(folder)
@@ -155,7 +156,7 @@ class Zoo(Gateway):
         del upstream, stub_options
         self._launch(
             "controller",
-            *(sys.executable, "-m", "services.controller"),
+            *(sys.executable, "-m", self.module),
             LLMZOO_REDIS_URL=self._redis.url,
             LLMZOO_INTERNAL_TOKEN=TOKEN,
             LLMZOO_API_KEYS=KEY,
@@ -163,3 +164,10 @@ class Zoo(Gateway):
             LLMZOO_LOG_LEVEL="warning",
             PYTHONPATH=str(ROOT),
         )
+
+
+class Ledgerless(Zoo):
+    """The same, which keeps no account of what it passes on."""
+
+    name = "without ledger"
+    module = "tests.bench.gateway.without_ledger"

@@ -34,6 +34,7 @@ FLOORS = (
     Floor("stream", "cpu_us_a_chunk", 1.2, 0.8, "sglang-router", "ratio"),
     Floor("stream", "cpu_us_a_chunk", 1 / 15, 1 / 25, "litellm", "ratio"),
     Floor("stream", "cpu_us_a_chunk", 1 / 7, 1 / 12, "fastchat", "ratio"),
+    Floor("ledger", "cpu_us_a_chunk", 1.15, 1.05, "without ledger", "ratio"),
     Floor("latency at 30 %", "p50_ms", 0.5, 0.25, "direct", "added"),
     Floor("latency at 30 %", "p99_ms", 3.0, 1.5, "direct", "added"),
     Floor("many streams", "ttft_p50_ms", 1.0, 0.5, "direct", "added"),

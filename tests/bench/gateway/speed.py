@@ -39,6 +39,12 @@ async def _cpu_of(bench: Bench, gateway: Gateway) -> None:
         p99_ms=_of(load, "latency_ms", "p99"),
         client_cpu=load["client_cpu"],
     )
+    await _cpu_of_streams(bench, gateway, "stream")
+
+
+async def _cpu_of_streams(bench: Bench, gateway: Gateway, measure: str) -> None:
+    """Read the CPU time of a chunk; without a `measure` it is not kept."""
+    counts = bench.counts
     before = gateway.cpu_seconds()
     plan = gateway.plan(
         "streams",
@@ -51,14 +57,32 @@ async def _cpu_of(bench: Bench, gateway: Gateway) -> None:
     )
     load = await run_load(plan)
     spent = gateway.cpu_seconds() - before
+    if not measure:
+        return
     bench.add(
-        "stream",
+        measure,
         gateway.name,
         faults(load),
         chunks=load["pieces"],
         cpu_us_a_chunk=_micro(spent, load["pieces"]),
         client_cpu=load["client_cpu"],
     )
+
+
+async def measure_ledger(bench: Bench) -> None:
+    """Read the CPU time of streamed chunks with and without an account of what is passed on."""
+    counts = bench.counts
+    stub = ("--chunks", str(counts.chunks), "--gap", _GAP)
+    bench.with_ledgerless = True
+    names = ("llmzoo", "without ledger")
+    try:
+        async with bench.standing(stub=stub, only=names) as (_, gateways):
+            for number in range(counts.rounds + 1):
+                for gateway in turned(gateways, number):
+                    # The first round warms up.
+                    await _cpu_of_streams(bench, gateway, "ledger" if number else "")
+    finally:
+        bench.with_ledgerless = False
 
 
 async def measure_latency(bench: Bench) -> None:

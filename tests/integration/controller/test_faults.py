@@ -156,22 +156,66 @@ LATE_FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("late", "code"), LATE_FAULTS.values(), ids=LATE_FAULTS.keys())
-async def test_a_fault_after_tokens_is_told_and_not_tried_elsewhere(controller, fleet, late, code):
-    bad, good = await fleet(answer("x"), answer("fine"))
+def broken_off(late):
+    """Return the script of an answer that ends so after two tokens, streamed or not."""
 
-    bad.script = steps(start(), tokens(1, "a"), tokens(2, "b"), *late)
+    def script(asked):
+        if asked.json.get("stream"):
+            return [start(), tokens(1, "a"), tokens(2, "b"), *late]
+        return [start(), *(TokensFrame(n, 0, (100 + n,), b"") for n in (1, 2)), *late]
+
+    return script
+
+
+def resumed(asked):
+    """Go on with such an answer."""
+    if asked.json["body"].get("stream"):
+        return [start(), tokens(3, "c"), end(3)]
+    return [start(), TokensFrame(3, 0, (103,), b""), end(3, unary_body(["abc"]))]
+
+
+@pytest.mark.parametrize("body", [STREAM, BODY], ids=["stream", "whole"])
+@pytest.mark.parametrize(
+    "late", [late for late, code in LATE_FAULTS.values() if code != "x"], ids=list(LATE_FAULTS)[:-1]
+)
+async def test_after_tokens_another_worker_goes_on(controller, fleet, late, body):
+    bad, good = await fleet(broken_off(late), resumed)
+
+    response = await controller.client.post(CHAT, json=body)
+
+    assert response.content == (
+        unary_body(["abc"]) if body is BODY else chunk("a") + chunk("b") + chunk("c") + DONE
+    )
+    (asked,) = good.asked
+    assert asked.path == "/internal/resume"
+    told = asked.json
+    assert told["body"] == body
+    assert told["path"] == CHAT
+    assert (told["token_ids"], told["last_sequence_number"]) == ([[101, 102]], 2)
+    assert told["start"]["id"] == "chatcmpl-1"
+    assert await controller.metric("llmzoo_migrations_total", exactness="exact") == 1
+    assert await controller.metric("llmzoo_migration_stall_seconds_count") == 1
+    await controller.idle()
+    assert bad.asked[0].path == CHAT
+
+
+@pytest.mark.parametrize(("late", "code"), LATE_FAULTS.values(), ids=LATE_FAULTS.keys())
+async def test_a_fault_after_tokens_is_told_where_answers_are_not_moved(
+    start_controller, announce, late, code
+):
+    controller = await start_controller(upstream_timeout=0.3, move_attempts=0)
+    await announce(FakeWorker(broken_off(late), name="bad"))
+    await controller.sees("bad")
+
     streamed = await controller.client.post(CHAT, json=STREAM)
-    bad.script = steps(start(), *(TokensFrame(n, 0, (n,), b"") for n in (1, 2)), *late)
     whole = await controller.client.post(CHAT, json=BODY)
 
     # A stream's last event is the error, and there is no [DONE].
     *events, last = SSEDecoder().feed(streamed.content)
     assert [orjson.loads(e)["choices"][0]["delta"]["content"] for e in events] == ["a", "b"]
     assert orjson.loads(last)["error"]["code"] == code
-    assert whole.status_code == {"upstream_timeout": 504, "x": 500}.get(code, 502)
+    assert whole.status_code == (500 if code == "x" else 502)
     assert whole.json()["error"]["code"] == code
-    assert not good.asked
     await controller.idle()
 
 

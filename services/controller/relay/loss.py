@@ -1,0 +1,81 @@
+"""Why a worker does not go on with an answer that it began.
+
+Owns the causes, and which fault stands for which. What is done about it is the mover's.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from shared.errors import (
+    DeadlineExceeded,
+    EngineFault,
+    Gone,
+    LLMZooError,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
+from shared.protocol.attach import TAKEN_OVER
+from shared.protocol.frames import HANDED_BACK, ErrorFrame
+
+
+class Cause(StrEnum):
+    """What took an answer away from its worker."""
+
+    CONNECTION = "connection"
+    SILENCE = "silence"
+    MALFORMED = "malformed"
+    HANDED_BACK = "handed_back"
+    ENGINE_FAULT = "engine_fault"
+    OPERATOR = "operator"
+
+
+class MalformedFrames(UpstreamFailed):
+    """What a worker sent is no frames, or not those that were due."""
+
+
+class HandedBack(Unavailable):
+    """A worker stops, and leaves the rest of an answer to others."""
+
+
+class MoveAsked(Unavailable):
+    """An operator wants the answer to go on elsewhere."""
+
+
+class TakenOver(Gone):
+    """Another controller goes on with the answer."""
+
+
+_CAUSES: tuple[tuple[type[LLMZooError], Cause | None], ...] = (
+    (DeadlineExceeded, None),
+    (MoveAsked, Cause.OPERATOR),
+    (HandedBack, Cause.HANDED_BACK),
+    (EngineFault, Cause.ENGINE_FAULT),
+    (MalformedFrames, Cause.MALFORMED),
+    (UpstreamTimeout, Cause.SILENCE),
+    (UpstreamFailed, Cause.CONNECTION),
+)
+"""The first that fits counts."""
+
+
+def cause_of(fault: LLMZooError) -> Cause | None:
+    """Return why the answer is to go on elsewhere; None: it is not."""
+    return next((cause for kind, cause in _CAUSES if isinstance(fault, kind)), None)
+
+
+def is_workers_fault(fault: LLMZooError) -> bool:
+    """Return whether it speaks against the worker's health."""
+    return cause_of(fault) not in {None, Cause.OPERATOR, Cause.HANDED_BACK}
+
+
+def frame_loss(frame: ErrorFrame) -> LLMZooError | None:
+    """Return what an error frame means for an answer; None: it is the answer's own failure."""
+    code, message = frame.error.get("code"), str(frame.error.get("message") or "")
+    if code == HANDED_BACK:
+        return HandedBack(message or "The worker stops.", retry_after=1.0)
+    if code == EngineFault.default_code:
+        return EngineFault(message or "The worker's engine failed.")
+    if code == TAKEN_OVER:
+        return TakenOver(message or "The answer goes on elsewhere.", code=TAKEN_OVER)
+    return None

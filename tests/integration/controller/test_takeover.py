@@ -1,0 +1,134 @@
+"""A client comes back to any controller with the last event that it has."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.protocol.attach import KEY_HEADER, body_digest
+from shared.protocol.event_id import EventId
+from shared.protocol.frames import LedgerFrame
+from shared.protocol.sse import DONE
+from tests.fakes.chat_request import BODY, CHAT, STREAM
+from tests.fakes.worker_app import (
+    Cut,
+    FakeWorker,
+    Refusal,
+    answer,
+    chunk,
+    end,
+    start,
+    steps,
+    tokens,
+)
+
+pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("redis_server")]
+
+NO_ANSWER = Refusal(404, b'{"error":{"message":"no","code":"answer_not_found"}}')
+REST = (start(), LedgerFrame(2, [[101, 102]]), tokens(3, "c"), end(3))
+
+
+def back(worker="worker-0", number=2):
+    return {"last-event-id": EventId(worker, "chatcmpl-1", number).encode()}
+
+
+@pytest.fixture
+async def fleet(controller, announce):
+    async def start_all(*scripts):
+        workers = [FakeWorker(s, name=f"worker-{n}") for n, s in enumerate(scripts)]
+        for worker in workers:
+            await announce(worker)
+        await controller.sees(*(worker.name for worker in workers))
+        return workers
+
+    return start_all
+
+
+async def test_the_answer_goes_on_behind_the_event(controller, fleet):
+    other, worker = await fleet(answer("fine"), steps(*REST))
+
+    response = await controller.client.post(CHAT, json=STREAM, headers=back("worker-1"))
+
+    assert (response.status_code, response.content) == (200, chunk("c") + DONE)
+    assert response.headers["x-llmzoo-continued"] == "1"
+    (asked,) = worker.asked
+    assert asked.path == "/internal/attach"
+    assert asked.json == {
+        "answer": "chatcmpl-1",
+        "after": 2,
+        "key": asked.headers[KEY_HEADER],
+        "body_digest": body_digest(STREAM),
+    }
+    assert not other.asked
+    assert await controller.metric("llmzoo_reattachments_total", by="client") == 1
+    # The first controller has counted the prompt.
+    assert await controller.metric("llmzoo_prompt_tokens_total") == 0
+    await controller.idle()
+
+
+@pytest.mark.parametrize("named", ["worker-0", "gone"])
+async def test_whoever_has_the_answer_is_found(controller, fleet, named):
+    await fleet(steps(NO_ANSWER), steps(NO_ANSWER), steps(*REST))
+
+    response = await controller.client.post(CHAT, json=STREAM, headers=back(named))
+
+    assert response.content == chunk("c") + DONE
+
+
+async def test_an_answer_that_nobody_has_is_404(controller, fleet):
+    workers = await fleet(steps(NO_ANSWER), steps(Cut()))
+
+    response = await controller.client.post(CHAT, json=STREAM, headers=back())
+
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "answer_not_found"
+    assert all(worker.asked for worker in workers)
+    await controller.idle()
+
+
+async def test_another_request_is_refused_as_the_worker_says(controller, fleet):
+    body = b'{"error":{"message":"another body","param":"body_digest"}}'
+    await fleet(steps(Refusal(400, body)))
+
+    response = await controller.client.post(CHAT, json=STREAM, headers=back())
+
+    assert (response.status_code, response.content) == (400, body)
+    await controller.idle()
+
+
+@pytest.mark.parametrize(
+    ("body", "last_event"),
+    [
+        (BODY, "worker-0.chatcmpl-1.2"),
+        (STREAM, "7"),
+        (STREAM, "worker-0.chatcmpl-1.-2"),
+        (STREAM, "worker-0.chatcmpl-1.99999999999"),
+        (STREAM, "..1"),
+        (STREAM, "x" * 600 + ".y.1"),
+    ],
+)
+async def test_what_is_no_event_of_a_stream_is_refused(controller, fleet, body, last_event):
+    (worker,) = await fleet(answer("fine"))
+
+    response = await controller.client.post(CHAT, json=body, headers={"last-event-id": last_event})
+
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "Last-Event-ID"
+    assert not worker.asked
+
+
+async def test_what_was_taken_over_can_lose_its_worker_as_well(controller, fleet):
+    def resumed(asked):
+        assert asked.path == "/internal/resume"
+        assert asked.json["token_ids"] == [[101, 102, 103]]
+        assert asked.json["last_sequence_number"] == 3
+        return [start(), tokens(4, "d"), end(4)]
+
+    def held(asked):
+        first = asked.json["after"] == 2
+        return [*REST[:3], Cut()] if first else [NO_ANSWER]
+
+    await fleet(held, resumed)
+
+    response = await controller.client.post(CHAT, json=STREAM, headers=back())
+
+    assert response.content == chunk("c") + chunk("d") + DONE
