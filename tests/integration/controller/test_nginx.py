@@ -74,6 +74,17 @@ async def test_both_controllers_are_asked_and_the_death_of_one_fails_no_new_requ
     assert {*after.codes} == {200}
 
 
+async def test_a_controller_that_is_told_to_end_fails_no_request(pair, nginx) -> None:
+    controllers, _ = pair
+    load = SteadyLoad(nginx.client)
+    async with load.running(lines=4):
+        await eventually(lambda: len(load.codes) > 40)
+        assert await controllers[0].end() == 0
+        seen = len(load.codes)
+        await eventually(lambda: len(load.codes) > seen + 40)
+    assert {*load.codes} == {200}
+
+
 async def test_a_stream_is_passed_on_as_it_comes_and_its_ids_are_one(pair, nginx) -> None:
     _, worker = pair
     go_on = asyncio.Event()
