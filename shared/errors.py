@@ -12,7 +12,9 @@
     │   │   └── ModelNotFound        404  no worker has ever offered this model
     │   ├── MethodNotAllowed         405
     │   ├── Gone                     410  it was there and is not any more
-    │   ├── FingerprintMismatch      409  this worker cannot continue that answer exactly
+    │   ├── Conflict                 409  not in the present state of what is asked for
+    │   │   ├── FingerprintMismatch       this worker cannot continue that answer exactly
+    │   │   └── TakenOver                 another one reads this answer now
     │   ├── RequestTimedOut          408  the request's bytes come too slowly
     │   ├── BodyTooLarge             413
     │   ├── HeadersTooLarge          431
@@ -193,6 +195,12 @@ class FingerprintMismatch(Conflict):
     """An answer is to be continued exactly, and this worker is not like the one that began it."""
 
     default_code = "fingerprint_mismatch"
+
+
+class TakenOver(Conflict):
+    """Another one reads this answer now; who gets this has been followed."""
+
+    default_code = "taken_over"
 
 
 class BodyTooLarge(RequestError):

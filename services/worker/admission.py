@@ -34,12 +34,13 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What another worker has sent of an answer: the choices so far, and its last frame's number.
+    """What another worker has sent of an answer: choices, their tokens, its last frame's number.
 
     A choice that is over needs nothing of the engine any more.
     """
 
     choices: tuple[Choice, ...]
+    token_ids: tuple[tuple[int, ...], ...]
     last_sequence_number: int
 
 

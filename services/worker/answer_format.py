@@ -69,12 +69,26 @@ class AnswerFormat(ABC):
     @abstractmethod
     def _whole(self, choice: int, ended: Ended) -> dict[str, Any]: ...
 
-    def piece(self, choice: int, text: str, *, first: bool, logprobs: Logprobs = None) -> bytes:
-        """Return the events that carry text and logprobs; empty when there is nothing to say."""
+    def piece(
+        self,
+        choice: int,
+        text: str,
+        *,
+        first: bool,
+        logprobs: Logprobs = None,
+        event_id: bytes = b"",
+    ) -> bytes:
+        """Return the events that carry text and logprobs; empty when there is nothing to say.
+
+        The last of them gets the id, which is a whole line of the stream, if there is one.
+        """
         choices = self._opening(choice) if first else []
         if text or logprobs:
             choices.append(self._delta(choice, text, logprobs))
-        return b"".join(self._chunk([entry]) for entry in choices)
+        if not choices:
+            return b""
+        *former, last = [self._chunk([entry]) for entry in choices]
+        return b"".join(former) + event_id + last
 
     def end(self, ended: Sequence[Ended], usage: Usage) -> bytes:
         """Return the stream's last events: finish reasons, usage if asked for, [DONE]."""

@@ -13,11 +13,12 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from services.worker.heartbeat import Presence
+from services.worker.internal_guard import InternalGuard
 from services.worker.lifecycle import Lifecycle, Opener
 from services.worker.metrics import EngineCollector, WorkerMetrics
 from services.worker.models.references import parse_reference
 from services.worker.opening import open_model
-from services.worker.routes import InternalGuard, worker_routes
+from services.worker.routes import worker_routes
 from services.worker.token_routes import token_routes
 from shared.errors import LLMZooError
 from shared.http import faults
@@ -63,11 +64,11 @@ def create_app(
 
     guard = InternalGuard(settings.internal_token.get_secret_value())
     routes = [
-        *worker_routes(lifecycle, guard, metrics, settings.max_body_bytes),
+        *worker_routes(lifecycle, guard, metrics, settings.max_body_bytes, presence.id),
         *token_routes(lifecycle, metrics, settings.max_body_bytes),
         *operations_routes("worker", registry, presence.readiness),
     ]
     # Plain Starlette: nothing here wants FastAPI, whose import delays the model's.
     app = Starlette(routes=routes, lifespan=lifespan)
     faults.install(app)
-    return Service(RequestIdMiddleware(app), lifecycle.begin_draining)
+    return Service(RequestIdMiddleware(app), lifecycle.begin_draining, lifecycle.drained)

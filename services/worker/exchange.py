@@ -1,4 +1,4 @@
-"""Frames over HTTP: as they are for a controller, as SSE or one JSON body for anyone else.
+"""Frames as anyone but a controller gets them: as server-sent events or one JSON body.
 
 Owns the HTTP answer of a generation and the watch for a client that leaves. Every `send` is
 awaited, so a slow reader slows this request and fills no memory.
@@ -19,14 +19,13 @@ from services.worker.generation import ABORTED, Generation
 from shared.errors import Unavailable
 from shared.protocol import sse
 from shared.protocol.frames import (
-    MEDIA_TYPE,
     EndFrame,
     ErrorFrame,
     Frame,
     KeepaliveFrame,
+    LedgerFrame,
     StartFrame,
     TokensFrame,
-    encode,
 )
 
 _KEEPALIVE = b": keepalive\n\n"
@@ -60,33 +59,27 @@ class DisconnectWatch:
         self._generation.abort(Unavailable("The client closed the connection.", code=ABORTED))
 
 
-async def send_frames(frames: Frames, send: Send) -> None:
-    """Answer with the frames themselves."""
-    await _start(send, 200, MEDIA_TYPE)
-    async for frame in frames:
-        await _body(send, encode(frame), more=True)
-    await _body(send, b"", more=False)
-
-
 async def send_events(frames: Frames, send: Send, keepalive_seconds: float = 15.0) -> None:
     """Answer with server-sent events, and a comment when there were none for a while."""
     last_sent = time.monotonic()
     async for frame in frames:
         match frame:
             case StartFrame():
-                await _start(send, 200, "text/event-stream; charset=utf-8")
+                await begin_body(send, 200, "text/event-stream; charset=utf-8")
             case TokensFrame(data=data):
                 if data:
-                    await _body(send, data, more=True)
+                    await send_body(send, data, more=True)
                     last_sent = time.monotonic()
             case KeepaliveFrame():
                 if time.monotonic() - last_sent >= keepalive_seconds:
-                    await _body(send, _KEEPALIVE, more=True)
+                    await send_body(send, _KEEPALIVE, more=True)
                     last_sent = time.monotonic()
             case EndFrame(data=data):
-                await _body(send, data, more=False)
+                await send_body(send, data, more=False)
             case ErrorFrame():
-                await _body(send, sse.event({"error": frame.error}), more=False)
+                await send_body(send, sse.event({"error": frame.error}), more=False)
+            case LedgerFrame():
+                pass  # for who takes an answer over; none of ours
 
 
 async def send_whole(frames: Frames, send: Send) -> None:
@@ -94,18 +87,19 @@ async def send_whole(frames: Frames, send: Send) -> None:
     async for frame in frames:
         match frame:
             case EndFrame(data=data):
-                await _start(send, 200, "application/json")
-                await _body(send, data, more=False)
+                await begin_body(send, 200, "application/json")
+                await send_body(send, data, more=False)
             case ErrorFrame():
-                await _start(send, frame.status, "application/json", frame.retry_after)
-                await _body(send, orjson.dumps({"error": frame.error}), more=False)
+                await begin_body(send, frame.status, "application/json", frame.retry_after)
+                await send_body(send, orjson.dumps({"error": frame.error}), more=False)
             case _:
                 pass
 
 
-async def _start(
+async def begin_body(
     send: Send, status: int, media_type: str, retry_after: float | None = None
 ) -> None:
+    """Send the head of an answer."""
     headers = [
         (b"content-type", media_type.encode()),
         (b"cache-control", b"no-store"),
@@ -117,5 +111,6 @@ async def _start(
     await send({"type": "http.response.start", "status": status, "headers": headers})
 
 
-async def _body(send: Send, data: bytes, *, more: bool) -> None:
+async def send_body(send: Send, data: bytes, *, more: bool) -> None:
+    """Send a piece of the body, as soon as the connection takes it."""
     await send({"type": "http.response.body", "body": data, "more_body": more})

@@ -1,7 +1,7 @@
 """One generation as frames: what a controller gets, and what plain answers are made of.
 
 Owns the order of frames, their numbers (from 1, or on from those of the worker that began, without
-a gap) and which bytes go into which. Knows no socket.
+a gap), which bytes go into which, and the ids by which a client comes back. Knows no socket.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from services.worker.choice import Delta
 from services.worker.generation import ABORTED, Generation
 from services.worker.metrics import WorkerMetrics
 from shared.errors import ServiceError
+from shared.protocol.event_id import event_id_stem
 from shared.protocol.frames import (
+    HANDED_BACK,
     EndFrame,
     ErrorFrame,
     Frame,
@@ -24,9 +26,16 @@ from shared.protocol.frames import (
 
 
 async def frames(
-    generation: Generation, fingerprint: str, model: str, metrics: WorkerMetrics
+    generation: Generation,
+    fingerprint: str,
+    model: str,
+    metrics: WorkerMetrics,
+    worker_id: str = "",
 ) -> AsyncGenerator[Frame]:
-    """Yield the frames of an entered generation; a failure is the last of them."""
+    """Yield the frames of a submitted generation; a failure is the last of them.
+
+    With this worker's id in the registry, the bytes of a stream have event ids.
+    """
     request = generation.request
     yield StartFrame(
         id=request.id,
@@ -39,6 +48,7 @@ async def frames(
         deterministic=generation.deterministic,
     )
     number = 0 if request.begun is None else request.begun.last_sequence_number
+    id_line = f"id: {event_id_stem(worker_id, request.id)}".encode() if worker_id else b""
     try:
         async with aclosing(generation.deltas()) as deltas:
             async for delta in deltas:
@@ -46,20 +56,27 @@ async def frames(
                     yield KeepaliveFrame()
                     continue
                 number += 1
-                yield TokensFrame(number, delta.choice, delta.token_ids, _data(generation, delta))
+                data = _data(generation, delta, id_line and b"%b%d\n" % (id_line, number))
+                yield TokensFrame(number, delta.choice, delta.token_ids, data)
     except ServiceError as fault:
-        if fault.code != ABORTED:
+        if fault.code not in {ABORTED, HANDED_BACK}:
             metrics.count_error(fault)
         yield ErrorFrame(fault.status, fault.as_openai()["error"], fault.retry_after)
         return
     yield _end(generation)
 
 
-def _data(generation: Generation, delta: Delta) -> bytes:
+def _data(generation: Generation, delta: Delta, event_id: bytes) -> bytes:
     request = generation.request
     if not request.stream:
         return b""
-    return request.form.piece(delta.choice, delta.text, first=delta.first, logprobs=delta.logprobs)
+    return request.form.piece(
+        delta.choice,
+        delta.text,
+        first=delta.first,
+        logprobs=delta.logprobs,
+        event_id=event_id,
+    )
 
 
 def _end(generation: Generation) -> EndFrame:

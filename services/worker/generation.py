@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -61,13 +62,30 @@ class Generation:
         self._silence_seconds = silence_seconds
         self._choices = _choices(request, served)
         self._running = {i for i, choice in enumerate(self._choices) if not choice.over}
-        self._outputs: asyncio.Queue[StepOutput] = asyncio.Queue()
+        self._outputs: asyncio.Queue[StepOutput | Silence] = asyncio.Queue()
+        self._heard_at = 0.0
         self._first_token_came = any(choice.token_count for choice in self._choices)
         self._pumps: list[asyncio.Task[None]] = []
         self._aborted: LLMZooError = Unavailable("This worker is shutting down.", retry_after=1)
 
     async def __aenter__(self) -> Self:
+        """Submit, and raise as `submit` does."""
+        self.submit()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release whatever still runs."""
+        self.release()
+
+    def submit(self) -> None:
         """Submit the sequence of every choice that is not over, or none.
+
+        Who calls this and is no context calls `release` at the end.
 
         Raises:
             Overloaded: there are not places enough. Unavailable: the engine has stopped.
@@ -83,15 +101,9 @@ class Generation:
             raise
         self._pumps = [asyncio.create_task(self._pump(stream)) for stream in streams]
         self._metrics.prompt_tokens.inc(self.request.prompt_tokens)
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Release whatever still runs."""
+    def release(self) -> None:
+        """Abort whatever still runs."""
         for choice in self._running:
             self._engine.abort(self.request.sequences[choice].request_id)
             self._metrics.count_finish("abort")
@@ -115,18 +127,16 @@ class Generation:
             EngineFault: a step failed, or a resumed answer would become another one. Otherwise
                 the reason given to `abort`.
         """
-        while self._running:
-            try:
-                async with asyncio.timeout(self._silence_seconds):
-                    outputs = [await self._outputs.get()]
-            except TimeoutError:
-                yield Silence()
-                continue
-            while len(outputs) < _MOST_OUTPUTS and not self._outputs.empty():
-                outputs.append(self._outputs.get_nowait())
-            for choice in sorted({output.choice for output in outputs} & self._running):
-                delta = self._advance(choice, [o for o in outputs if o.choice == choice])
-                yield delta if delta.token_ids else Silence()
+        with self._told_of_silence():
+            while self._running:
+                output = await self._outputs.get()
+                if isinstance(output, Silence):
+                    yield output
+                    continue
+                outputs = self._with_what_piled_up(output)
+                for choice in sorted({output.choice for output in outputs} & self._running):
+                    delta = self._advance(choice, [o for o in outputs if o.choice == choice])
+                    yield delta if delta.token_ids else Silence()
 
     def ended(self) -> list[Ended]:
         """Return all choices, once `deltas` is exhausted."""
@@ -140,6 +150,39 @@ class Generation:
     async def _pump(self, stream: AsyncIterator[StepOutput]) -> None:
         async for output in stream:
             self._outputs.put_nowait(output)
+
+    def _with_what_piled_up(self, first: StepOutput) -> list[StepOutput]:
+        outputs = [first]
+        while len(outputs) < _MOST_OUTPUTS and not self._outputs.empty():
+            output = self._outputs.get_nowait()
+            if not isinstance(output, Silence):
+                outputs.append(output)
+        self._heard_at = time.monotonic()
+        return outputs
+
+    @contextmanager
+    def _told_of_silence(self) -> Generator[None]:
+        """Let a silence stand among the outputs after each while without any.
+
+        One timer looks back: to set one for each token would cost more than its text.
+        """
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            nonlocal timer
+            left = self._heard_at + self._silence_seconds - time.monotonic()
+            if left <= 0:
+                left = self._silence_seconds
+                if self._outputs.empty():
+                    self._outputs.put_nowait(Silence())
+            timer = loop.call_later(left, look)
+
+        self._heard_at = time.monotonic()
+        timer = loop.call_later(self._silence_seconds, look)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _advance(self, index: int, outputs: list[StepOutput]) -> Delta:
         choice = self._choices[index]

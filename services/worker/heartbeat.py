@@ -27,6 +27,11 @@ class Presence:
         self._name = name
         self._record = own_record("worker", address).model_copy(update={"speed": speed})
 
+    @property
+    def id(self) -> str:
+        """The worker's id in the registry."""
+        return self._record.id
+
     def record(self) -> ServiceRecord:
         """Return the record of the next beat; called on the heartbeat's thread."""
         lifecycle = self._lifecycle

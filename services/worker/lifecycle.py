@@ -16,6 +16,7 @@ import structlog
 from services.worker.active import ActiveGenerations
 from services.worker.daemon_thread import in_daemon_thread
 from services.worker.engine_client import EngineState, EngineStats
+from services.worker.framed_answers import FramedAnswers
 from services.worker.metrics import WorkerMetrics
 from services.worker.served_model import ServedModel
 from shared.errors import EngineFault, LLMZooError, Unavailable
@@ -63,9 +64,11 @@ class Lifecycle:
         self._draining = False
         self._out_of_service = False
         self._told_to_drain = asyncio.Event()
+        self._drained = asyncio.Event()
         self._asyncio: asyncio.AbstractEventLoop | None = None
         self.served: ServedModel | None = None
         self.active = ActiveGenerations()
+        self.answers = FramedAnswers(settings.orphan_grace, settings.answer_log_bytes, metrics)
         self.changed: Callable[[], None] = lambda: None
 
     @property
@@ -115,6 +118,10 @@ class Lifecycle:
         if self._asyncio is not None:
             self._asyncio.call_soon_threadsafe(self._told_to_drain.set)
 
+    async def drained(self) -> None:
+        """Wait, once told to drain, until nothing is left to wait for, or the time is over."""
+        await self._drained.wait()
+
     def take_out_of_service(self, *, out: bool) -> None:
         """Drain without an end: what runs finishes, nothing new is taken until this is undone."""
         if out is not self._out_of_service:
@@ -137,6 +144,7 @@ class Lifecycle:
             loading.cancel()
             draining.cancel()
             await asyncio.gather(loading, draining, return_exceptions=True)
+            await self.answers.close()
             await self._stop_engine()
 
     async def _load(self) -> None:
@@ -168,19 +176,25 @@ class Lifecycle:
         self._fail(fault)
 
     async def _drain(self) -> None:
-        """Once told: let running requests finish as long as the settings allow, abort the rest."""
+        """Once told: let running requests finish, and orphans find a reader, while there is time.
+
+        The rest is handed back, or aborted where nobody can go on with it.
+        """
         await self._told_to_drain.wait()
         self.changed()
-        if self.served is None:
-            return
         # The server cuts connections at the timeout itself: error frames must be out before.
         timeout = self._settings.drain_timeout
         try:
             async with asyncio.timeout(timeout - min(1.0, timeout / 2)):
-                await self.served.engine.drain()
+                if self.served is not None:
+                    await self.served.engine.drain()
+                await self.answers.without_orphans()
         except TimeoutError:
-            log.warning("drain_timed_out", aborted=len(self.active))
+            log.warning("drain_timed_out", aborted=len(self.active), handed_back=len(self.answers))
+            self.answers.hand_back()
             self.active.abort_all(Unavailable("This worker is shutting down.", retry_after=1))
+        finally:
+            self._drained.set()
 
     async def _stop_engine(self) -> None:
         """End the engine after its present step; one that is stuck ends with the process."""

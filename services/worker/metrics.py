@@ -17,6 +17,7 @@ from shared.errors import LLMZooError
 from shared.metrics import LATENCY_BUCKETS, TOKEN_BUCKETS, TTFT_BUCKETS
 
 _FINISH_REASONS = ("stop", "length", "abort")
+_ORPHAN_OUTCOMES = ("taken_over", "ended", "expired", "aborted")
 _ERROR_TYPES = ("invalid_request_error", "authentication_error", "rate_limit_error", "server_error")
 
 
@@ -62,6 +63,15 @@ class WorkerMetrics:
             ["model", "type"],
             registry=registry,
         )
+        self.orphans = gauge("llmzoo_num_orphans", "Answers whose reader left before their end")
+        self._orphans = Counter(
+            "llmzoo_orphans_total",
+            "Such answers by what became of them",
+            ["model", "outcome"],
+            registry=registry,
+        )
+        for outcome in _ORPHAN_OUTCOMES:
+            self._orphans.labels(model, outcome)
         for reason in _FINISH_REASONS:
             self._success.labels(model, reason)
         for error_type in _ERROR_TYPES:
@@ -70,6 +80,10 @@ class WorkerMetrics:
     def count_finish(self, reason: str) -> None:
         """Count one choice that ended."""
         self._success.labels(self._model, reason).inc()
+
+    def count_orphan(self, outcome: str) -> None:
+        """Count one orphan that is none any more."""
+        self._orphans.labels(self._model, outcome).inc()
 
     def count_error(self, fault: LLMZooError) -> None:
         """Count one request that got an error."""

@@ -91,7 +91,8 @@ def _replay(
     choices = tuple(
         _choice(request, index, ids, served) for index, ids in enumerate(resume.token_ids)
     )
-    return replace(request, begun=Begun(choices, resume.last_sequence_number))
+    token_ids = tuple(tuple(ids) for ids in resume.token_ids)
+    return replace(request, begun=Begun(choices, token_ids, resume.last_sequence_number))
 
 
 def _choice(

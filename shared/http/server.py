@@ -11,7 +11,8 @@ import gc
 import resource
 import signal
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
@@ -27,6 +28,8 @@ from shared.http.listening import inherited_socket, listening_socket
 DEFAULT_LIMITS = ServerLimits()
 _GC_THRESHOLDS = (20_000, 20, 20)
 _MOST_DESCRIPTORS = 65_536
+_FORCE_SECONDS = 0.1
+"""In which a second Ctrl-C is noticed."""
 _OTHER_DESCRIPTORS = 128
 """Left for everything that is no request: libraries, Redis, logs."""
 
@@ -47,10 +50,15 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """An app and what to do when the process is told to stop."""
+    """An app and what to do when the process is told to stop.
+
+    While `drained` is awaited connections are still taken: what runs may be taken over or ended by
+    others. None: what runs ends with its connections.
+    """
 
     app: ASGIApp
     drain: Callable[[], None]
+    drained: Callable[[], Awaitable[None]] | None = None
 
 
 def bind(host: str, port: int, *, next_free: bool = False, advertise: str = "") -> Listener:
@@ -88,7 +96,7 @@ def serve(
     gc.set_threshold(*_GC_THRESHOLDS)
     limits = replace(limits, connections=min(limits.connections, _most_connections()))
     config = server_config(service.app, drain_timeout, limits)
-    _DrainingServer(config, service.drain).run(sockets=[listener.sock])
+    _DrainingServer(config, service).run(sockets=[listener.sock])
 
 
 def server_config(app: ASGIApp, drain_timeout: float, limits: ServerLimits) -> uvicorn.Config:
@@ -111,25 +119,37 @@ def server_config(app: ASGIApp, drain_timeout: float, limits: ServerLimits) -> u
 
 
 class _DrainingServer(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
-        self._drain = drain
+        self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not uvicorn's own: it raises the signal again at the end, and a drained process
         # would exit with 143 or a traceback and not with 0.
         del frame
-        self._drain()
+        self._service.drain()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the sockets once what runs has ended; connections get what is left of the time."""
+        if self._service.drained is not None:
+            await self._wait_for(self._service.drained())
         for server in self.servers:
             server.close()
         # What was accepted in this turn of the loop becomes a connection in the next, and only
         # connections are told that we leave.
         await asyncio.sleep(0)
         await super().shutdown(sockets)
+
+    async def _wait_for(self, draining: Awaitable[None]) -> None:
+        began = time.monotonic()
+        drained = asyncio.ensure_future(draining)
+        while not (drained.done() or self.force_exit):
+            await asyncio.wait([drained], timeout=_FORCE_SECONDS)
+        drained.cancel()
+        left = (self.config.timeout_graceful_shutdown or 1) - (time.monotonic() - began)
+        self.config.timeout_graceful_shutdown = max(1, round(left))
 
 
 def _first_free(host: str, port: int, tries: int) -> socket.socket:

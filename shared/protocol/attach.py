@@ -6,8 +6,8 @@
     body_digest  of the request's body
 
 The answer is a stream of frames as ever: `start`, one `ledger` frame with the tokens up to
-`after`, then the frames that follow it. Whoever read them before gets an `error` frame with the
-code TAKEN_OVER. Owns this body's shape and the header by which a worker learns the key.
+`after`, then the frames that follow it. Whoever read them before gets an `error` frame that says
+TakenOver. Owns this body's shape and the header by which a worker learns the key.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ from shared.protocol.validation import Strict, as_invalid_request
 ATTACH_PATH = "/internal/attach"
 KEY_HEADER = "x-llmzoo-key"
 """Carries the id of the caller's API key from a controller to a worker."""
-
-TAKEN_OVER = "taken_over"
-"""Code of the `error` frame for a reader in whose place another one reads."""
 
 
 class AttachRequest(Strict):

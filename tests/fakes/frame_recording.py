@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from services.worker.served_model import ServedModel
+from shared.protocol.attach import ATTACH_PATH, encode_attach
+from shared.protocol.event_id import EventId
 from shared.protocol.frames import (
     EndFrame,
     Frame,
@@ -55,11 +58,39 @@ class Recording:
         return emitted - told
 
 
-async def answered(worker: LockstepWorker, path: str, content: bytes) -> list[Frame]:
-    """Return an answer's frames but keepalives; the gate is told of each."""
+def unnamed(frame: TokensFrame) -> TokensFrame:
+    """Return the frame without its event id, which differs from worker to worker."""
+    return frame._replace(data=re.sub(rb"(?m)^id: .*\n", b"", frame.data))
+
+
+def assert_event_ids(frames: list[Frame]) -> None:
+    """Check that each frame that says something has one id, in its last event."""
+    workers: set[str] = set()
+    answer = frames[0].id
+    for frame in frames:
+        lines = frame.data.split(b"\n") if isinstance(frame, TokensFrame | EndFrame) else []
+        ids = [index for index, line in enumerate(lines) if line.startswith(b"id:")]
+        if isinstance(frame, TokensFrame) and frame.data:
+            last = max(i for i, line in enumerate(lines) if line.startswith(b"data: "))
+            assert ids == [last - 1]
+            found = EventId.parse(lines[ids[0]].removeprefix(b"id: ").decode())
+            assert (found.answer, found.number) == (answer, frame.sequence_number)
+            workers.add(found.worker)
+        else:
+            assert ids == []
+    assert len(workers) < 2
+
+
+async def answered(
+    worker: LockstepWorker, path: str, content: bytes, most: int | None = None
+) -> list[Frame]:
+    """Return an answer's frames but keepalives; the gate is told of each.
+
+    The connection is closed after `most` frames of tokens; those tokens the gate hears of then.
+    """
     found: list[Frame] = []
     decoder = FrameDecoder()
-    headers = INTERNAL if path == RESUME_PATH else FRAMED
+    headers = FRAMED if path.startswith("/v1/") else INTERNAL
     async with worker.client.stream("POST", path, content=content, headers=headers) as answer:
         assert answer.status_code == 200, await answer.aread()
         async for piece in answer.aiter_raw():
@@ -68,7 +99,11 @@ async def answered(worker: LockstepWorker, path: str, content: bytes) -> list[Fr
                     worker.gate.read(len(frame.token_ids))
                 if not isinstance(frame, KeepaliveFrame):
                     found.append(frame)
+            if most is not None and len(found) > most:
+                del found[most + 1 :]
+                break
     assert decoder.pending == 0
+    assert_event_ids(found)
     return found
 
 
@@ -98,6 +133,11 @@ class LockstepWorker(RunningWorker):
         asks = recording.body.get("logprobs") is not None
         self.gate.begin(recording.untold(after) if asks else 0)
         return await answered(self, RESUME_PATH, recording.resumption(after))
+
+    async def attach(
+        self, answer: str, after: int, body: dict[str, Any], key: str = ""
+    ) -> list[Frame]:
+        return await answered(self, ATTACH_PATH, encode_attach(answer, after, key, body))
 
     async def idle(self) -> None:
         # What was drawn after a stop string, while its end was on its way, nobody reads.

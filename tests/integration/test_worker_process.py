@@ -12,13 +12,15 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.protocol.attach import ATTACH_PATH, encode_attach
+from shared.protocol.frames import EndFrame, ErrorFrame, Frame, FrameDecoder, LedgerFrame
 from shared.protocol.prefix_chain import chain_of, unpack
 from shared.protocol.workers import ServiceRecord, State
 from shared.registry import RegistryView
 from shared.settings import FleetSettings
 from tests.fakes.model_files import save_folder, tiny_llama
 from tests.fakes.running_service import TOKEN
-from tests.fakes.running_worker import FRAMED
+from tests.fakes.running_worker import FRAMED, INTERNAL
 from tests.fakes.scrape import sample
 from tests.fakes.waiting import eventually
 from tests.fakes.worker_process import WorkerProcess
@@ -169,7 +171,47 @@ async def test_a_signal_while_the_model_loads(start, records, folder):
     assert await records() == []
 
 
-async def test_what_outlasts_the_drain_gets_an_error_frame(start, folder):
+async def read_some(worker: WorkerProcess, request: dict[str, Any], pieces: int) -> list[Frame]:
+    """Return the first frames of an answer, whose connection is closed then."""
+    decoder = FrameDecoder()
+    found: list[Frame] = []
+    call = worker.client.stream("POST", "/v1/chat/completions", json=request, headers=FRAMED)
+    async with call as answer:
+        async for piece in answer.aiter_raw():
+            found += decoder.feed(piece)
+            if len(found) >= pieces:
+                break
+    return found
+
+
+async def test_an_orphan_is_taken_over_while_its_worker_stops(start, records, folder):
+    worker = await start(model=folder)
+    await worker.reaches("ready")
+    # Greedy, it would go on for ever; the model has no way to end its turn.
+    request = body(max_tokens=200, temperature=0, stream=True, logit_bias={"2": -100})
+    cut, ended = [await read_some(worker, request, 2) for _ in range(2)]
+    worker.process.send_signal(signal.SIGTERM)
+    await worker.reaches("draining")
+    # A request of its own on a connection of its own; whoever aborts comes through as well.
+    path = f"/internal/requests/{ended[0].id}/abort"
+    assert (await worker.client.post(path, headers=INTERNAL)).status_code == 204
+    assert (await worker.client.post("/v1/chat/completions", json=request)).status_code == 503
+    decoder = FrameDecoder()
+    content = encode_attach(cut[0].id, 0, "", request)
+    answer = await worker.client.post(ATTACH_PATH, content=content, headers=INTERNAL)
+    start_frame, ledger, *tokens, end = decoder.feed(answer.content)
+    assert start_frame == cut[0]
+    assert ledger == LedgerFrame(0, [[]])
+    assert sum(len(frame.token_ids) for frame in tokens) == 200
+    assert isinstance(end, EndFrame)
+    # Nothing is left to wait for, long before the grace period or the drain's time are over.
+    code, stderr = await asyncio.wait_for(worker.ended(), timeout=5)
+    assert code == 0, stderr
+    assert "Traceback" not in stderr
+    assert await records() == []
+
+
+async def test_what_outlasts_the_drain_is_handed_back(start, folder):
     worker = await start(model=folder, drain_timeout=0.02, max_num_seqs=1)
     await worker.reaches("ready")
     request = body(max_tokens=200, n=1, stream=True)
@@ -186,8 +228,13 @@ async def test_what_outlasts_the_drain_gets_an_error_frame(start, folder):
 
     await eventually(running)
     worker.process.send_signal(signal.SIGTERM)
-    # A call that had no connection yet finds none any more.
+    # A call that came too late was refused, or found no connection any more.
     answers = await asyncio.gather(*calls, return_exceptions=True)
-    contents = [answer.content for answer in answers if isinstance(answer, httpx.Response)]
-    assert any(b'"status":503' in content for content in contents)
+    framed = [
+        answer for answer in answers if isinstance(answer, httpx.Response) and answer.is_success
+    ]
+    last = [FrameDecoder().feed(answer.content)[-1] for answer in framed]
+    handed_back = [frame for frame in last if isinstance(frame, ErrorFrame)]
+    codes = {(frame.status, frame.error["code"]) for frame in handed_back}
+    assert (503, "handed_back") in codes
     assert (await worker.ended())[0] == 0

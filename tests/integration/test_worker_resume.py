@@ -16,25 +16,11 @@ from shared.protocol.frames import EndFrame, ErrorFrame, Frame, FrameDecoder, St
 from shared.protocol.resume import RESUME_PATH
 from shared.protocol.sse import SSEDecoder
 from shared.settings import WorkerSettings
-from tests.fakes.frame_recording import LockstepWorker, Recording, answered, record
+from tests.fakes.frame_recording import LockstepWorker, Recording, answered, record, unnamed
 from tests.fakes.model_files import save_folder, tiny_llama
 from tests.fakes.running_worker import INTERNAL
+from tests.fakes.scripted_answers import SCRIPTED, STOPS, chat, completion, saying, streamed
 from tests.fakes.scripted_model import FINGERPRINT, MODEL, scripted_model
-
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
-HI = [{"role": "user", "content": "Hi"}]
-
-
-def chat(**changes: Any) -> tuple[str, dict[str, Any]]:
-    return CHAT, {"model": MODEL, "messages": HI, **changes}
-
-
-def completion(**changes: Any) -> tuple[str, dict[str, Any]]:
-    return COMPLETIONS, {"model": MODEL, "prompt": "Hi", "max_tokens": 30, **changes}
-
-
-def streamed(body: dict[str, Any]) -> dict[str, Any]:
-    return {**body, "stream": True, "stream_options": {"include_usage": True}}
 
 
 async def assert_any_cut_is_healed(first: LockstepWorker, other: LockstepWorker, path, body):
@@ -52,12 +38,12 @@ def assert_continues(recording: Recording, after: int, found: list[Frame]) -> No
     assert [f.sequence_number for f in tokens] == [*range(after + 1, after + 1 + len(tokens))]
     assert encode(end) == encode(recording.end)
     if recording.choices == 1:
-        assert [encode(f) for f in tokens] == [encode(f) for f in rest]
+        assert [unnamed(f) for f in tokens] == [unnamed(f) for f in rest]
         return
     # How choices lie between one another is a matter of time; each by itself is not.
     for choice in range(recording.choices):
-        mine = [(f.token_ids, f.data) for f in tokens if f.choice == choice]
-        assert mine == [(f.token_ids, f.data) for f in rest if f.choice == choice]
+        mine = [(f.token_ids, unnamed(f).data) for f in tokens if f.choice == choice]
+        assert mine == [(f.token_ids, unnamed(f).data) for f in rest if f.choice == choice]
 
 
 def chunks(frames: list[Any]) -> list[dict[str, Any]]:
@@ -79,36 +65,13 @@ def entries(frames: list[Any]) -> list[dict[str, Any]]:
     return [entry for each in told if each for entry in each["content"]]
 
 
-STOPS = ["STOP", "OP S!", "never said"]
-SCRIPTED: dict[str, tuple[str, tuple[str, dict[str, Any]]]] = {
-    "plain": ("Hello there, you!", chat()),
-    "characters of several tokens": ("a😀é你 the 😀!", chat()),
-    "a stop string": ("Hi STO STOOP S STOP more", chat(stop=STOPS)),
-    "a stop string that never ends": ("one two STO", chat(stop=STOPS)),
-    "a stop string within characters": ("ab😀é你cd", chat(stop="é你")),
-    "an end within a character": ("ab😀", chat(max_tokens=3)),
-    "a stop token": ("one. two", chat(stop_token_ids=[13])),
-    "a least length": ("ab ab ab", chat(stop="ab", min_tokens=4)),
-    "no answer at all": ("", chat()),
-    "several choices": ("{choice} é STOP more", chat(n=2, stop=STOPS)),
-    "several prompts": ("{prompt}-{choice}", completion(prompt=["a", "bcd"], n=2)),
-    "an echo": ("{prompt} ST😀", completion(prompt=["ab STOP", "c"], echo=True, stop=STOPS)),
-    "logprobs": ("a😀 b STO STOP more", chat(logprobs=True, top_logprobs=2, stop=STOPS)),
-    "logprobs to a length": ("ab😀 ST", completion(logprobs=1, max_tokens=9, stop=STOPS)),
-    "logprobs to the end of a turn": ("ab😀 ST", completion(logprobs=0, stop=STOPS)),
-}  # fmt: skip
-
-
 @pytest.fixture
 async def scripted() -> AsyncIterator[Any]:
     """A function that starts a scripted worker; its arguments are those of `scripted_model`."""
     running: list[LockstepWorker] = []
 
     async def make(script: str, **limits: Any) -> LockstepWorker:
-        def say(prompt: str, choice: int) -> str:
-            return script.replace("{choice}", "long " * choice).replace("{prompt}", prompt)
-
-        running.append(await LockstepWorker.of(scripted_model(say, **limits)[0]))
+        running.append(await LockstepWorker.of(scripted_model(saying(script), **limits)[0]))
         return running[-1]
 
     yield make

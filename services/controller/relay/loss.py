@@ -10,13 +10,12 @@ from enum import StrEnum
 from shared.errors import (
     DeadlineExceeded,
     EngineFault,
-    Gone,
     LLMZooError,
+    TakenOver,
     Unavailable,
     UpstreamFailed,
     UpstreamTimeout,
 )
-from shared.protocol.attach import TAKEN_OVER
 from shared.protocol.frames import HANDED_BACK, ErrorFrame
 
 
@@ -41,10 +40,6 @@ class HandedBack(Unavailable):
 
 class MoveAsked(Unavailable):
     """An operator wants the answer to go on elsewhere."""
-
-
-class TakenOver(Gone):
-    """Another controller goes on with the answer."""
 
 
 _CAUSES: tuple[tuple[type[LLMZooError], Cause | None], ...] = (
@@ -76,6 +71,6 @@ def frame_loss(frame: ErrorFrame) -> LLMZooError | None:
         return HandedBack(message or "The worker stops.", retry_after=1.0)
     if code == EngineFault.default_code:
         return EngineFault(message or "The worker's engine failed.")
-    if code == TAKEN_OVER:
-        return TakenOver(message or "The answer goes on elsewhere.", code=TAKEN_OVER)
+    if code == TakenOver.default_code:
+        return TakenOver(message or "Another one reads this answer now.")
     return None

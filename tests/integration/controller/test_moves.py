@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 
-from shared.protocol.attach import TAKEN_OVER
+from shared.errors import TakenOver
 from shared.protocol.frames import HANDED_BACK, ErrorFrame, LedgerFrame, TokensFrame
 from shared.protocol.sse import DONE, SSEDecoder
 from tests.fakes.chat_request import BODY, CHAT, STREAM
@@ -204,11 +204,11 @@ async def test_a_request_that_harms_engines_meets_two_of_them_at_most(controller
 
 
 async def test_an_answer_that_was_taken_over_is_left(controller, fleet):
-    _, other = await fleet(controller, begins(error_frame(TAKEN_OVER, 409)), goes_on())
+    _, other = await fleet(controller, begins(error_frame("taken_over", 409)), goes_on())
 
     response = await controller.client.post(CHAT, json=STREAM)
 
-    assert error_of(response)["code"] == TAKEN_OVER
+    assert error_of(response)["code"] == TakenOver.default_code
     assert not other.asked
 
 

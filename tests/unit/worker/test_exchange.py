@@ -6,12 +6,11 @@ from typing import Any
 import orjson
 import pytest
 
-from services.worker.exchange import send_events, send_frames, send_whole
+from services.worker.exchange import send_events, send_whole
 from shared.protocol.frames import (
     EndFrame,
     ErrorFrame,
     Frame,
-    FrameDecoder,
     KeepaliveFrame,
     StartFrame,
     TokensFrame,
@@ -88,9 +87,3 @@ async def test_an_error_instead_of_a_whole_body(client):
     status, headers = client.head
     assert (status, headers[b"retry-after"]) == (503, b"2")
     assert orjson.loads(client.body[0]) == {"error": {"message": "stopping"}}
-
-
-async def test_frames_as_they_are(client):
-    frames = [START, HELD, KeepaliveFrame(), SHOWN, END]
-    await send_frames(source(*frames), client.send)
-    assert list(FrameDecoder().feed(b"".join(client.body))) == frames
