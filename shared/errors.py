@@ -36,6 +36,7 @@
     │   ├── AlreadyRunning
     │   ├── NoChatTemplate           a model brings none, and none was named
     │   └── RedisUnavailable
+    ├── RestartFailed                a service of `llmzoo up` could not be replaced
     └── ModelLoadError               a model cannot be had or cannot be served
         ├── ModelNotThere            the reference names nothing
         ├── ModelDownloadFailed
@@ -345,6 +346,12 @@ class NoChatTemplate(ConfigurationError):
 
 class RedisUnavailable(ConfigurationError):
     """No Redis-compatible server is given, installed or startable."""
+
+
+class RestartFailed(LLMZooError):
+    """A service that runs could not be replaced; the message says which, and what runs now."""
+
+    default_code = "restart_failed"
 
 
 class ModelLoadError(LLMZooError):

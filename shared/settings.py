@@ -298,9 +298,12 @@ class ZooSettings(Settings):
     model: str = Field("demo", description="the model that the workers serve")
     controller_host: str = "127.0.0.1"
     controller_port: Port = 8000
+    evaluator_host: str = "127.0.0.1"
     evaluator_port: Port = 8001
+    webui_host: str = "127.0.0.1"
     webui_port: Port = 7860
     worker_port: Port = 8010
+    heartbeat_interval: Seconds = 1.0
     drain_timeout: Seconds = 30.0
     state_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_state_dir("llmzoo")),
@@ -329,6 +332,14 @@ def load(shape: type[SettingsT], **overrides: object) -> SettingsT:
 def child_environment(extra: dict[str, str]) -> dict[str, str]:
     """Return this process's environment with `extra` on top, for a child process."""
     return {**os.environ, **extra}
+
+
+def inherited_descriptors() -> int:
+    """Return how many sockets were handed down to this very process (systemd's convention)."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return 0
+    told = os.environ.get("LISTEN_FDS", "")
+    return int(told) if told.isdecimal() else 0
 
 
 def _parse_networks(text: str) -> list[IPv4Network | IPv6Network]:

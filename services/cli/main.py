@@ -130,6 +130,14 @@ def up(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the chat in a browser when it is ready.")
     ] = False,
+    restart: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SERVICE",
+            help="Restart these of the zoo that runs, one by one: worker, controller, webui, "
+            "evaluator, a name such as worker-2, or all; can be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Start the whole zoo on this machine.
 
@@ -140,16 +148,26 @@ def up(
       llmzoo up
       llmzoo up --model ./my-model --workers 2
       llmzoo up --only controller --only worker --port-offset 100
+      llmzoo up --restart worker
     """  # noqa: D301 - \b keeps the examples' lines apart
-    from services.cli.up import UpOptions, run_up  # noqa: PLC0415
+    from services.cli.up import UpOptions, run_restart, run_up  # noqa: PLC0415
     from shared.settings import ZooSettings, load  # noqa: PLC0415
 
     if load_8bit and load_4bit:
         raise typer.BadParameter("not together with --load-4bit", param_hint="--load-8bit")
     bits = 8 if load_8bit else 4 if load_4bit else None
-    chosen = tuple(name.strip() for part in only or () for name in part.split(","))
-    options = UpOptions(chosen, workers, model, port_offset, open_browser, bits)
-    raise typer.Exit(run_up(load(ZooSettings), options))
+    options = UpOptions(_names(only), workers, model, port_offset, open_browser, bits)
+    if not restart:
+        raise typer.Exit(run_up(load(ZooSettings), options))
+    if options != UpOptions(port_offset=port_offset):
+        told = "only together with --port-offset: services restart as they were started"
+        raise typer.BadParameter(told, param_hint="--restart")
+    raise typer.Exit(run_restart(load(ZooSettings), _names(restart), port_offset))
+
+
+def _names(parts: list[str] | None) -> tuple[str, ...]:
+    """Return what was named, each `a,b` as two."""
+    return tuple(name.strip() for part in parts or () for name in part.split(","))
 
 
 def down(*, port_offset: PortOffset = 0) -> None:

@@ -1,7 +1,7 @@
 """The evaluator's composition root: every object meets here, nothing else imports this.
 
-Owns the order of start and stop. SIGTERM: nothing new is taken, calls in flight are closed,
-the runs go back into the queue in Redis, the service withdraws.
+Owns the order of start and stop. SIGTERM: open connections are served to their end, calls in
+flight are closed, the runs go back into the queue in Redis, the service withdraws.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
         life.stopping = True
         heartbeat.poke()
 
-    routes = EvalRoutes(store, settings.max_body_bytes, runner.poke, lambda: life.stopping)
+    routes = EvalRoutes(store, settings.max_body_bytes, runner.poke)
     app = FastAPI(
         lifespan=lifespan,
         openapi_url=None,

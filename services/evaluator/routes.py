@@ -1,6 +1,7 @@
 """The evaluation API over HTTP: requests in, objects out. Executes nothing.
 
 Owns paths, statuses and paging. What is a valid spec is in `specs`, what is kept in the store.
+While the service ends, what still comes is taken: it is kept, and whoever is there executes it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.evaluator.specs import parse_eval, parse_run
-from shared.errors import InvalidRequest, Unavailable
+from shared.errors import InvalidRequest
 from shared.http.body import ClientGone, read_body
 from shared.protocol.body import parse_object
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from services.evaluator.jobs.store import EvalStore
 
 _DEFAULT_LIMIT, _MAX_LIMIT = 20, 100
-_STOPPING_RETRY_AFTER = 5.0
 
 
 class EvalRoutes:
@@ -35,7 +35,6 @@ class EvalRoutes:
         store: EvalStore,
         max_body_bytes: int,
         changed: Callable[[], None],
-        stopping: Callable[[], bool],
     ) -> None:
         """Serve from `store`.
 
@@ -43,12 +42,10 @@ class EvalRoutes:
             store: evals and runs.
             max_body_bytes: largest body that is read.
             changed: called when a run was created or cancelled.
-            stopping: whether this service takes nothing new any more.
         """
         self._store = store
         self._max_body_bytes = max_body_bytes
         self._changed = changed
-        self._stopping = stopping
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -102,9 +99,6 @@ class EvalRoutes:
         return _answer(run)
 
     async def _body(self, request: Request) -> dict[str, Any]:
-        if self._stopping():
-            msg = "This evaluator is stopping and takes nothing new."
-            raise Unavailable(msg, retry_after=_STOPPING_RETRY_AFTER)
         try:
             raw = await read_body(request.scope, request.receive, self._max_body_bytes)
         except ClientGone:

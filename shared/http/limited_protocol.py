@@ -46,6 +46,10 @@ class ServerLimits:
     """In which a client takes nothing of an answer that waits for it."""
 
 
+_QUIET_SECONDS = 1.0
+"""A server that ends closes connections that are idle for so long. Not at once: a request may be
+on its way, and whoever asks without a pause would meet the closing nearly every time."""
+
 _LINGER_SECONDS = 1.0
 """For so long what a refused client still sends is thrown away, so that it can read why."""
 _LINGERING = 64
@@ -81,6 +85,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._fault: LLMZooError | None = None
         self._departure = Departure()
         self._progressed = False
+        self._leaving = False
         self._idle_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -135,6 +140,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._progressed = True
         self.scope["extensions"] = {EXTENSION: {CLIENT: self._departure}}
         super().on_headers_complete()
+        if self._leaving:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -149,6 +156,21 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self.pipeline:
             # A large body has paused it, and only who reads notices that a client goes.
             self.flow.resume_reading()
+
+    def shutdown(self) -> None:
+        """Serve what still comes, saying with each answer that it is the connection's last.
+
+        An answer whose head is out already cannot say so; the one after it will.
+        """
+        self._leaving = True
+        self.timeout_keep_alive = _QUIET_SECONDS
+        if not self._answering:
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                _QUIET_SECONDS, self.timeout_keep_alive_handler
+            )
+        elif not self.cycle.response_started:
+            self.cycle.keep_alive = False
 
     def pause_writing(self) -> None:
         """Wait for a client that is slower than its answer, and not for ever."""

@@ -5,6 +5,7 @@ Owns their form. Whether a service is ready, it says itself.
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,7 +48,9 @@ def operations_routes(
 
     async def ready(_: Request) -> Response:
         now = readiness()
-        return _json({"state": now.state, **now.detail}, 200 if now.ready else 503)
+        # Where a process replaces another one on its socket, the pid tells which of them answers.
+        body = {"state": now.state, "pid": os.getpid(), **now.detail}
+        return _json(body, 200 if now.ready else 503)
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

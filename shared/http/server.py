@@ -6,7 +6,7 @@ Owns sockets and signals. Knows nothing of what the app does.
 from __future__ import annotations
 
 import asyncio
-import errno
+import contextlib
 import gc
 import resource
 import signal
@@ -23,9 +23,9 @@ from starlette.types import ASGIApp
 
 from shared.errors import PortTaken
 from shared.http.limited_protocol import LimitedProtocol, ServerLimits
+from shared.http.listening import inherited_socket, listening_socket
 
 DEFAULT_LIMITS = ServerLimits()
-_BACKLOG = 2048
 _GC_THRESHOLDS = (20_000, 20, 20)
 _MOST_DESCRIPTORS = 65_536
 _FORCE_SECONDS = 0.1
@@ -62,31 +62,18 @@ class Service:
 
 
 def bind(host: str, port: int, *, next_free: bool = False, advertise: str = "") -> Listener:
-    """Bind `host`:`port`, or with `next_free` the first free port from there on.
+    """Listen on `host`:`port`, or with `next_free` on the first free port from there on.
 
-    The URL is `advertise` if given, else the host bound; for a wildcard address it is this
-    machine's name, which is what a container network resolves.
+    A socket that was handed down to this process is used where there is one. The URL is
+    `advertise` if given, else the host bound; for a wildcard address it is this machine's name,
+    which is what a container network resolves.
 
     Raises:
         PortTaken: the port, or each of a hundred from it on, is in use.
+        ConfigurationError: the socket handed down is another one.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for candidate in range(port, port + (100 if next_free else 1)):
-        # The protocol is named because asyncio sets TCP_NODELAY only where it is.
-        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((host, candidate))
-            sock.listen(_BACKLOG)
-        except OSError as fault:
-            sock.close()
-            if fault.errno != errno.EADDRINUSE:
-                msg = f"cannot bind {host}:{candidate}: {fault.strerror}"
-                raise PortTaken(msg) from None
-            continue
-        return Listener(sock, advertise or _url(host, candidate))
-    msg = f"port {port} on {host} is in use by another program"
-    raise PortTaken(msg)
+    sock = inherited_socket(host, port) or _first_free(host, port, 100 if next_free else 1)
+    return Listener(sock, advertise or _url(host, sock.getsockname()[1]))
 
 
 def serve(
@@ -147,14 +134,29 @@ class _DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the sockets once what runs has ended; connections get what is left of the time."""
         if self._service.drained is not None:
-            began = time.monotonic()
-            drained = asyncio.ensure_future(self._service.drained())
-            while not (drained.done() or self.force_exit):
-                await asyncio.wait([drained], timeout=_FORCE_SECONDS)
-            drained.cancel()
-            left = (self.config.timeout_graceful_shutdown or 1) - (time.monotonic() - began)
-            self.config.timeout_graceful_shutdown = max(1, round(left))
+            await self._wait_for(self._service.drained())
+        for server in self.servers:
+            server.close()
+        # What was accepted in this turn of the loop becomes a connection in the next, and only
+        # connections are told that we leave.
+        await asyncio.sleep(0)
         await super().shutdown(sockets)
+
+    async def _wait_for(self, draining: Awaitable[None]) -> None:
+        began = time.monotonic()
+        drained = asyncio.ensure_future(draining)
+        while not (drained.done() or self.force_exit):
+            await asyncio.wait([drained], timeout=_FORCE_SECONDS)
+        drained.cancel()
+        left = (self.config.timeout_graceful_shutdown or 1) - (time.monotonic() - began)
+        self.config.timeout_graceful_shutdown = max(1, round(left))
+
+
+def _first_free(host: str, port: int, tries: int) -> socket.socket:
+    for candidate in range(port, port + tries - 1):
+        with contextlib.suppress(PortTaken):
+            return listening_socket(host, candidate)
+    return listening_socket(host, port + tries - 1)
 
 
 def _most_connections() -> int:

@@ -28,14 +28,23 @@ from shared.settings import FleetSettings
 log = structlog.get_logger(__name__)
 
 # KEYS: record, set of services, refusal. ARGV: signed record, TTL in ms, id, "1" to publish,
-# channel. Returns the refusal, if a controller left one.
+# channel, incarnation, start. Returns the refusal, if a controller left one. A process that has
+# taken over the port of another one has its name too: whoever began later is announced.
 _BEAT = """
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('SADD', KEYS[2], ARGV[3])
-if ARGV[4] == '1' then redis.call('PUBLISH', ARGV[5], ARGV[3]) end
+local there = redis.call('GET', KEYS[1]) or ''
+local other = string.match(there, '"incarnation":"([^"]*)"')
+local since = tonumber(string.match(there, '"started_at":(%d+)') or '0')
+if other == ARGV[6] or since <= tonumber(ARGV[7]) then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  redis.call('SADD', KEYS[2], ARGV[3])
+  if ARGV[4] == '1' then redis.call('PUBLISH', ARGV[5], ARGV[3]) end
+end
 return redis.call('GET', KEYS[3])
 """
+# KEYS as above. ARGV: id, channel, incarnation.
 _WITHDRAW = """
+local there = redis.call('GET', KEYS[1])
+if there and string.match(there, '"incarnation":"([^"]*)"') ~= ARGV[3] then return end
 redis.call('DEL', KEYS[1], KEYS[3])
 redis.call('SREM', KEYS[2], ARGV[1])
 redis.call('PUBLISH', ARGV[2], ARGV[1])
@@ -166,21 +175,24 @@ class Heartbeat:
             record.id,
             "1" if told != self._published else "0",
             keys.CHANGES,
+            self._incarnation,
+            record.started_at,
         )
         self._published = told
         self._note_success(refusal if isinstance(refusal, bytes) else b"", record.state)
 
     def _withdraw(self, client: redis.Redis) -> None:
-        record_id = self._source().id
+        record = self._source()
         try:
             client.eval(
                 _WITHDRAW,
                 3,
-                keys.service(record_id),
+                keys.service(record.id),
                 keys.SERVICES,
-                keys.refusal(record_id),
-                record_id,
+                keys.refusal(record.id),
+                record.id,
                 keys.CHANGES,
+                self._incarnation,
             )
         except redis.RedisError as fault:
             log.warning("could not withdraw; the record expires by itself", fault=str(fault))

@@ -64,15 +64,18 @@ def test_the_shell_blocks(zoo: Zoo) -> None:
     for block in SHELL:
         if block.startswith(ELSEWHERE) and '"' not in block:
             continue
+        worker = zoo.child("worker")
         answer = run_block(zoo, block, variables)
         ran += 1
         if "/v1/evals" in block:
             variables.setdefault("EVAL_ID", str(orjson.loads(answer)["id"]))
         elif "llmzoo bench" in block:
             assert "TOKENS/S" in answer
+        elif "--restart" in block:
+            assert worker.is_running() is False
         else:
             assert "Paris" in answer, (block, answer)
-    assert ran == 5
+    assert ran == 6
 
 
 @pytest.mark.e2e
@@ -87,6 +90,7 @@ def run_block(zoo: Zoo, block: str, variables: dict[str, str]) -> str:
     """Run one block against this zoo and return what it prints."""
     settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
     script = moved(zoo, block).replace(".venv/bin/", f"{BIN}/").replace("curl ", "curl -sS ")
+    script = script.replace("llmzoo up ", f"llmzoo up --port-offset {zoo.offset} ")
     told = zoo.run("bash", "-ec", f"{settings}\n{script}")
     assert told.returncode == 0, (block, told.stderr)
     return told.stdout

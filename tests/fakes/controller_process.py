@@ -43,10 +43,17 @@ class ControllerProcess:
         await eventually(self._ready, seconds=20)
         return self
 
+    async def end(self) -> int:
+        """Tell it to end and return its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return await asyncio.wait_for(self._process.wait(), 20)
+
     async def kill(self) -> None:
         """End it with SIGKILL; does nothing when it does not run."""
         if self._process is not None:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
             await self._process.wait()
             self._process = None
 

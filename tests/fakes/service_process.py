@@ -1,9 +1,11 @@
 """A service of the zoo that serves nothing: `service_process.py ROLE [--exit N] [--deaf]`.
 
-It listens on the port that its environment names, is ready at once, and does as it is told:
+It listens on the socket handed down to it, else on the port that its environment names, is ready
+at once, and does as it is told:
 `POST /crash` ends it with exit code 3, `GET /environment` tells what it was given. `--exit 2`
 ends it before it listens, `--deaf` ignores SIGTERM, `--loading` stays unready until
-`POST /load`, `--brood` starts a child of its own.
+`POST /load`, `--brood` starts a child of its own. With `--mark FILE` every start but the first one
+does what `--again` says: it ends before it listens (`exit`), or stays unready (`load`).
 """
 
 from __future__ import annotations
@@ -12,17 +14,26 @@ import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 class FakeService(ThreadingHTTPServer):
-    daemon_threads = True
+    daemon_threads = False  # what it was asked before its end it answers
 
     def __init__(self, role: str, port: int, *, ready: bool) -> None:
-        super().__init__(("127.0.0.1", port), FakeHandler)
+        inherited = os.environ.get("LISTEN_PID") == str(os.getpid())
+        super().__init__(("127.0.0.1", port), FakeHandler, bind_and_activate=not inherited)
+        if inherited:
+            self.socket.close()
+            self.socket = socket.socket(fileno=3)
+            # Another process may be quicker to accept what this one was woken for.
+            self.socket.setblocking(False)
+            assert self.socket.getsockname()[1] == port
         self.role = role
         self.ready = ready
 
@@ -39,7 +50,7 @@ class FakeHandler(BaseHTTPRequestHandler):
         if self.path == "/health/ready":
             ready = self.server.ready
             body = {"state": "ready"} if ready else {"state": "loading", "progress": 0.43}
-            self._answer(200 if ready else 503, body)
+            self._answer(200 if ready else 503, {**body, "pid": os.getpid()})
         elif self.path == "/v1/models":
             self._answer(200, {"object": "list", "data": [{"id": "fake-model"}]})
         else:
@@ -70,7 +81,14 @@ def main() -> int:
     parser.add_argument("--deaf", action="store_true")
     parser.add_argument("--loading", action="store_true")
     parser.add_argument("--brood", action="store_true")
+    parser.add_argument("--mark", type=Path)
+    parser.add_argument("--again", choices=("exit", "load"))
     told = parser.parse_args()
+    if told.mark is not None and told.mark.exists():
+        told.exit = 2 if told.again == "exit" else None
+        told.loading = told.again == "load"
+    elif told.mark is not None:
+        told.mark.touch()
     if told.exit is not None:
         print(f"{told.role}: LLMZOO_MODEL names nothing", flush=True)
         return told.exit
@@ -81,6 +99,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN if told.deaf else service.stop)
     print("\x1b[32mlistening\x1b[0m", flush=True)
     service.serve_forever()
+    service.server_close()
     return 0
 
 

@@ -35,7 +35,10 @@ IN_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spa
 
 
 class ZooProcess:
-    """A supervisor under test; `logs` and `announced` are the lines it wrote so far."""
+    """A supervisor under test; `logs` and `announced` are the lines it wrote so far.
+
+    `modules` are run instead of fake services.
+    """
 
     def __init__(
         self,
@@ -46,9 +49,17 @@ class ZooProcess:
         redis: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
         terminal: bool = False,
+        roomy: bool = True,
+        modules: Mapping[str, str] | None = None,
         **options: object,
     ) -> None:
-        told = {"manners": manners or {}, "redis": redis, "options": options}
+        told = {
+            "manners": manners or {},
+            "redis": redis,
+            "options": options,
+            "roomy": roomy,
+            "modules": modules or {},
+        }
         variables = {f"LLMZOO_{role.upper()}_PORT": str(port) for role, port in ports.items()}
         variables["LLMZOO_STATE_DIR"] = str(state_dir)
         command = [sys.executable, __file__, json.dumps(told)]
@@ -131,12 +142,15 @@ def main(told: dict) -> int:
         role: (sys.executable, str(FAKE_SERVICE), role.value, *told["manners"].get(role, []))
         for role in Role
     }
+    for role, module in told["modules"].items():
+        commands[Role(role)] = (sys.executable, "-m", module)
     return run_up(
         load(ZooSettings),
         UpOptions(**told["options"]),
         commands=commands,
         redis_binaries=None if told["redis"] is None else [Path(path) for path in told["redis"]],
         policy=RestartPolicy(first_delay=0.05),
+        has_room=lambda _pid: told["roomy"],
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from services.cli.up.console import Console
 from services.cli.up.lock import RunningZoo, UpLock
+from services.cli.up.memory import has_room_beside
 from services.cli.up.plan import COMMANDS, Role, ServicePlan, UpOptions, make_plan
 from services.cli.up.redis_server import EmbeddedRedis, find_binaries
 from services.cli.up.restarts import CONFIGURATION_EXIT_CODE, RestartPolicy
@@ -31,7 +32,7 @@ from shared.http.loopback import is_loopback
 from shared.key_file import read_key_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from shared.settings import ZooSettings
@@ -47,6 +48,7 @@ def run_up(
     commands: Mapping[Role, tuple[str, ...]] = COMMANDS,
     redis_binaries: Iterable[Path] | None = None,
     policy: RestartPolicy | None = None,
+    has_room: Callable[[int], bool] = has_room_beside,
 ) -> int:
     """Run the zoo until it is stopped, and return the exit code.
 
@@ -56,6 +58,7 @@ def run_up(
         commands: the program of each service.
         redis_binaries: servers to try, best first; None searches this machine.
         policy: when to start ended services again; None is the usual one.
+        has_room: whether a second process like this one fits into memory.
     """
     console = Console()
     try:
@@ -73,6 +76,10 @@ def run_up(
                 stop_command=lock.stop_command,
                 open_browser=options.open_browser,
                 policy=policy or RestartPolicy(),
+                has_room_beside=has_room,
+                control=lock.control,
+                beat=settings.heartbeat_interval,
+                moved=lambda services: lock.write(_this_zoo(services)),
             )
             return asyncio.run(Supervisor(plan, console).run())
     except AlreadyRunning as fault:
@@ -176,6 +183,6 @@ def _embedded_redis(settings: ZooSettings, port_offset: int) -> EmbeddedRedis | 
     return EmbeddedRedis.prepare(settings.state_dir, port_offset)
 
 
-def _this_zoo(services: tuple[ServicePlan, ...]) -> RunningZoo:
+def _this_zoo(services: Sequence[ServicePlan]) -> RunningZoo:
     urls = {plan.name: plan.url for plan in services}
     return RunningZoo(os.getpid(), urls, datetime.now(UTC).isoformat(timespec="seconds"))

@@ -46,6 +46,8 @@ class UpLock:
     def __init__(self, state_dir: Path, port_offset: int) -> None:
         """Name the file; nothing is opened yet."""
         self.path = state_dir / f"up-{port_offset}.lock"
+        self.control = state_dir / f"up-{port_offset}.sock"
+        """Where the holder takes orders."""
         self.stop_command = "llmzoo down"
         if port_offset:
             self.stop_command += f" --port-offset {port_offset}"

@@ -7,7 +7,7 @@ address nor any secret: those come later and are the same for every service.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -61,11 +61,18 @@ class ServicePlan:
     port: int
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     host: str = ports.LOOPBACK
+    listen: str = ""
+    """Address on which the supervisor holds its port; empty: the process binds it itself."""
 
     @property
     def url(self) -> str:
         """The base URL, without a slash at its end."""
         return f"http://{self.host}:{self.port}"
+
+    def moved(self, port: int) -> ServicePlan:
+        """Return the same service on another port."""
+        environment = {**self.environment, port_variable(self.role): str(port)}
+        return replace(self, port=port, environment=environment)
 
 
 def make_plan(
@@ -83,6 +90,7 @@ def make_plan(
         raise ConfigurationError(msg, param="--workers")
     claimed = _claim(settings, options.port_offset, roles)
     model = options.model or settings.model
+    hosts = _held(settings)
     plans: list[ServicePlan] = []
     for role in roles:
         environment = {"LLMZOO_MODEL": model}
@@ -98,7 +106,14 @@ def make_plan(
             wanted, names = [claimed[role]], [role.value]
         variable = port_variable(role)
         plans += [
-            ServicePlan(name, role, commands[role], port, {**environment, variable: str(port)})
+            ServicePlan(
+                name,
+                role,
+                commands[role],
+                port,
+                {**environment, variable: str(port)},
+                listen=hosts.get(role, ""),
+            )
             for name, port in zip(names, wanted, strict=True)
         ]
     return tuple(plans)
@@ -116,6 +131,18 @@ def _chosen(only: Iterable[str]) -> list[Role]:
         msg = f"--only: no service is called {', '.join(unknown)}; there are {', '.join(Role)}"
         raise ConfigurationError(msg, param="--only")
     return [role for role in Role if not wanted or role in wanted]
+
+
+def _held(settings: ZooSettings) -> dict[Role, str]:
+    """Return on which address whose port is held for it.
+
+    Not a worker's: one that died must refuse connections, so that others are asked at once.
+    """
+    return {
+        Role.CONTROLLER: settings.controller_host,
+        Role.EVALUATOR: settings.evaluator_host,
+        Role.WEBUI: settings.webui_host,
+    }
 
 
 def _wanted_ports(settings: ZooSettings, offset: int, roles: Iterable[Role]) -> dict[Role, int]:

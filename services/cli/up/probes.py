@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
@@ -24,7 +25,11 @@ class Readiness:
 
     ready: bool
     detail: str = ""
+    pid: int = 0
+    """Of the process that answered; 0 where it does not tell."""
 
+
+STARTING = Readiness(ready=False, detail="starting")
 
 Probe: TypeAlias = Callable[[], Awaitable[Readiness]]
 Connection: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -41,8 +46,8 @@ def http_probe(host: str, port: int) -> Probe:
         try:
             status, body = await http_get(host, port, "/health/ready")
         except Silence:
-            return Readiness(ready=False, detail="starting")
-        return Readiness(ready=status == OK_STATUS, detail=describe(body))
+            return STARTING
+        return read(status, body)
 
     return ask
 
@@ -59,21 +64,24 @@ async def http_get(host: str, port: int, path: str) -> tuple[int, bytes]:
         raise Silence from error
 
 
-def describe(body: bytes) -> str:
-    """Put the state and the progress that a `/health/ready` body tells into a few words."""
+def read(status: int, body: bytes) -> Readiness:
+    """Return what an answer of `/health/ready` says, state and progress in a few words."""
     try:
         found = json.loads(body)
     except ValueError:
-        return ""
-    if not isinstance(found, dict):
-        return ""
-    told = cast("dict[str, Any]", found)
+        found = None
+    told = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
     words = str(told.get("state") or told.get("status") or "")
     progress = told.get("progress")
     if isinstance(progress, int | float):
         words += f" {progress:.0%}"
     reason = told.get("detail")
-    return f"{words}: {reason}" if reason else words
+    pid = told.get("pid")
+    return Readiness(
+        status == OK_STATUS,
+        f"{words}: {reason}" if reason else words,
+        pid if isinstance(pid, int) else 0,
+    )
 
 
 def redis_probe(address: str | int, password: str) -> Probe:
@@ -88,15 +96,22 @@ def redis_probe(address: str | int, password: str) -> Probe:
         try:
             answer = await _exchange(opening, f"AUTH {password}\r\nPING\r\n".encode(), to_end=False)
         except Silence:
-            return Readiness(ready=False, detail="starting")
+            return STARTING
         loading = b"-LOADING" in answer
         return Readiness(ready=b"+PONG" in answer, detail="loading its data" if loading else "")
 
     return ask
 
 
+def _whole(answer: bytes) -> bool:
+    """Return whether an answer is there by its own length; some keep the connection open."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    return bool(end) and length is not None and len(body) >= int(length[1])
+
+
 async def _exchange(opening: Awaitable[Connection], request: bytes, *, to_end: bool) -> bytes:
-    """Send `request`; read to the end of the answer, or two lines of it."""
+    """Send `request`; read the answer, as one of HTTP `to_end`, or two lines of it."""
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
@@ -106,7 +121,9 @@ async def _exchange(opening: Awaitable[Connection], request: bytes, *, to_end: b
             if not to_end:
                 return await reader.readline() + await reader.readline()
             answer = b""
-            while len(answer) < ANSWER_LIMIT_BYTES and (part := await reader.read(65536)):
+            while len(answer) < ANSWER_LIMIT_BYTES and not _whole(answer):
+                if not (part := await reader.read(65536)):
+                    break
                 answer += part
             return answer
     except (OSError, TimeoutError, ValueError) as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from services.cli.up.lines import LineSplitter
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping, Sequence
 
 CHUNK_BYTES = 65536
@@ -46,15 +47,20 @@ class ChildProcess:
         on_line: Callable[[str], None],
         *,
         orphan_signal: signal.Signals = signal.SIGKILL,
+        listener: socket.socket | None = None,
     ) -> ChildProcess:
-        """Start `command`; on Linux it gets `orphan_signal` when this process dies."""
+        """Start `command`, with `listener` handed down to it if there is one.
+
+        On Linux it gets `orphan_signal` when this process dies.
+        """
         # A pipe of our own: `wait` of a process that owns its pipes also waits for whatever
         # grandchild still holds them.
         ours, theirs = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *tied_to_this_process(command, orphan_signal),
+                *tied_to_this_process(command, orphan_signal, listener),
                 env=environment,
+                pass_fds=() if listener is None else (listener.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=asyncio.subprocess.STDOUT,
@@ -110,10 +116,11 @@ async def _pump(output: asyncio.StreamReader, on_line: Callable[[str], None]) ->
         on_line(line)
 
 
-def tied_to_this_process(command: Sequence[str], orphan_signal: signal.Signals) -> list[str]:
-    """Return `command` wrapped so that even a `kill -9` of this process ends it."""
-    if sys.platform != "linux":
-        return list(command)
+def tied_to_this_process(
+    command: Sequence[str], orphan_signal: signal.Signals, listener: socket.socket | None
+) -> list[str]:
+    """Return `command` wrapped so that even a `kill -9` of this process ends it (on Linux)."""
     launcher = Path(__file__).with_name("launch.py")
-    tie = [sys.executable, "-I", "-S", str(launcher), str(os.getpid()), str(int(orphan_signal))]
-    return [*tie, *command]
+    descriptor = "-" if listener is None else str(listener.fileno())
+    told = [str(os.getpid()), str(int(orphan_signal)), descriptor]
+    return [sys.executable, "-I", "-S", str(launcher), *told, *command]

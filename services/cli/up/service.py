@@ -12,11 +12,13 @@ import signal
 from collections import deque
 from typing import TYPE_CHECKING
 
+from services.cli.up.probes import STARTING
 from services.cli.up.process import ChildProcess
 from services.cli.up.restarts import RestartPolicy, Restarts
 from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping, Sequence
 
     from services.cli.up.console import Console
@@ -42,6 +44,7 @@ class SupervisedService:
         policy: RestartPolicy,
         must_start: bool = False,
         orphan_signal: signal.Signals = signal.SIGKILL,
+        listener: socket.socket | None = None,
     ) -> None:
         """Describe the service; `begin` starts it.
 
@@ -54,6 +57,7 @@ class SupervisedService:
             policy: when to start it again.
             must_start: give up if the first process ends before it is ready.
             orphan_signal: what the process gets when the supervisor is killed.
+            listener: handed down to each process; clients wait in it while there is none.
         """
         self.name = name
         self.detail = ""
@@ -65,10 +69,16 @@ class SupervisedService:
         self._restarts = Restarts(policy)
         self._must_start = must_start
         self._orphan_signal = orphan_signal
+        self._listener = listener
         self._last_lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
         self._child: ChildProcess | None = None
         self._stopping = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, None while no process runs."""
+        return None if self._child is None else self._child.pid
 
     @property
     def last_words(self) -> str:
@@ -140,12 +150,16 @@ class SupervisedService:
         """Run one process to its end; returns the loop's time at which it was ready, exit code."""
         self._last_lines.clear()
         child = await ChildProcess.start(
-            self._command, self._environment, self._hear, orphan_signal=self._orphan_signal
+            self._command,
+            self._environment,
+            self._hear,
+            orphan_signal=self._orphan_signal,
+            listener=self._listener,
         )
         self._child = child
         if self._stopping.is_set():  # asked while the child was being made
             child.terminate()
-        watching = asyncio.create_task(self._watch())
+        watching = asyncio.create_task(self._watch(child.pid))
         exit_code = await child.wait()
         self._child = None
         watching.cancel()
@@ -153,11 +167,11 @@ class SupervisedService:
             return await watching, exit_code
         return None, exit_code
 
-    async def _watch(self) -> float:
-        """Ask until the service is ready and return the loop's time; tell what it does so far."""
+    async def _watch(self, pid: int) -> float:
+        """Ask until process `pid` is ready; return the loop's time, and tell what it does so far."""
         loop = asyncio.get_running_loop()
         told, told_at = "", loop.time()
-        while not (now := await self._ask()).ready:
+        while not (now := await self._ask(pid)).ready:
             if now.detail != told and (
                 _state(now.detail) != _state(told) or loop.time() - told_at >= PROGRESS_SECONDS
             ):
@@ -168,8 +182,10 @@ class SupervisedService:
         self.ready.set()
         return loop.time()
 
-    async def _ask(self) -> Readiness:
+    async def _ask(self, pid: int) -> Readiness:
         now = await self._probe()
+        if now.pid not in {0, pid}:  # the process that this one is to replace
+            now = STARTING
         self.detail = now.detail
         return now
 

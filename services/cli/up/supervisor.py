@@ -15,16 +15,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from services.cli.up.announce import announcement, find_chat, find_served_model
+from services.cli.up.control import Control
+from services.cli.up.memory import has_room_beside
 from services.cli.up.plan import STOP_ORDER, Role, ServicePlan
-from services.cli.up.probes import http_probe
 from services.cli.up.redis_server import NO_SERVER, BinaryUnfit, EmbeddedRedis, check_version
+from services.cli.up.replacement import Replacement
 from services.cli.up.restarts import CONFIGURATION_EXIT_CODE, RestartPolicy
+from services.cli.up.running import Running
 from services.cli.up.service import SupervisedService
 from shared.errors import ConfigurationError, RedisUnavailable
 from shared.settings import child_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from services.cli.up.console import Console
@@ -53,11 +56,20 @@ class ZooPlan:
     environment: Mapping[str, str]
     model: str
     drain_timeout: float
+    control: Path
+    """Socket on which restarts are asked for."""
+
+    beat: float = 1.0
+    """Seconds between two heartbeats of a service."""
+
     redis: EmbeddedRedis | None = None
     redis_binaries: Iterable[Path] = ()
     stop_command: str = "llmzoo down"
     open_browser: bool = False
     policy: RestartPolicy = field(default_factory=RestartPolicy)
+    has_room_beside: Callable[[int], bool] = has_room_beside
+    moved: Callable[[Sequence[ServicePlan]], None] = lambda _: None
+    """Told what runs where, after a service was replaced."""
 
 
 class Supervisor:
@@ -67,7 +79,7 @@ class Supervisor:
         """Prepare; nothing starts before `run`."""
         self._plan = plan
         self._console = console
-        self._services: list[tuple[Role, SupervisedService]] = []
+        self._running = Running(console, plan.policy)
         self._redis: SupervisedService | None = None
         self._stop = asyncio.Event()
         self._killed = False
@@ -94,20 +106,16 @@ class Supervisor:
 
     async def _bring_up(self, group: asyncio.TaskGroup) -> None:
         environment = self._plan.environment
+        for plan in self._plan.services:
+            self._running.hold(plan)
+        control = Control(self._plan.control, group)
+        group.create_task(control.serve())
         if self._plan.redis is not None:
             await self._start_redis(self._plan.redis)
             environment = {**environment, "LLMZOO_REDIS_URL": self._plan.redis.url}
+        self._running.environment = environment
         for plan in self._plan.services:
-            service = SupervisedService(
-                plan.name,
-                plan.command,
-                child_environment({**environment, **plan.environment}),
-                http_probe(plan.host, plan.port),
-                console=self._console,
-                policy=self._plan.policy,
-            )
-            self._services.append((plan.role, service))
-            service.begin()
+            service = self._running.start(plan).service
             group.create_task(service.ended())
             if plan.role is not Role.WORKER:
                 # One after the other, so that the workers' long start has a core for itself.
@@ -115,9 +123,20 @@ class Supervisor:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(STAGGER_SECONDS):
                         await service.ready.wait()
-        for _, service in self._services:
-            await service.ready.wait()
+        for runner in self._running.runners:
+            await runner.service.ready.wait()
+        control.open_to(self._replacement(group).restart)
         await self._announce()
+
+    def _replacement(self, group: asyncio.TaskGroup) -> Replacement:
+        return Replacement(
+            self._running,
+            group,
+            beat=self._plan.beat,
+            grace=self._plan.drain_timeout + STOP_MARGIN_SECONDS,
+            has_room_beside=self._plan.has_room_beside,
+            moved=lambda: self._plan.moved(self._running.plans),
+        )
 
     async def _start_redis(self, redis: EmbeddedRedis) -> None:
         for binary in self._plan.redis_binaries:
@@ -159,13 +178,10 @@ class Supervisor:
     async def _take_down(self) -> bool:
         """Stop callers before the ones they call, Redis last; returns whether all obeyed."""
         grace = self._plan.drain_timeout + STOP_MARGIN_SECONDS
+        self._running.let_go()
         stops: list[asyncio.Task[bool]] = []
         for role in STOP_ORDER:
-            stage = [
-                asyncio.create_task(service.stop(grace))
-                for its_role, service in self._services
-                if its_role is role
-            ]
+            stage = [asyncio.create_task(service.stop(grace)) for service in self._running.of(role)]
             stops += stage
             if stage:
                 await asyncio.wait(stage, timeout=STAGE_SECONDS)
@@ -193,7 +209,7 @@ class Supervisor:
         elif number == signal.SIGINT:
             self._killed = True
             self._console.say("killing what still runs")
-            for service in [service for _, service in self._services] + [self._redis]:
+            for service in [each.service for each in self._running.runners] + [self._redis]:
                 if service is not None:
                     service.kill()
 

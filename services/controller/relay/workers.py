@@ -26,6 +26,7 @@ from services.controller.relay.mover import Mover
 from services.controller.relay.running_answer import RunningAnswer
 from services.controller.relay.running_answers import RunningAnswers
 from services.controller.relay.takeover import Takeover
+from shared.protocol.event_id import CONTINUED_HEADER
 
 AnswerT = TypeVar("AnswerT")
 

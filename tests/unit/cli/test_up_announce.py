@@ -9,7 +9,7 @@ import sys
 from services.cli.up.announce import ServedModel, announcement, curl_line
 from services.cli.up.console import Console
 from services.cli.up.plan import Role, ServicePlan
-from services.cli.up.probes import describe
+from services.cli.up.probes import Readiness, read
 
 PLANS = [
     ServicePlan("worker", Role.WORKER, (), 8010),
@@ -57,11 +57,13 @@ def test_a_key_is_sent_where_one_is_asked_for() -> None:
 
 
 def test_readiness_in_words() -> None:
-    assert describe(b'{"state": "loading", "progress": 0.434}') == "loading 43%"
-    assert describe(b'{"state": "failed", "detail": "no such model"}') == "failed: no such model"
-    assert describe(b'{"state": "ready"}') == "ready"
-    for nonsense in (b"", b"<html>", b"[]", b'"x"'):
-        assert describe(nonsense) == ""
+    loading = read(503, b'{"state": "loading", "progress": 0.434}')
+    assert loading == Readiness(ready=False, detail="loading 43%")
+    failed = read(503, b'{"state": "failed", "detail": "no such model"}')
+    assert failed.detail == "failed: no such model"
+    assert read(200, b'{"state": "ready", "pid": 7}') == Readiness(True, "ready", 7)
+    for nonsense in (b"", b"<html>", b"[]", b'"x"', b'{"pid": "7"}'):
+        assert read(503, nonsense) == Readiness(ready=False)
 
 
 def test_lines_carry_their_service_and_no_colour_where_nobody_sees_it() -> None:

@@ -1,0 +1,40 @@
+"""Whether a second process as large as one that runs fits into this machine's memory.
+
+Owns the reading of what Linux tells. Elsewhere nobody is asked, and the answer is yes.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from services.cli.doctor.machine import available_memory, container_limit
+
+_MARGIN = 1.1
+"""A process that starts takes more for a while than one that runs."""
+
+
+def has_room_beside(pid: int, root: Path = Path("/")) -> bool:
+    """Return whether as much memory is free as process `pid` holds, and a little more."""
+    resident, free = _resident(pid, root), _free(root)
+    return resident is None or free is None or resident * _MARGIN < free
+
+
+def _resident(pid: int, root: Path) -> int | None:
+    try:
+        pages = (root / f"proc/{pid}/statm").read_text().split()[1]
+    except (OSError, IndexError):
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _free(root: Path) -> int | None:
+    """Return the bytes that can be had, by the machine and by the container's own limit."""
+    free, limit = available_memory(root), container_limit(root)
+    if free is None or limit is None:
+        return free
+    try:
+        used = int((root / "sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):
+        return free
+    return min(free, max(0, limit - used))
