@@ -110,7 +110,7 @@ async def test_many_streams_at_once_decode_together(zoo: Zoo) -> None:
                 "POST", "/v1/chat/completions", json={**body, "messages": messages}
             ) as response:
                 assert response.status_code == 200
-                lines = [line async for line in response.aiter_lines() if line]
+                lines = [line async for line in response.aiter_lines() if line.startswith("data: ")]
             assert lines[-1] == "data: [DONE]"
             chunks = [orjson.loads(line[6:]) for line in lines[:-1]]
             return "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks)

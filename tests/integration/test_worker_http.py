@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -308,6 +309,7 @@ async def test_while_the_engine_restarts_the_worker_is_not_ready_and_says_why(st
     readiness = await worker.client.get("/health/ready")
     assert readiness.status_code == 503
     assert readiness.json() == {
+        "pid": os.getpid(),
         "state": "warming",
         "model": MODEL,
         "detail": "the engine is restarting: RuntimeError: no such kernel",
@@ -356,7 +358,12 @@ async def test_states_are_visible_while_loading():
     await reported.wait()
     answer = await worker.client.get("/health/ready")
     assert answer.status_code == 503
-    assert answer.json() == {"state": "downloading", "model": MODEL, "progress": 0.43}
+    assert answer.json() == {
+        "state": "downloading",
+        "pid": os.getpid(),
+        "model": MODEL,
+        "progress": 0.43,
+    }
     refused = await worker.client.post(CHAT, json=body())
     assert refused.status_code == 503
     assert int(refused.headers["retry-after"]) >= 1
@@ -376,7 +383,8 @@ async def test_a_model_that_cannot_be_had():
 
     async def failed() -> bool:
         answer = await worker.client.get("/health/ready")
-        return answer.json() == {"state": "failed", "model": MODEL, "detail": "no such model"}
+        told = {"state": "failed", "pid": os.getpid(), "model": MODEL, "detail": "no such model"}
+        return answer.json() == told
 
     await eventually(failed)
     assert [str(fault) for fault in worker.failures] == ["no such model"]

@@ -5,8 +5,7 @@ Owns nothing but the list.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 from services.controller.relay.running_answer import RunningAnswer
 
@@ -26,15 +25,13 @@ class RunningAnswers:
         """Yield them, the oldest first."""
         return iter(list(self._by_call.values()))
 
-    @contextmanager
-    def track(self, answer: RunningAnswer) -> Generator[None]:
-        """Hold an answer while it runs; at the end it is closed."""
+    def add(self, answer: RunningAnswer) -> None:
+        """Hold an answer; whoever does so removes it."""
         self._by_call[answer.call.id] = answer
-        try:
-            yield
-        finally:
-            del self._by_call[answer.call.id]
-            answer.close()
+
+    def remove(self, answer: RunningAnswer) -> None:
+        """Hold it no more."""
+        del self._by_call[answer.call.id]
 
     def find(self, wanted: str) -> RunningAnswer | None:
         """Return the answer of a request's id, or of its own."""

@@ -67,10 +67,9 @@ class Workers:
 
     async def stream(self, call: Call, settle: Settle, send: Send, told: Headers) -> None:
         """Send the answer as it comes; see `Backend`."""
-        if call.last_event is not None:
-            told = (*told, *CONTINUED)
+        of_it = told if call.last_event is None else (*told, *CONTINUED)
         try:
-            await self._run(call, settle, partial(relay_stream, send, told))
+            await self._run(call, settle, partial(relay_stream, send, of_it))
         except Refused as answer:
             await send_answer(send, refusal(answer.status, answer.body, answer.retry_after), told)
 
@@ -93,12 +92,14 @@ class Workers:
                 meter.prompt(prompt_tokens)
             else:
                 meter.begun()
-            with self._running.track(answer):
-                try:
-                    return await relay(answer, self._mover, meter)
-                finally:
-                    settle(prompt_tokens + answer.ledger.total)
-                    call.trace.used(prompt_tokens, answer.ledger.total - before)
+            self._running.add(answer)
+            try:
+                return await relay(answer, self._mover, meter)
+            finally:
+                self._running.remove(answer)
+                answer.close()
+                settle(prompt_tokens + answer.ledger.total)
+                call.trace.used(prompt_tokens, answer.ledger.total - before)
         except Refused:
             settle(0)
             raise
