@@ -33,8 +33,8 @@ down: ## Stop what `make up` started
 test: $(VENV)/.ready-dev ## Run all tests, or those that ARGS names
 ifeq ($(strip $(ARGS)),)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/unit
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration/controller
-	@$(BIN)/python -m pytest tests/integration tests/e2e --ignore tests/integration/controller
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration
+	@$(BIN)/python -m pytest tests/e2e
 else
 	@$(BIN)/python -m pytest $(ARGS)
 endif

@@ -23,7 +23,7 @@ class EvaluatorProcess:
 
     def __init__(self, redis_url: str, models_url: str, log: Path, **settings: object) -> None:
         # Held until the start, so that two of them do not find the same port free.
-        self._listener = bind("127.0.0.1", 22_000, next_free=True)
+        self._listener = bind("127.0.0.1", 0)
         self.url = self._listener.url
         self.log = log
         own = {
