@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from shared.errors import (
+    ContinuationDiffers,
     DeadlineExceeded,
     EngineFault,
     LLMZooError,
@@ -27,6 +28,7 @@ class Cause(StrEnum):
     MALFORMED = "malformed"
     HANDED_BACK = "handed_back"
     ENGINE_FAULT = "engine_fault"
+    DIFFERS = "differs"
     OPERATOR = "operator"
 
 
@@ -46,6 +48,7 @@ _CAUSES: tuple[tuple[type[LLMZooError], Cause | None], ...] = (
     (DeadlineExceeded, None),
     (MoveAsked, Cause.OPERATOR),
     (HandedBack, Cause.HANDED_BACK),
+    (ContinuationDiffers, Cause.DIFFERS),
     (EngineFault, Cause.ENGINE_FAULT),
     (MalformedFrames, Cause.MALFORMED),
     (UpstreamTimeout, Cause.SILENCE),
@@ -59,9 +62,12 @@ def cause_of(fault: LLMZooError) -> Cause | None:
     return next((cause for kind, cause in _CAUSES if isinstance(fault, kind)), None)
 
 
+_BLAMELESS = frozenset({None, Cause.OPERATOR, Cause.HANDED_BACK, Cause.DIFFERS})
+
+
 def is_workers_fault(fault: LLMZooError) -> bool:
     """Return whether it speaks against the worker's health."""
-    return cause_of(fault) not in {None, Cause.OPERATOR, Cause.HANDED_BACK}
+    return cause_of(fault) not in _BLAMELESS
 
 
 def frame_loss(frame: ErrorFrame) -> LLMZooError | None:
@@ -71,6 +77,8 @@ def frame_loss(frame: ErrorFrame) -> LLMZooError | None:
         return HandedBack(message or "The worker stops.", retry_after=1.0)
     if code == EngineFault.default_code:
         return EngineFault(message or "The worker's engine failed.")
+    if code == ContinuationDiffers.default_code:
+        return ContinuationDiffers(message or "The continuation would be another answer.")
     if code == TakenOver.default_code:
         return TakenOver(message or "Another one reads this answer now.")
     return None

@@ -88,6 +88,8 @@ class Mover:
         if isinstance(fault, MoveAsked):
             await self._move_as_asked(answer, fault.param or "")
             return
+        if cause is Cause.DIFFERS and answer.call.stream:
+            raise fault  # what was sent cannot be taken back
         answer.note_loss()
         if cause is Cause.CONNECTION and await self._reattach(answer):
             return
@@ -139,10 +141,19 @@ class Mover:
             raise _TooMuch(msg, code="length")
 
     async def _go_elsewhere(self, answer: RunningAnswer, cause: Cause) -> None:
-        """Resume at another worker, and wait for one as long as the settings allow."""
+        """Resume at another worker, and wait for one as long as the settings allow.
+
+        A whole answer, of which nothing was sent, may begin anew where it cannot be resumed: its
+        logprobs do not travel with its tokens, and these came out otherwise when they were
+        computed again.
+        """
         call, lost = answer.call, answer.exchange.worker
         answer.exchange.close()
-        errand = self._resumed(answer)
+        if anew := cause is Cause.DIFFERS:
+            answer.forget()
+            errand = self._errands.first(call)
+        else:
+            errand = self._resumed(answer)
         give_up_at = min(call.deadline, time.monotonic() + self._settings.move_timeout)
         answer.left.add(lost.incarnation)
         avoided = self._unlike(answer, answer.left)
@@ -164,6 +175,8 @@ class Mover:
             pause = min(2 * pause, _LONGEST_PAUSE)
             # Who is the only one may be back, or may never have been away.
             avoided = self._unlike(answer, frozenset())
+        if anew:
+            answer.start = start
         self._went_on(answer, cause, exchange, start)
 
     async def _move_as_asked(self, answer: RunningAnswer, target: str) -> None:

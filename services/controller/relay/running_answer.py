@@ -97,6 +97,11 @@ class RunningAnswer:
             self._tokens_at_loss = self.ledger.total
             self.reattachments = 0
 
+    def forget(self) -> None:
+        """Begin anew: nothing of what came was sent."""
+        self.ledger = Ledger()
+        self._tokens_at_loss = -1
+
     def go_on(
         self, exchange: Exchange, stalled: Callable[[float], None], *, exact: bool = True
     ) -> None:

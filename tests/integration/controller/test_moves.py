@@ -366,3 +366,32 @@ async def test_two_losses_in_turn(controller, fleet):
 
     assert response.content == ABC.removesuffix(DONE) + chunk("d") + DONE
     assert await controller.metric("llmzoo_migrations_total", cause="connection") == 2
+
+
+async def test_a_whole_answer_that_cannot_be_resumed_begins_anew(controller, fleet):
+    """Its logprobs would have to be computed again, and the tokens came out otherwise."""
+
+    def resumes_and_differs(asked):
+        if asked.path == RESUME:
+            return [start(), error_frame("continuation_differs", 500)]
+        return answer("x", "y")(asked)
+
+    await fleet(controller, begins(Cut()), resumes_and_differs, answer("x", "y"))
+
+    response = await controller.client.post(CHAT, json=BODY)
+
+    assert response.content == unary_body(["x", "y"])
+    assert await controller.metric("llmzoo_migrations_total", cause="differs") == 1
+
+
+async def test_a_stream_that_cannot_be_resumed_says_so(controller, fleet):
+    await fleet(
+        controller,
+        begins(Cut()),
+        lambda _: [start(), error_frame("continuation_differs", 500)],
+    )
+
+    response = await controller.client.post(CHAT, json=STREAM)
+
+    assert error_of(response)["code"] == "continuation_differs"
+    assert DONE not in response.content
