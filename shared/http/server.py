@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -29,6 +29,8 @@ DEFAULT_LIMITS = ServerLimits()
 _GC_THRESHOLDS = (20_000, 20, 20)
 _MOST_DESCRIPTORS = 65_536
 _FORCE_SECONDS = 0.1
+_CUT_SECONDS = 0.25
+"""Before the time is over: what still runs meets a client that has gone, and no cancellation."""
 """In which a second Ctrl-C is noticed."""
 _OTHER_DESCRIPTORS = 128
 """Left for everything that is no request: libraries, Redis, logs."""
@@ -140,7 +142,16 @@ class _DrainingServer(uvicorn.Server):
         # What was accepted in this turn of the loop becomes a connection in the next, and only
         # connections are told that we leave.
         await asyncio.sleep(0)
-        await super().shutdown(sockets)
+        left = (self.config.timeout_graceful_shutdown or 1) - _CUT_SECONDS
+        cutting = asyncio.get_running_loop().call_later(left, self._cut)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cutting.cancel()
+
+    def _cut(self) -> None:
+        for connection in list(self.server_state.connections):
+            cast("Any", connection).transport.abort()
 
     async def _wait_for(self, draining: Awaitable[None]) -> None:
         began = time.monotonic()

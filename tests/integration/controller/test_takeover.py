@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import httpx
 import pytest
 
 from shared.protocol.attach import KEY_HEADER, body_digest
@@ -9,6 +12,8 @@ from shared.protocol.event_id import EventId
 from shared.protocol.frames import LedgerFrame
 from shared.protocol.sse import DONE
 from tests.fakes.chat_request import BODY, CHAT, STREAM
+from tests.fakes.controller_process import ControllerProcess
+from tests.fakes.running_service import TOKEN
 from tests.fakes.worker_app import (
     Cut,
     FakeWorker,
@@ -143,3 +148,36 @@ async def test_what_was_taken_over_can_lose_its_worker_as_well(controller, fleet
     response = await controller.client.post(CHAT, json=STREAM, headers=back())
 
     assert response.content == chunk("c") + chunk("d") + DONE
+
+
+async def test_what_a_controller_leaves_at_its_end_is_left_to_others(
+    redis_server, announce, tmp_path
+):
+    """Its client is cut off, the worker is not told to abort, and no fault is logged."""
+    log = tmp_path / "controller.log"
+    controller = ControllerProcess(
+        log,
+        redis_url=redis_server.url,
+        internal_token=TOKEN,
+        heartbeat_interval=0.1,
+        heartbeat_ttl=1.0,
+        drain_timeout=1,
+        call_store_dir=tmp_path / "calls",
+    )
+    worker = FakeWorker(steps(start(), tokens(1, "a"), asyncio.Event()))
+    await announce(worker)
+    await controller.start()
+    try:
+        async with controller.client.stream("POST", CHAT, json=STREAM) as response:
+            pieces = response.aiter_raw()
+            assert await anext(pieces) == chunk("a")
+            ending = asyncio.create_task(controller.end())
+            with pytest.raises(httpx.TransportError):
+                async for _ in pieces:
+                    pass
+        assert await ending == 0
+    finally:
+        await controller.stop()
+    assert worker.aborted == []
+    assert "Traceback" not in log.read_text()
+    assert "rror" not in log.read_text()
