@@ -7,6 +7,7 @@ undisturbed, byte for byte of their texts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -54,19 +55,24 @@ REQUESTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def pair(demo_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
-    """A zoo of two deterministic workers."""
+@contextlib.contextmanager
+def deterministic_zoo(model: str, folder: Path, count: int) -> Iterator[Zoo]:
+    """Run a zoo of so many deterministic workers."""
     environment = {
         "LLMZOO_DETERMINISTIC": "true",
         "LLMZOO_MAX_NUM_SEQS": "8",
         "LLMZOO_THREADS": "1",
         "LLMZOO_UPSTREAM_TIMEOUT": "2",
     }
-    folder = tmp_path_factory.mktemp("pair")
-    only = ("--only", "controller,worker,webui")
-    with Zoo(folder, "--model", demo_model, "--workers", "2", *only, **environment) as zoo:
+    options = ("--model", model, "--workers", str(count), "--only", "controller,worker,webui")
+    with Zoo(folder, *options, **environment) as zoo:
         zoo.wait_until_ready()
+        yield zoo
+
+
+@pytest.fixture(scope="module")
+def pair(demo_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
+    with deterministic_zoo(demo_model, tmp_path_factory.mktemp("pair"), 2) as zoo:
         yield zoo
 
 

@@ -21,7 +21,11 @@ from services.controller.relay.mover import Mover
 from services.controller.relay.running_answer import RunningAnswer
 from shared.errors import LLMZooError
 from shared.protocol import sse
-from shared.protocol.frames import EndFrame, ErrorFrame, Frame, TokensFrame
+from shared.protocol.frames import EndFrame, ErrorFrame, Frame, KeepaliveFrame, TokensFrame
+
+KEEPALIVE = b": keepalive\n\n"
+BEATS = 15
+"""Of a worker, one a second while no token comes; so often the client is told that it lives."""
 
 INEXACT = b": continued by a worker of another kind\n\n"
 """A comment of the stream, where its words may be others than they would have been."""
@@ -37,6 +41,7 @@ class EventRelay:
         self._meter = meter
         self._send = send
         self._more = True
+        self._beats = 0
         self._lost: LLMZooError | None = None
         self._unsent: Awaitable[None] | None = None
         self._needed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -103,8 +108,13 @@ class EventRelay:
         for frame in frames:
             if type(frame) is TokensFrame:
                 if self._answer.record(frame):
+                    self._beats = 0
                     self._meter.generated(len(frame.token_ids))
                     events.append(frame.data)
+            elif type(frame) is KeepaliveFrame:
+                self._beats += 1
+                if self._beats % BEATS == 0:
+                    events.append(KEEPALIVE)
             elif (last := self._last(frame)) is not None:
                 events.append(last)
                 self._more = False

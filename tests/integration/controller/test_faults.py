@@ -7,6 +7,7 @@ import asyncio
 import orjson
 import pytest
 
+from services.controller.relay.event_relay import BEATS, KEEPALIVE
 from shared.protocol.frames import ErrorFrame, KeepaliveFrame, TokensFrame
 from shared.protocol.sse import DONE, SSEDecoder
 from tests.fakes.chat_request import BODY, CHAT, STREAM
@@ -243,6 +244,15 @@ async def test_keepalives_keep_a_slow_worker_from_being_silent(controller, fleet
 
     assert response.content == chunk("a") + DONE
     assert len(worker.asked) == 1
+
+
+async def test_a_client_hears_of_a_worker_that_takes_its_time(controller, fleet):
+    beats = [KeepaliveFrame()] * BEATS
+    await fleet(steps(start(), *beats[1:], tokens(1, "a"), *beats, tokens(2, "b"), end(2)))
+
+    response = await controller.client.post(CHAT, json=STREAM)
+
+    assert response.content == chunk("a") + KEEPALIVE + chunk("b") + DONE
 
 
 async def test_a_stale_connection_is_replaced_unseen(controller, fleet):
