@@ -231,7 +231,7 @@ def test_a_worker_is_killed_in_the_middle_of_a_long_answer_in_the_browser(
 def _ask(page: Page, zoo: Zoo) -> Page:
     page.goto(zoo.webui)
     page.get_by_role("button", name="Settings").click()
-    for label, value in (("Temperature", "0"), ("Max tokens", "300")):
+    for label, value in (("Temperature", "0"), ("Max tokens", "160")):
         field = page.get_by_label(f"number input for {label}")
         field.fill(value)
         field.press("Tab")
