@@ -29,9 +29,9 @@ DEFAULT_LIMITS = ServerLimits()
 _GC_THRESHOLDS = (20_000, 20, 20)
 _MOST_DESCRIPTORS = 65_536
 _FORCE_SECONDS = 0.1
+"""In which a second Ctrl-C is noticed."""
 _CUT_SECONDS = 0.25
 """Before the time is over: what still runs meets a client that has gone, and no cancellation."""
-"""In which a second Ctrl-C is noticed."""
 _OTHER_DESCRIPTORS = 128
 """Left for everything that is no request: libraries, Redis, logs."""
 
