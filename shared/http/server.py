@@ -129,7 +129,8 @@ class _DrainingServer(uvicorn.Server):
         # Not uvicorn's own: it raises the signal again at the end, and a drained process
         # would exit with 143 or a traceback and not with 0.
         del frame
-        self._service.drain()
+        if not self.should_exit:  # told again, it has no more time than before
+            self._service.drain()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
