@@ -28,25 +28,16 @@ class ReceivedEvents(Generic[T]):
 
     Attributes:
         done: whether the stream's last event has come.
+        place: the id after which the answer goes on; empty if it can go on nowhere else.
     """
 
     def __init__(self) -> None:
         """Start before the first event."""
         self.done = False
+        self.place = ""
         self._decoder = SSEDecoder()
         self._told = b""
-        self._place = b""
         self._held: list[T] = []
-
-    @property
-    def place(self) -> str:
-        """The id after which the answer goes on; empty if it can go on nowhere else."""
-        try:
-            place = self._place.decode("ascii")
-            EventId.parse(place)
-        except (UnicodeDecodeError, InvalidRequest):
-            return ""
-        return place if place.isprintable() else ""
 
     def take(self, piece: bytes, read: Callable[[bytes], T]) -> Iterator[T]:
         """Yield what `read` makes of the events that count now.
@@ -61,10 +52,11 @@ class ReceivedEvents(Generic[T]):
                 return
             self._held.append(read(data))
             if self._decoder.last_event_id != self._told:
-                self._told = self._place = self._decoder.last_event_id
+                self._told = self._decoder.last_event_id
+                self.place = _place(self._told)
             elif len(self._held) > _MOST_HELD:
-                self._place = b""  # other servers may have another idea of ids
-            elif self._place:
+                self.place = ""  # other servers may have another idea of ids
+            elif self.place:
                 continue
             yield from self.held()
 
@@ -77,3 +69,13 @@ class ReceivedEvents(Generic[T]):
         """Begin another stream, which goes on after `place`."""
         self._decoder.reconnected()
         self._held = []
+
+
+def _place(event_id: bytes) -> str:
+    """Return the id if it is one of ours, else nothing: other servers have ids of their own."""
+    try:
+        place = event_id.decode("ascii")
+        EventId.parse(place)
+    except (UnicodeDecodeError, InvalidRequest):
+        return ""
+    return place if place.isprintable() else ""

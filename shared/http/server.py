@@ -29,9 +29,9 @@ DEFAULT_LIMITS = ServerLimits()
 _GC_THRESHOLDS = (20_000, 20, 20)
 _MOST_DESCRIPTORS = 65_536
 _FORCE_SECONDS = 0.1
+"""In which a second Ctrl-C is noticed."""
 _CUT_SECONDS = 0.25
 """Before the time is over: what still runs meets a client that has gone, and no cancellation."""
-"""In which a second Ctrl-C is noticed."""
 _OTHER_DESCRIPTORS = 128
 """Left for everything that is no request: libraries, Redis, logs."""
 
@@ -129,7 +129,8 @@ class _DrainingServer(uvicorn.Server):
         # Not uvicorn's own: it raises the signal again at the end, and a drained process
         # would exit with 143 or a traceback and not with 0.
         del frame
-        self._service.drain()
+        if not self.should_exit:  # told again, it has no more time than before
+            self._service.drain()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 

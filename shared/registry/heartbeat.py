@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import redis
 import structlog
@@ -28,18 +29,20 @@ from shared.settings import FleetSettings
 log = structlog.get_logger(__name__)
 
 # KEYS: record, set of services, refusal. ARGV: signed record, TTL in ms, id, "1" to publish,
-# channel, incarnation, start. Returns the refusal, if a controller left one. A process that has
-# taken over the port of another one has its name too: whoever began later is announced.
+# channel, incarnation, start. Returns the refusal, if a controller left one, and "1" if the record
+# was written. A process that has taken over the port of another one has its name too: whoever
+# began later is announced.
 _BEAT = """
 local there = redis.call('GET', KEYS[1]) or ''
 local other = string.match(there, '"incarnation":"([^"]*)"')
 local since = tonumber(string.match(there, '"started_at":(%d+)') or '0')
-if other == ARGV[6] or since <= tonumber(ARGV[7]) then
+local mine = other == ARGV[6] or since <= tonumber(ARGV[7])
+if mine then
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
   redis.call('SADD', KEYS[2], ARGV[3])
   if ARGV[4] == '1' then redis.call('PUBLISH', ARGV[5], ARGV[3]) end
 end
-return redis.call('GET', KEYS[3])
+return {redis.call('GET', KEYS[3]) or '', mine and '1' or '0'}
 """
 # KEYS as above. ARGV: id, channel, incarnation.
 _WITHDRAW = """
@@ -97,6 +100,7 @@ class Heartbeat:
         self._published: object = None
         self._last_success = time.monotonic()
         self._refusal = ""
+        self._mine = True
         self._reachable: bool | None = None
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         metrics.age.set_function(lambda: time.monotonic() - self._last_success)
@@ -164,7 +168,7 @@ class Heartbeat:
         )
         told = (record.state, record.models, record.address)
         signed = sign(record, self._settings.internal_token.get_secret_value())
-        refusal = client.eval(
+        told_back: Any = client.eval(
             _BEAT,
             3,
             keys.service(record.id),
@@ -178,8 +182,12 @@ class Heartbeat:
             self._incarnation,
             record.started_at,
         )
-        self._published = told
-        self._note_success(refusal if isinstance(refusal, bytes) else b"", record.state)
+        refusal, written = told_back
+        mine = written == b"1"
+        # What was not written is news again once it is.
+        self._published = told if mine else None
+        self._note_success(refusal, record.state)
+        self._note_name(record.id, mine=mine)
 
     def _withdraw(self, client: redis.Redis) -> None:
         record = self._source()
@@ -207,6 +215,11 @@ class Heartbeat:
         if reason and reason != self._refusal:
             log.error("refused by a controller", reason=reason)
         self._refusal = reason
+
+    def _note_name(self, name: str, *, mine: bool) -> None:
+        if self._mine and not mine:
+            log.info("not announced: a process that began later has this name", name=name)
+        self._mine = mine
 
     def _note_unreachable(self, fault: redis.RedisError) -> None:
         self._metrics.beats.labels("failed").inc()

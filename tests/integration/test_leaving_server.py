@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from subprocess import PIPE
 
+import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from shared.http.server import Service
+from tests.fakes.command_line import PROJECT
 from tests.fakes.running_service import RunningService
 from tests.fakes.waiting import eventually
 
@@ -121,10 +126,43 @@ async def test_who_asks_nothing_more_does_not_hold_it_up(server: RunningService)
         connection.close()
 
 
+TOLD_TWICE = """
+import asyncio, sys
+from shared.http.server import Service, bind, serve
+from tests.integration.test_leaving_server import Held
+
+async def drained():
+    await asyncio.to_thread(sys.stdin.readline)
+
+listener = bind("127.0.0.1", 0)
+print(listener.url, flush=True)
+serve(Service(Held(), lambda: print("drains", flush=True), drained), listener, 20)
+"""
+
+
+def test_who_is_told_to_end_a_second_time_does_not_begin_to_drain_anew() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", TOLD_TWICE], stdin=PIPE, stdout=PIPE, text=True, cwd=PROJECT
+    )
+    try:
+        # Whoever answers has its signals in hand.
+        assert (
+            httpx.get(process.stdout.readline().strip(), trust_env=False, timeout=20).text == "ok"
+        )
+        process.terminate()
+        assert process.stdout.readline() == "drains\n"
+        process.terminate()
+        told, _ = process.communicate("go on\n", timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (told, process.returncode) == ("", 0)
+
+
 async def refused(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except ConnectionRefusedError:
+    except ConnectionError:  # a reset: it was in the queue of a socket that was being closed
         return True
     writer.close()
     return False

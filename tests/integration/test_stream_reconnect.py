@@ -64,8 +64,9 @@ def a_client(controller: CuttingController, **options: Any) -> ZooClient:
 
 
 async def ask(client: ZooClient, question: str = "") -> list[Delta]:
+    """Return what came; whether a busy machine needed a second to reconnect is not told."""
     async with aclosing(client.stream_chat(body(question))) as deltas:
-        return [delta async for delta in deltas]
+        return [delta async for delta in deltas if not delta.reconnecting]
 
 
 async def ask_until_failure(

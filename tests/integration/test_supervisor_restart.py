@@ -251,7 +251,8 @@ def test_what_is_no_order_harms_nobody(zoo, settings) -> None:
     running.until_ready()
     path = UpLock(settings.state_dir, 0).control
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    for order in (b"", b"\n", b"no JSON\n", b"[]\n", b'{"stop": 1}\n', b"[" * 70_000):
+    deep = b"[" * 60_000 + b"\n"
+    for order in (b"", b"\n", b"no JSON\n", b"[]\n", b'{"stop": 1}\n', deep, b"[" * 70_000):
         assert b'"failed"' in converse(path, order)
     assert b'"failed"' in converse(path, b'{"restart": "worker"}\n')
     assert b'"failed"' in converse(path, b'{"restart": []}\n')

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from shared.protocol.workers import ServiceRecord, State
 from shared.registry import Heartbeat, HeartbeatMetrics, keys
@@ -88,9 +89,14 @@ def test_the_one_that_began_later_is_announced_whatever_the_other_says(process, 
 
 
 def test_the_old_one_is_announced_again_when_the_new_one_goes(process, announced) -> None:
-    old, new = process(100), process(101)
-    new.heartbeat.stop()
-    block_until(lambda: announced() == old.heartbeat.incarnation)
+    with capture_logs() as logs:
+        old, new = process(100), process(101)
+        old.goes_on()
+        new.heartbeat.stop()
+        block_until(lambda: announced() == old.heartbeat.incarnation)
+    # Nobody else could tell why it was not there.
+    told = [entry for entry in logs if entry["event"].startswith("not announced")]
+    assert [entry["name"] for entry in told] == [IDENTITY.id]
 
 
 def test_one_that_ends_withdraws_even_of_the_same_second_only_itself(process, announced) -> None:

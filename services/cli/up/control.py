@@ -90,7 +90,7 @@ async def _order(reader: asyncio.StreamReader) -> list[str]:
         async with asyncio.timeout(ORDER_SECONDS):
             order: Any = json.loads(await reader.readline())
         names = order["restart"]
-    except (OSError, TimeoutError, ValueError, KeyError, TypeError) as fault:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
         msg = "that is no order"
         raise RestartFailed(msg) from fault
     if not isinstance(names, list) or not all(

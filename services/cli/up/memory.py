@@ -37,4 +37,13 @@ def _free(root: Path) -> int | None:
         used = int((root / "sys/fs/cgroup/memory.current").read_text())
     except (OSError, ValueError):
         return free
-    return min(free, max(0, limit - used))
+    return min(free, max(0, limit - used + _given_back(root)))
+
+
+def _given_back(root: Path) -> int:
+    """Return the bytes of files that a container holds and the kernel takes back when asked."""
+    try:
+        lines = (root / "sys/fs/cgroup/memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))

@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.redis, pytest.mark.timeout(120)]
 STEP = 0.04
 TOKENS = 50
 STREAMS = 64
+HALF = {STREAMS // 2 - 1, STREAMS // 2}
+"""Of the first controller; one of them is so short that it may have ended when that is killed."""
 
 StartController = Callable[[], Awaitable[ControllerProcess]]
 
@@ -91,7 +93,9 @@ async def test_one_of_two_is_killed(start: StartController, workers, record_prop
     record_property("controller kill", stalls)
     print(f"controller kill: client-visible stall beyond a step, ms: {stalls}")
     assert asking.found() == ALL_WELL
-    assert sum(told.continued for told in asking.answers) == STREAMS // 2
+    lost = [told for told in asking.answers if told.losses]
+    assert {told.continued for told in lost} == {1}
+    assert len(lost) in HALF
     # They went on and were not begun again: each token was made once.
     tokens = sum(
         len(event.data) > 0 and bool(event.id)
@@ -118,7 +122,7 @@ async def test_both_are_killed_in_turn_and_the_first_comes_back(start: StartCont
 
 async def test_a_worker_dies_after_the_controller_that_began_with_it(start, workers):
     """What was taken over can be moved like any other answer."""
-    first, second = await start(), await start()
+    first, second = await asyncio.gather(start(), start())
     client = ReturningClient([target(first), target(second)], tries=400, patience=60)
     async with Crowd(client, mix(STREAMS, tokens=2 * TOKENS, unary=0)) as asking:
         await asking.under_way(6)
@@ -128,11 +132,11 @@ async def test_a_worker_dies_after_the_controller_that_began_with_it(start, work
         await asking.whole()
     assert asking.found() == ALL_WELL
     # The survivor was left by one controller, and never by both.
-    assert sum(told.losses > 0 for told in asking.answers) == STREAMS // 2
+    assert sum(told.losses > 0 for told in asking.answers) in HALF
 
 
 async def test_who_comes_back_elsewhere_takes_the_stream_from_where_it_was(start):
-    first, second = await start(), await start()
+    first, second = await asyncio.gather(start(), start())
     told = Told(request(1, tokens=60))
     asking = asyncio.create_task(ReturningClient([target(first)]).ask_all([told]))
     await eventually(lambda: bool(told.log.last_id) and len(told.log.events) > 6)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import aclosing
+from functools import partial
 
 import pytest
 
+from shared.client import ZooClient
 from tests.fakes.chat_request import BODY, CHAT, STREAM
 from tests.fakes.command_line import PROJECT
 from tests.fakes.controller_process import ControllerProcess
+from tests.fakes.mock_process import MockProcess
 from tests.fakes.nginx import NGINX, SHIPPED, Nginx
 from tests.fakes.steady_load import SteadyLoad
 from tests.fakes.waiting import eventually
@@ -139,6 +143,32 @@ async def test_a_call_with_an_idempotency_key_goes_to_the_other_controller(pair,
     answered = await request
     assert answered.status_code == 200
     assert answered.json()["choices"][0]["message"]["content"] == "fine"
+
+
+async def test_a_stream_goes_on_at_the_other_controller(pair, nginx, redis_server) -> None:
+    controllers, _ = pair
+    body = {"model": "mock", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 60}
+    worker = await MockProcess.start("mock-0", redis_server.url, step_ms=30, prefill_rate=1e6)
+    text = ""
+    try:
+        for controller in controllers:
+            await eventually(partial(knows, controller, worker.name))
+        async with ZooClient(str(nginx.client.base_url), KEY) as client:
+            whole = await client.chat(body)
+            async with aclosing(client.stream_chat(body)) as deltas:
+                async for delta in deltas:
+                    if delta.text and not text:
+                        await (await busy_one(controllers)).stop()
+                    text += delta.text
+    finally:
+        await worker.kill()
+    assert text == whole.text
+
+
+async def knows(controller: ControllerProcess, worker: str) -> bool:
+    controller.client.headers["authorization"] = f"Bearer {KEY}"
+    services = (await controller.client.get("/v1/stats")).json()["services"]
+    return any(each["id"] == worker and each["state"] == "ready" for each in services)
 
 
 async def test_behind_nginx_nobody_is_local(redis_server, announce, tmp_path) -> None:

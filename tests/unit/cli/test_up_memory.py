@@ -35,6 +35,14 @@ def test_a_container_has_what_its_limit_leaves(machine, used, fits) -> None:
     assert has_room_beside(7, machine(5000, str(1000 * PAGE), used)) is fits
 
 
+def test_files_that_a_container_has_read_take_no_room(machine) -> None:
+    root = machine(5000, str(1000 * PAGE), 1000)
+    assert not has_room_beside(7, root)
+    stat = f"anon {600 * PAGE}\ninactive_file {300 * PAGE}\nactive_file {100 * PAGE}\n"
+    (root / "sys/fs/cgroup/memory.stat").write_text(stat)
+    assert has_room_beside(7, root)
+
+
 def test_where_nobody_tells_it_is_tried(tmp_path, machine) -> None:
     assert has_room_beside(7, tmp_path / "elsewhere")
     assert has_room_beside(8, machine(1))

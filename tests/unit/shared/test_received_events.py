@@ -83,6 +83,8 @@ def test_an_id_that_is_none_of_ours_leads_nowhere(name: str) -> None:
     body = f"id: {name}\n".encode() + event(1)
     assert list(received.take(body, orjson.loads)) == [1]
     assert received.place == ""
+    # Nor is anything held back for the next one's sake.
+    assert list(received.take(event(2), orjson.loads)) == [2]
 
 
 def test_what_a_reader_raises_leaves_what_was_held() -> None:
