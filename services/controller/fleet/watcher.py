@@ -26,6 +26,8 @@ JITTER = 0.2
 SHORTEST_PAUSE = 0.05
 # What could not be asked is asked again soon, however slow the beats are.
 RETRY_SECONDS = 1.0
+# A controller that knows nobody would refuse what it could have served a moment later.
+FIRST_LOOK_SECONDS = 2.0
 
 
 class RosterWatcher:
@@ -44,6 +46,7 @@ class RosterWatcher:
         self._tell_change = changed
         self._interval = settings.heartbeat_interval
         self._hinted = asyncio.Event()
+        self._asked = asyncio.Event()
         self._changed: set[str] = set()
         self._reachable: bool | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -55,12 +58,18 @@ class RosterWatcher:
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncGenerator[None]:
-        """Watch for the time of the context."""
+        """Watch for the time of the context, which begins once the registry was asked.
+
+        A registry that does not answer holds it up for `FIRST_LOOK_SECONDS` at most.
+        """
         self._tasks = [
             asyncio.create_task(self._take_snapshots(), name="roster-snapshots"),
             asyncio.create_task(self._take_hints(), name="roster-hints"),
         ]
         try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                    await self._asked.wait()
             yield
         finally:
             await end_all(set(self._tasks))
@@ -73,11 +82,13 @@ class RosterWatcher:
             except RegistryUnreachable as fault:
                 self._roster.lose_registry()
                 self._tell(reachable=False, fault=str(fault))
+                self._asked.set()
                 await self._pause(min(self._interval, RETRY_SECONDS))
             else:
                 self._roster.apply(snapshot, changed, time.monotonic())
                 self._tell_change()
                 self._tell(reachable=True)
+                self._asked.set()
                 await self._pause(self._interval)
 
     async def _pause(self, seconds: float) -> None:

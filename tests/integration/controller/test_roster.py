@@ -12,16 +12,18 @@ import httpx
 import pytest
 import redis
 
+from services.controller.fleet.watcher import FIRST_LOOK_SECONDS
 from shared.protocol.sse import DONE
 from shared.protocol.workers import State
 from shared.registry import keys
 from shared.registry.record import sign
-from shared.settings import child_environment
+from shared.settings import ControllerSettings, child_environment
 from tests.fakes.chat_request import BODY, CHAT, STREAM
+from tests.fakes.running_controller import RunningController
 from tests.fakes.running_service import TOKEN
 from tests.fakes.waiting import eventually
 from tests.fakes.worker_app import FakeWorker, answer, end, start, steps, tokens, unary_body
-from tests.integration.conftest import TTL_SECONDS
+from tests.integration.conftest import TTL_SECONDS, fleet_settings
 
 pytestmark = pytest.mark.redis
 
@@ -58,6 +60,35 @@ async def test_without_redis_a_new_controller_lives_and_is_not_ready(start_contr
         "reachable": False,
         "staleness_seconds": None,
     }
+
+
+async def test_the_first_request_of_a_new_controller_finds_the_fleet(
+    redis_server, start_controller, announce, tmp_path
+):
+    await announce(FakeWorker(answer("fine")))
+    await (await start_controller()).sees("worker-1")
+    settings = fleet_settings(redis_server.url, call_store_dir=tmp_path / "calls")
+
+    new = RunningController(ControllerSettings(**settings))
+    try:
+        # Its socket listens before it knows anything; who connects now waits.
+        response = await new.client.post(CHAT, json=BODY)
+    finally:
+        await new.stop()
+
+    assert response.status_code == 200
+
+
+async def test_a_silent_registry_holds_up_a_new_controller_for_a_moment(
+    redis_server, start_controller
+):
+    redis_server.freeze()
+    began = time.monotonic()
+
+    controller = await start_controller()
+
+    assert time.monotonic() - began < FIRST_LOOK_SECONDS + 2
+    assert (await controller.client.get("/health/ready")).status_code == 503
 
 
 WORKER_PROCESS = """
