@@ -109,22 +109,22 @@ class Exchange:
         self._finished = False
         return await self.open(errand)
 
-    async def ledger(self) -> LedgerFrame:
-        """Return the frame that follows on `start` where an answer is taken over.
+    async def ledger(self, number: int) -> LedgerFrame:
+        """Return the frame that follows on `start` where an answer is taken over behind `number`.
 
         Raises:
-            UpstreamFailed: another one follows, or as `take`.
+            UpstreamFailed: another one follows, or one of another place, or as `take`.
         """
         while True:
             for index, frame in enumerate(frames := await self._frames()):
                 match frame:
                     case KeepaliveFrame():
                         continue
-                    case LedgerFrame():
+                    case LedgerFrame() if frame.last_sequence_number == number:
                         self._pending = frames[index + 1 :]
                         return frame
                     case _:
-                        msg = "no 'ledger' frame for an answer that is taken over"
+                        msg = f"no account of the {number} frames before those that follow"
                         raise MalformedFrames(f"The worker sent {msg}.")
 
     def take(self) -> list[Frame]:
@@ -237,12 +237,17 @@ class Exchange:
         if self._fault is not None:
             raise self._fault
         assert self._connection is not None
-        piece = self._connection.take()
-        if piece is None:
-            return []
-        if not piece:
-            msg = "The worker ended its answer before the last frame."
-            raise UpstreamFailed(msg)
+        while (piece := self._connection.take()) is not None:
+            if not piece:
+                msg = "The worker ended its answer before the last frame."
+                raise UpstreamFailed(msg)
+            # Behind a part of a frame there may be the end of all, which is told but once.
+            if frames := self._decode(piece):
+                return frames
+        return []
+
+    def _decode(self, piece: bytes) -> list[Frame]:
+        """Return the frames that a piece completes; raise a fault that stands before any."""
         frames = self._decoder.feed(piece)
         if self._decoder.fault is not None:
             # Frames before a malformed one are good: the fault is raised at the next call.
