@@ -31,6 +31,7 @@ class Errand:
         path: of the worker's route.
         headers: lines, as the pool takes them.
         body: its bytes.
+        key: id of the API key that it is sent for.
         deadline: when it has to be over, in seconds of the monotonic clock.
         first: nothing was sent for the call before.
     """
@@ -39,6 +40,7 @@ class Errand:
     path: str
     headers: bytes
     body: bytes
+    key: str
     deadline: float
     first: bool = False
 
@@ -95,7 +97,7 @@ class Errands:
         if call.key:
             own.append((KEY_HEADER, call.key))
         headers = self._headers[call.priority] + header_block(own)
-        return Errand(request_id, path, headers, body, call.deadline)
+        return Errand(request_id, path, headers, body, call.key, call.deadline)
 
 
 def _numbered(call: Call, number: int) -> str:

@@ -58,7 +58,7 @@ class Exchange:
         """Try on the worker of a lease, which is given back at the end."""
         self.worker = lease.member
         self.sent_at = 0.0
-        self._request_id = ""
+        self._request_id = self._key = ""
         self._pool = pool
         self._aborts = aborts
         self._lease = lease
@@ -188,13 +188,13 @@ class Exchange:
         if self._connection is not None:
             self._connection.release(complete=self._finished)
         if self._sent and not self._finished:
-            self._aborts.send(self.worker.origin, self._request_id)
+            self._aborts.send(self.worker.origin, self._request_id, self._key)
 
     async def _open(self, errand: Errand) -> StartFrame:
         if errand.deadline != NO_DEADLINE and self._alarm is None:
             left = errand.deadline - time.monotonic()
             self._alarm = asyncio.get_running_loop().call_later(left, self._expire)
-        self._sent, self._request_id = True, errand.request_id
+        self._sent, self._request_id, self._key = True, errand.request_id, errand.key
         self._connection = await self._pool.request(
             self.worker.origin, errand.path, errand.headers, errand.body, began=self._began
         )

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from shared.errors import TakenOver
+from shared.protocol.attach import KEY_HEADER
 from shared.protocol.frames import HANDED_BACK, ErrorFrame, LedgerFrame, TokensFrame, encode
 from shared.protocol.sse import DONE, SSEDecoder
 from tests.fakes.chat_request import BODY, CHAT, STREAM
@@ -120,6 +121,7 @@ async def test_an_operator_moves_an_answer(controller, fleet):
     }
     assert (await asked).content == ABC
     await here.until(lambda: here.aborted == ["asked"])
+    assert here.aborted_for == {here.asked[0].headers[KEY_HEADER]}
     assert there.asked[0].headers["x-request-id"] == "asked.1"
     assert await controller.metric("llmzoo_migrations_total", cause="operator") == 1
     assert (await controller.client.get("/admin/requests")).json()["data"] == []
