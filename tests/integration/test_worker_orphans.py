@@ -447,7 +447,8 @@ async def test_an_answer_that_comes_back_takes_the_place_of_what_is_held_of_it(s
 
 
 async def test_many_readers_that_come_and_go_leave_nothing(start):
-    worker, _ = await start("Hello there, you", {"orphan_grace": 0.5}, max_num_seqs=4)
+    # Long enough for some frames where several steps come in one.
+    worker, _ = await start("Hello there, you" * 8, {"orphan_grace": 0.5}, max_num_seqs=4)
 
     async def once(at: int) -> None:
         async with asked(worker) as first:
