@@ -41,7 +41,12 @@ _OK, _UNAUTHORIZED, _FORBIDDEN, _FULL, _SERVER_ERROR = 200, 401, 403, 429, 500
 
 
 class Refused(Exception):
-    """The worker refused the request for the caller's fault; its answer is passed on as it is."""
+    """The worker refused the request for the caller's fault; its answer is passed on as it is.
+
+    `worker` is its incarnation.
+    """
+
+    worker = ""
 
     def __init__(self, status: int, body: bytes, retry_after: str = "") -> None:
         """Keep the answer."""
@@ -83,7 +88,11 @@ class Exchange:
             self._sent = False
             self._lease.failed(certain=True)
             raise
-        except (Refused, Overloaded):
+        except Refused as refusal:
+            refusal.worker = self.worker.incarnation
+            self._lease.succeeded()
+            raise
+        except Overloaded:
             self._lease.succeeded()
             raise
         except (Unavailable, DeadlineExceeded):

@@ -156,7 +156,7 @@ class Mover:
         avoided = self._unlike(answer, answer.left)
         # Who is alike is not waited for where others go on as well.
         waits = answer.start.deterministic or avoided <= answer.left
-        pause, refusals = _FIRST_PAUSE, 0
+        pause, refused = _FIRST_PAUSE, list[str]()
         while True:
             errand = self._again(answer) if anew else self._resumed(answer)
             patience = max(0.0, give_up_at - time.monotonic()) if waits else 0.0
@@ -170,14 +170,16 @@ class Mover:
             except (ServiceError, Overloaded, ModelNotFound) as fault:
                 refusal: LLMZooError = fault
             except Refused as answered:
-                refusal, refusals = _refusal(answered), refusals + 1
+                refusal = _refusal(answered)
+                refused.append(answered.worker)
             late = time.monotonic() + pause >= give_up_at
-            if late or refusals == _MOST_REFUSALS:
+            if late or len(refused) == _MOST_REFUSALS:
                 raise deadline_exceeded() if late and give_up_at == call.deadline else refusal
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             # Who is the only one may be back, or may never have been away.
             avoided = self._unlike(answer, _NOBODY) if answer.start.deterministic else _NOBODY
+            avoided = self._without(call.model, avoided, set(refused))
             waits = True
         if anew:
             answer.start = start
@@ -222,6 +224,13 @@ class Mover:
         if like or answer.start.deterministic:
             return {member.incarnation for member in ready} - like
         return left
+
+    def _without(
+        self, model: str, avoided: AbstractSet[str], refused: AbstractSet[str]
+    ) -> AbstractSet[str]:
+        """Return whom to avoid: those who refused as well, as long as there are others."""
+        others = {member.incarnation for member in self._roster.ready(model)} - avoided - refused
+        return avoided | refused if others else avoided
 
     def _went_on(
         self, answer: RunningAnswer, cause: Cause, exchange: Exchange, start: StartFrame

@@ -473,6 +473,19 @@ async def test_where_nobody_alike_goes_on_any_other_one_does(controller, fleet, 
     assert response.content.endswith(chunk("c") + DONE)
 
 
+async def test_who_refused_is_not_asked_again_while_there_are_others(controller, fleet):
+    """A worker with less context refuses what another one takes."""
+
+    def refuses(asked):
+        return [Refusal(400)] if asked.path == RESUME else begins(Cut())(asked)
+
+    first, second, _ = await fleet(controller, refuses, refuses, goes_on())
+
+    assert (await controller.client.post(CHAT, json=STREAM)).content == ABC
+    for worker in (first, second):
+        assert sum(asked.path == RESUME for asked in worker.asked) <= 1
+
+
 async def test_a_place_is_waited_for_within_bounds(start_controller, announce):
     controller = await start_controller(move_timeout=0.3)
     full = FakeWorker(steps(asyncio.Event()), name="full")
