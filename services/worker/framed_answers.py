@@ -99,10 +99,13 @@ class FramedAnswers:
         self._settle(answer, "taken_over")
         return answer
 
-    def abort(self, wanted: str, reason: LLMZooError) -> None:
-        """Abort what has this id, the answer's or its last reader's; an unknown one is no fault."""
+    def abort(self, wanted: str, reason: LLMZooError, key: str | None = None) -> None:
+        """Abort what has this id, the answer's or its last reader's; an unknown one is no fault.
+
+        With a `key`, that of its owner alone: different owners may have chosen the same id.
+        """
         for answer in [*self._answers.values()]:
-            if wanted in {answer.id, answer.request_id}:
+            if wanted in {answer.id, answer.request_id} and key in {None, answer.owner.key}:
                 self._end(answer, reason)
 
     async def without_orphans(self) -> None:

@@ -23,7 +23,7 @@ from services.worker.resumption import admit_resumed
 from services.worker.served_model import ServedModel
 from shared.errors import ModelNotFound, Unavailable
 from shared.http.faults import error_response
-from shared.protocol.attach import ATTACH_PATH
+from shared.protocol.attach import ATTACH_PATH, KEY_HEADER
 from shared.protocol.drain import DRAIN_PATH, parse_drain
 from shared.protocol.openai import parse_chat, parse_completion
 from shared.protocol.prefix_chain import chain_of
@@ -69,8 +69,11 @@ def worker_routes(
     async def abort(request: Request) -> Response:
         guard.check(request.headers)
         reason = Unavailable("The request was aborted.", code=ABORTED)
-        lifecycle.active.abort(request.path_params["id"], reason)
-        lifecycle.answers.abort(request.path_params["id"], reason)
+        wanted, key = request.path_params["id"], request.headers.get(KEY_HEADER)
+        lifecycle.answers.abort(wanted, reason, key)
+        # Who names a key means an answer that has one.
+        if key is None:
+            lifecycle.active.abort(wanted, reason)
         # Ended, unknown and aborted requests look the same: in each case nothing runs now.
         return Response(status_code=204)
 

@@ -22,7 +22,7 @@ from shared.protocol.validation import Strict, as_invalid_request
 
 ATTACH_PATH = "/internal/attach"
 KEY_HEADER = "x-llmzoo-key"
-"""Carries the id of the caller's API key from a controller to a worker."""
+"""Carries the id of the caller's API key from a controller to a worker, also with an abort."""
 
 
 class AttachRequest(Strict):

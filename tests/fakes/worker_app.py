@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from shared.protocol.attach import KEY_HEADER
 from shared.protocol.frames import (
     MEDIA_TYPE,
     EndFrame,
@@ -128,6 +129,7 @@ class FakeWorker:
         self.fingerprint = "f"
         self.asked: list[Asked] = []
         self.aborted: list[str] = []
+        self.aborted_for: set[str] = set()
         self.running = 0
         self.sent_bytes = 0
         self.raw_answer = b""
@@ -210,6 +212,7 @@ class FakeWorker:
     ) -> None:
         if asked.path.startswith("/internal/requests/"):
             self.aborted.append(asked.path.split("/")[3])
+            self.aborted_for.add(asked.headers.get(KEY_HEADER, ""))
             await self._tell()
             writer.write(b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n")
             return

@@ -11,7 +11,7 @@ import httpx
 import orjson
 import pytest
 
-from shared.protocol.attach import ATTACH_PATH, encode_attach
+from shared.protocol.attach import ATTACH_PATH, KEY_HEADER, encode_attach
 from shared.protocol.frames import (
     EndFrame,
     ErrorFrame,
@@ -119,9 +119,10 @@ async def gone(worker: RunningWorker, answer: str) -> bool:
     return told[0] == 404
 
 
-async def abort(worker: RunningWorker, wanted: str) -> None:
+async def abort(worker: RunningWorker, wanted: str, **headers: str) -> None:
     path = f"/internal/requests/{wanted}/abort"
-    assert (await worker.client.post(path, headers=INTERNAL)).status_code == 204
+    sent = {**INTERNAL, **headers}
+    assert (await worker.client.post(path, headers=sent)).status_code == 204
 
 
 async def orphans(worker: RunningWorker, outcome: str = "") -> float:
@@ -446,7 +447,8 @@ async def test_an_answer_that_comes_back_takes_the_place_of_what_is_held_of_it(s
 
 
 async def test_many_readers_that_come_and_go_leave_nothing(start):
-    worker, _ = await start("Hello there, you", {"orphan_grace": 0.5}, max_num_seqs=4)
+    # Long enough for some frames where several steps come in one.
+    worker, _ = await start("Hello there, you" * 8, {"orphan_grace": 0.5}, max_num_seqs=4)
 
     async def once(at: int) -> None:
         async with asked(worker) as first:
@@ -462,3 +464,21 @@ async def test_many_readers_that_come_and_go_leave_nothing(start):
         await asyncio.gather(*(once(at) for at in range(12)))
     await eventually(becomes(worker, 0))
     await worker.idle()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_abort_ends_no_answer_of_another_key(start, stream):
+    """Two clients may choose one id, and reach the worker through different controllers."""
+    worker, runner = await start("Hello there")
+    runner.hold()
+    chosen = {"x_request_id": "same"}
+    async with (
+        asked(worker, {**BODY, "stream": stream}, **{KEY_HEADER: "one"}, **chosen) as kept,
+        asked(worker, **{KEY_HEADER: "two"}, **chosen) as aborted,
+    ):
+        await abort(worker, "same", **{KEY_HEADER: "two"})
+        runner.go()
+        end = await aborted.rest()
+        assert isinstance(end, ErrorFrame)
+        assert end.error["code"] == "aborted"
+        assert isinstance(await kept.rest(), EndFrame)

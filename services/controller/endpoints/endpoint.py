@@ -21,7 +21,7 @@ from services.controller.relay.answer import EVENTS, Answer, Headers, encoded, s
 from services.controller.relay.backend import Settle
 from services.controller.relay.call import Call
 from services.controller.upstream.connection import Connection
-from shared.errors import LLMZooError, MalformedAnswer
+from shared.errors import LLMZooError, MalformedAnswer, NotFound
 from shared.protocol import sse
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -69,8 +69,12 @@ class Endpoint:
         """Send the answer as its events come; a late fault becomes the last event, without [DONE].
 
         Raises:
+            NotFound: the rest of an answer is asked for, which no endpoint keeps.
             LLMZooError: it cannot be had; nothing was sent to the client.
         """
+        if call.last_event is not None:
+            msg = f"The endpoint '{self.name}' keeps no answer to go on with."
+            raise NotFound(msg, code="answer_not_found", param="Last-Event-ID")
         request = endpoint_request(call, model.name)
         async with self._admission.visit(request.guess, stream=True) as visit:
             opened = await self._attempts.open(request, visit)

@@ -84,7 +84,7 @@ class Dispatcher:
                 exchange.close()
                 raise
             else:
-                if not faults:
+                if errand.first and not faults:
                     self._metrics.overhead.observe(exchange.sent_at - call.arrived)
                 return exchange, start
 

@@ -1,10 +1,11 @@
 """What is sent to a worker for a call: at first its own body, later what lets another go on with it.
 
-Owns the three forms. Knows no connection.
+Owns its forms. Knows no connection.
 """
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 
 from services.controller.relay.call import Call
@@ -30,14 +31,18 @@ class Errand:
         path: of the worker's route.
         headers: lines, as the pool takes them.
         body: its bytes.
+        key: id of the API key that it is sent for.
         deadline: when it has to be over, in seconds of the monotonic clock.
+        first: nothing was sent for the call before.
     """
 
     request_id: str
     path: str
     headers: bytes
     body: bytes
+    key: str
     deadline: float
+    first: bool = False
 
 
 class Errands:
@@ -53,14 +58,20 @@ class Errands:
 
     def first(self, call: Call) -> Errand:
         """Return the call itself."""
-        return self._errand(call, call.id, call.path, call.body)
+        errand = self._errand(call, call.id, call.path, call.body)
+        errand.first = True
+        return errand
 
-    def resumed(self, call: Call, start: StartFrame, ledger: Ledger, number: int) -> Errand:
-        """Return what lets any worker of the model go on behind the ledger.
+    def again(self, call: Call, number: int) -> Errand:
+        """Return the call itself once more, for an answer that begins anew.
 
         It has an id of its own for each `number`: the abort of one that was lost may come late,
         and must not end the one that follows at the same worker.
         """
+        return self._errand(call, _numbered(call, number), call.path, call.body)
+
+    def resumed(self, call: Call, start: StartFrame, ledger: Ledger, number: int) -> Errand:
+        """Return what lets any worker of the model go on behind the ledger; `number` as `again`."""
         body = encode_resume(
             call.path,  # type: ignore[arg-type]
             call.body,
@@ -69,16 +80,25 @@ class Errands:
             ledger.last_sequence_number,
             deterministic=start.deterministic,
         )
-        return self._errand(call, f"{call.id[:MOST_ID_LETTERS]}.{number}", RESUME_PATH, body)
+        return self._errand(call, _numbered(call, number), RESUME_PATH, body)
 
     def attached(self, call: Call, answer: str, after: int) -> Errand:
-        """Return what lets the worker that has the answer go on behind its frame `after`."""
+        """Return what lets the worker that has the answer go on behind its frame `after`.
+
+        Its id is nobody else's: a client that comes back under the id that it had may come before
+        the abort of the controller that it has left.
+        """
         body = encode_attach(answer, after, call.key, parse_object(call.body))
-        return self._errand(call, call.id, ATTACH_PATH, body)
+        own_id = f"{call.id[:MOST_ID_LETTERS]}.{secrets.token_hex(4)}"
+        return self._errand(call, own_id, ATTACH_PATH, body)
 
     def _errand(self, call: Call, request_id: str, path: str, body: bytes) -> Errand:
         own = [(HEADER, request_id), *call.trace.headers.items()]
         if call.key:
             own.append((KEY_HEADER, call.key))
         headers = self._headers[call.priority] + header_block(own)
-        return Errand(request_id, path, headers, body, call.deadline)
+        return Errand(request_id, path, headers, body, call.key, call.deadline)
+
+
+def _numbered(call: Call, number: int) -> str:
+    return f"{call.id[:MOST_ID_LETTERS]}.{number}"

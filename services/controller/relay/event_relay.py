@@ -98,7 +98,7 @@ class EventRelay:
         try:
             self._take(self._answer.take(), events)
             # Behind good frames there may be the end of all.
-            if self._answer.broken and self._more:
+            while self._answer.broken and self._more:
                 self._take(self._answer.take(), events)
         except LLMZooError as fault:
             self._lost = fault

@@ -41,7 +41,12 @@ _OK, _UNAUTHORIZED, _FORBIDDEN, _FULL, _SERVER_ERROR = 200, 401, 403, 429, 500
 
 
 class Refused(Exception):
-    """The worker refused the request for the caller's fault; its answer is passed on as it is."""
+    """The worker refused the request for the caller's fault; its answer is passed on as it is.
+
+    `worker` is its incarnation.
+    """
+
+    worker = ""
 
     def __init__(self, status: int, body: bytes, retry_after: str = "") -> None:
         """Keep the answer."""
@@ -58,7 +63,7 @@ class Exchange:
         """Try on the worker of a lease, which is given back at the end."""
         self.worker = lease.member
         self.sent_at = 0.0
-        self._request_id = ""
+        self._request_id = self._key = ""
         self._pool = pool
         self._aborts = aborts
         self._lease = lease
@@ -83,7 +88,11 @@ class Exchange:
             self._sent = False
             self._lease.failed(certain=True)
             raise
-        except (Refused, Overloaded):
+        except Refused as refusal:
+            refusal.worker = self.worker.incarnation
+            self._lease.succeeded()
+            raise
+        except Overloaded:
             self._lease.succeeded()
             raise
         except (Unavailable, DeadlineExceeded):
@@ -109,22 +118,22 @@ class Exchange:
         self._finished = False
         return await self.open(errand)
 
-    async def ledger(self) -> LedgerFrame:
-        """Return the frame that follows on `start` where an answer is taken over.
+    async def ledger(self, number: int) -> LedgerFrame:
+        """Return the frame that follows on `start` where an answer is taken over behind `number`.
 
         Raises:
-            UpstreamFailed: another one follows, or as `take`.
+            UpstreamFailed: another one follows, or one of another place, or as `take`.
         """
         while True:
             for index, frame in enumerate(frames := await self._frames()):
                 match frame:
                     case KeepaliveFrame():
                         continue
-                    case LedgerFrame():
+                    case LedgerFrame() if frame.last_sequence_number == number:
                         self._pending = frames[index + 1 :]
                         return frame
                     case _:
-                        msg = "no 'ledger' frame for an answer that is taken over"
+                        msg = f"no account of the {number} frames before those that follow"
                         raise MalformedFrames(f"The worker sent {msg}.")
 
     def take(self) -> list[Frame]:
@@ -188,13 +197,13 @@ class Exchange:
         if self._connection is not None:
             self._connection.release(complete=self._finished)
         if self._sent and not self._finished:
-            self._aborts.send(self.worker.origin, self._request_id)
+            self._aborts.send(self.worker.origin, self._request_id, self._key)
 
     async def _open(self, errand: Errand) -> StartFrame:
         if errand.deadline != NO_DEADLINE and self._alarm is None:
             left = errand.deadline - time.monotonic()
             self._alarm = asyncio.get_running_loop().call_later(left, self._expire)
-        self._sent, self._request_id = True, errand.request_id
+        self._sent, self._request_id, self._key = True, errand.request_id, errand.key
         self._connection = await self._pool.request(
             self.worker.origin, errand.path, errand.headers, errand.body, began=self._began
         )
@@ -237,12 +246,17 @@ class Exchange:
         if self._fault is not None:
             raise self._fault
         assert self._connection is not None
-        piece = self._connection.take()
-        if piece is None:
-            return []
-        if not piece:
-            msg = "The worker ended its answer before the last frame."
-            raise UpstreamFailed(msg)
+        while (piece := self._connection.take()) is not None:
+            if not piece:
+                msg = "The worker ended its answer before the last frame."
+                raise UpstreamFailed(msg)
+            # Behind a part of a frame there may be the end of all, which is told but once.
+            if frames := self._decode(piece):
+                return frames
+        return []
+
+    def _decode(self, piece: bytes) -> list[Frame]:
+        """Return the frames that a piece completes; raise a fault that stands before any."""
         frames = self._decoder.feed(piece)
         if self._decoder.fault is not None:
             # Frames before a malformed one are good: the fault is raised at the next call.

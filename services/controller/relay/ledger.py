@@ -57,11 +57,15 @@ class Ledger:
         """Take over what another controller entered; nothing may have been entered here.
 
         Raises:
+            MalformedFrames: they are no token ids.
             UpstreamFailed: there are too many tokens.
         """
-        for choice, ids in enumerate(frame.token_ids):
-            self._ids[choice] = array("I", ids)
-            self.total += len(ids)
+        try:
+            self._ids = {choice: array("I", ids) for choice, ids in enumerate(frame.token_ids)}
+        except (TypeError, OverflowError) as fault:
+            msg = "The worker's account of the frames before has no token ids."
+            raise MalformedFrames(msg) from fault
+        self.total = sum(map(len, self._ids.values()))
         if self.total > self._max_tokens:
             msg = f"The worker tells of more than {self._max_tokens} tokens."
             raise UpstreamFailed(msg)

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from services.controller.relay.loss import Cause
 
-REASONS = ("attempts", "age", "length", "budget", "no_worker", "deadline", "client_gone")
+REASONS = ("attempts", "age", "length", "budget", "no_worker", "deadline")
 STALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 

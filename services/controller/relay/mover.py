@@ -48,6 +48,8 @@ _MOST_REFUSALS = 3
 _MEANT = frozenset({Cause.OPERATOR, Cause.HANDED_BACK})
 """Causes that are no sign of a request that harms its workers, and of no dying fleet."""
 
+_NOBODY: AbstractSet[str] = frozenset()
+
 
 class _TooMuch(ServiceError):
     """A bound is reached; the code says which."""
@@ -109,10 +111,8 @@ class Mover:
             async with asyncio.timeout(REATTACH_SECONDS):
                 errand = self._errands.attached(answer.call, answer.start.id, number)
                 await answer.exchange.open_again(errand)
-                base = await answer.exchange.ledger()
+                await answer.exchange.ledger(number)
         except (LLMZooError, Refused, TimeoutError):
-            return False
-        if base.last_sequence_number != number:
             return False
         self._metrics.reattached.labels("connection").inc()
         log.info("answer reattached", **_facts(answer), worker=answer.exchange.worker.id)
@@ -151,30 +151,36 @@ class Mover:
         answer.exchange.close()
         if anew := cause is Cause.DIFFERS:
             answer.forget()
-            errand = self._errands.first(call)
-        else:
-            errand = self._resumed(answer)
         give_up_at = min(call.deadline, time.monotonic() + self._settings.move_timeout)
         answer.left.add(lost.incarnation)
         avoided = self._unlike(answer, answer.left)
-        pause, refusals = _FIRST_PAUSE, 0
+        # Who is alike is not waited for where others go on as well.
+        waits = answer.start.deterministic or avoided <= answer.left
+        pause, refused = _FIRST_PAUSE, list[str]()
         while True:
+            errand = self._again(answer) if anew else self._resumed(answer)
+            patience = max(0.0, give_up_at - time.monotonic()) if waits else 0.0
             try:
-                exchange, start = await self._dispatcher.open(call, errand, avoided)
+                exchange, start = await self._dispatcher.open(
+                    call, errand, avoided, patience=patience
+                )
                 break
             except DeadlineExceeded:
                 raise
             except (ServiceError, Overloaded, ModelNotFound) as fault:
                 refusal: LLMZooError = fault
             except Refused as answered:
-                refusal, refusals = _refusal(answered), refusals + 1
+                refusal = _refusal(answered)
+                refused.append(answered.worker)
             late = time.monotonic() + pause >= give_up_at
-            if late or refusals == _MOST_REFUSALS:
+            if late or len(refused) == _MOST_REFUSALS:
                 raise deadline_exceeded() if late and give_up_at == call.deadline else refusal
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             # Who is the only one may be back, or may never have been away.
-            avoided = self._unlike(answer, frozenset())
+            avoided = self._unlike(answer, _NOBODY) if answer.start.deterministic else _NOBODY
+            avoided = self._without(call.model, avoided, set(refused))
+            waits = True
         if anew:
             answer.start = start
         self._went_on(answer, cause, exchange, start)
@@ -201,15 +207,30 @@ class Mover:
         answer.resumptions += 1
         return self._errands.resumed(answer.call, answer.start, answer.ledger, answer.resumptions)
 
+    def _again(self, answer: RunningAnswer) -> Errand:
+        answer.resumptions += 1
+        return self._errands.again(answer.call, answer.resumptions)
+
     def _unlike(self, answer: RunningAnswer, left: AbstractSet[str]) -> AbstractSet[str]:
         """Return whom the answer must not go to, or need not: who is not like its first worker."""
         model = answer.call.model
-        ready = self._roster.ready(model)
-        like = {m.incarnation for m in ready if m.fingerprint(model) == answer.start.fingerprint}
+        ready, now = self._roster.ready(model), time.monotonic()
+        like = {
+            member.incarnation
+            for member in ready
+            if member.fingerprint(model) == answer.start.fingerprint and member.breaker.allows(now)
+        }
         like -= left
         if like or answer.start.deterministic:
             return {member.incarnation for member in ready} - like
         return left
+
+    def _without(
+        self, model: str, avoided: AbstractSet[str], refused: AbstractSet[str]
+    ) -> AbstractSet[str]:
+        """Return whom to avoid: those who refused as well, as long as there are others."""
+        others = {member.incarnation for member in self._roster.ready(model)} - avoided - refused
+        return avoided | refused if others else avoided
 
     def _went_on(
         self, answer: RunningAnswer, cause: Cause, exchange: Exchange, start: StartFrame

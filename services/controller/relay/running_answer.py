@@ -15,7 +15,7 @@ from services.controller.relay.call import Call
 from services.controller.relay.exchange import Exchange
 from services.controller.relay.ledger import Ledger
 from services.controller.relay.loss import Cause, MoveAsked
-from shared.errors import Conflict, LLMZooError
+from shared.errors import Conflict, Gone, LLMZooError
 from shared.protocol.frames import Frame, LedgerFrame, StartFrame, TokensFrame
 
 
@@ -109,11 +109,10 @@ class RunningAnswer:
         if exchange is not self.exchange:
             self.exchange.close()
             self.exchange = exchange
+            self._grant(exchange.worker.id, exact)
         self.exact &= exact
         self._fresh = True
         self._stalled = stalled
-        if self._told is not None and not self._told.done():
-            self._told.set_result(Moved(exchange.worker.id, exact))
         if self._listener is not None:
             exchange.listen(self._listener)
 
@@ -134,9 +133,18 @@ class RunningAnswer:
         return self._told
 
     def stay(self, refusal: LLMZooError) -> None:
-        """Go on where it is: the operator's wish cannot be granted."""
+        """Tell the operator why it goes on where it is, or does not go on."""
         if self._told is not None and not self._told.done():
             self._told.set_exception(refusal)
+
+    def _grant(self, worker: str, exact: bool) -> None:
+        """Tell the operator, unless the answer has moved for another reason, and elsewhere."""
+        if self._told is None or self._told.done():
+            return
+        if self._asked is not None and self._asked.param not in {None, worker}:
+            return
+        self._asked = None
+        self._told.set_result(Moved(worker, exact))
 
     def _note_first(self) -> None:
         """Note the first token of an exchange."""
@@ -149,5 +157,4 @@ class RunningAnswer:
     def close(self) -> None:
         """Give everything back."""
         self.exchange.close()
-        if self._told is not None:
-            self._told.cancel()
+        self.stay(Gone("The request has ended meanwhile.", param="request_id"))

@@ -64,7 +64,7 @@ class Takeover:
         unheard = False
         for member in self._candidates(call.model, event.worker):
             try:
-                answer = await self._attach(call, member, errand)
+                answer = await self._attach(call, member, errand, event.number)
             except LLMZooError as fault:
                 log.info("worker not asked for an answer", worker=member.id, fault=fault.message)
                 unheard = True
@@ -87,15 +87,18 @@ class Takeover:
 
     def _candidates(self, model: str, named: str) -> Iterator[Member]:
         """Yield who may have it, the likeliest first; a worker that drains has its answers still."""
-        yield from (m for m in self._roster.members() if m.id == named)
+        members = self._roster.members()
+        yield from (m for m in members if m.id == named and m.record.kind == "worker")
         yield from (m for m in self._roster.ready(model) if m.id != named)
 
-    async def _attach(self, call: Call, member: Member, errand: Errand) -> RunningAnswer | None:
+    async def _attach(
+        self, call: Call, member: Member, errand: Errand, number: int
+    ) -> RunningAnswer | None:
         """Return the answer, None if the worker does not have it; where it fails it may."""
         exchange = Exchange(self._admission.lease(member, call), self._pool, self._aborts)
         try:
             start = await exchange.open(errand)
-            return RunningAnswer(call, exchange, start, await exchange.ledger())
+            return RunningAnswer(call, exchange, start, await exchange.ledger(number))
         except Refused as answered:
             exchange.leave()
             if answered.status != _NOT_FOUND:

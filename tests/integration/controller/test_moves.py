@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from shared.errors import TakenOver
-from shared.protocol.frames import HANDED_BACK, ErrorFrame, LedgerFrame, TokensFrame
+from shared.protocol.attach import KEY_HEADER
+from shared.protocol.frames import HANDED_BACK, ErrorFrame, LedgerFrame, TokensFrame, encode
 from shared.protocol.sse import DONE, SSEDecoder
 from tests.fakes.chat_request import BODY, CHAT, STREAM
 from tests.fakes.worker_app import (
@@ -20,6 +21,7 @@ from tests.fakes.worker_app import (
     answer,
     chunk,
     end,
+    http_chunk,
     start,
     steps,
     tokens,
@@ -119,6 +121,7 @@ async def test_an_operator_moves_an_answer(controller, fleet):
     }
     assert (await asked).content == ABC
     await here.until(lambda: here.aborted == ["asked"])
+    assert here.aborted_for == {here.asked[0].headers[KEY_HEADER]}
     assert there.asked[0].headers["x-request-id"] == "asked.1"
     assert await controller.metric("llmzoo_migrations_total", cause="operator") == 1
     assert (await controller.client.get("/admin/requests")).json()["data"] == []
@@ -395,3 +398,102 @@ async def test_a_stream_that_cannot_be_resumed_says_so(controller, fleet):
 
     assert error_of(response)["code"] == "continuation_differs"
     assert DONE not in response.content
+
+
+@pytest.mark.parametrize("body", [STREAM, BODY], ids=["stream", "whole"])
+async def test_a_broken_frame_before_broken_http_is_no_wait(controller, fleet, body):
+    """The fault comes with the bytes of half a frame, and is told but once."""
+    gate = asyncio.Event()
+    half = http_chunk(encode(tokens(3, "c"))[:9])
+    await fleet(controller, begins(gate, half + b"no length\r\n"), goes_on())
+    asked = await ask(controller, body)
+    await running(controller)
+
+    gate.set()
+
+    response = await asyncio.wait_for(asked, 3)
+    assert response.content == (ABC if body is STREAM else unary_body(["abc"]))
+
+
+async def test_an_operator_hears_of_an_answer_that_ends_before_it_moves(controller, fleet):
+    await fleet(controller, begins(asyncio.Event()), steps(asyncio.Event()))
+    asked = await ask(controller)
+    await running(controller)
+    moving = asyncio.create_task(controller.client.post("/admin/requests/asked/move"))
+    await asyncio.sleep(0.1)
+
+    asked.cancel()
+
+    response = await asyncio.wait_for(moving, 3)
+    assert response.status_code == 410
+    assert response.json()["error"]["param"] == "request_id"
+    await controller.idle()
+
+
+async def test_what_moves_is_not_counted_as_the_controllers_own_time(controller, fleet):
+    await fleet(controller, begins(Cut()), goes_on())
+
+    assert (await controller.client.post(CHAT, json=STREAM)).content == ABC
+
+    assert await controller.metric("llmzoo_router_overhead_seconds_count") == 1
+
+
+async def test_each_try_to_go_on_has_an_id_of_its_own(controller, fleet):
+    """The abort of one that was lost may come late."""
+    tries: list[str] = []
+
+    def script(asked):
+        if asked.path != RESUME:
+            return begins(Cut())(asked)
+        tries.append(asked.headers["x-request-id"])
+        return [Refusal(503)] if len(tries) < 3 else goes_on()(asked)
+
+    await fleet(controller, script)
+
+    response = await controller.client.post(CHAT, json=STREAM, headers={"x-request-id": "asked"})
+
+    assert response.content == ABC
+    assert len(set(tries)) == len(tries) == 3
+
+
+KINDS = {"unready": Refusal(503), "full": Refusal(429), "faulty": Refusal(500)}
+
+
+@pytest.mark.parametrize("refusal", KINDS.values(), ids=KINDS)
+async def test_where_nobody_alike_goes_on_any_other_one_does(controller, fleet, refusal):
+    def lost(asked):
+        return [refusal] if asked.path == RESUME else begins(Cut())(asked)
+
+    other = goes_on(start_frame=replace(start(), fingerprint="g"))
+    await fleet(controller, lost, other, steps(refusal), fingerprints=("f", "g", "f"))
+
+    response = await asyncio.wait_for(controller.client.post(CHAT, json=STREAM), 3)
+
+    assert b"another kind" in response.content
+    assert response.content.endswith(chunk("c") + DONE)
+
+
+async def test_who_refused_is_not_asked_again_while_there_are_others(controller, fleet):
+    """A worker with less context refuses what another one takes."""
+
+    def refuses(asked):
+        return [Refusal(400)] if asked.path == RESUME else begins(Cut())(asked)
+
+    first, second, _ = await fleet(controller, refuses, refuses, goes_on())
+
+    assert (await controller.client.post(CHAT, json=STREAM)).content == ABC
+    for worker in (first, second):
+        assert sum(asked.path == RESUME for asked in worker.asked) <= 1
+
+
+async def test_a_place_is_waited_for_within_bounds(start_controller, announce):
+    controller = await start_controller(move_timeout=0.3)
+    full = FakeWorker(steps(asyncio.Event()), name="full")
+    full.load = full.load.model_copy(update={"max_num_seqs": 1, "running": 9})
+    for worker in (full, FakeWorker(begins(Cut()), name="lost")):
+        await announce(worker)
+    await controller.sees("full", "lost")
+
+    response = await asyncio.wait_for(controller.client.post(CHAT, json=STREAM), 3)
+
+    assert error_of(response)["code"] == "upstream_failed"

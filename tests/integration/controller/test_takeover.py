@@ -14,6 +14,7 @@ from shared.protocol.sse import DONE
 from tests.fakes.chat_request import BODY, CHAT, STREAM
 from tests.fakes.controller_process import ControllerProcess
 from tests.fakes.running_service import TOKEN
+from tests.fakes.waiting import eventually
 from tests.fakes.worker_app import (
     Cut,
     FakeWorker,
@@ -51,7 +52,8 @@ async def fleet(controller, announce):
 async def test_the_answer_goes_on_behind_the_event(controller, fleet):
     other, worker = await fleet(answer("fine"), steps(*REST))
 
-    response = await controller.client.post(CHAT, json=STREAM, headers=back("worker-1"))
+    headers = {**back("worker-1"), "x-request-id": "same"}
+    response = await controller.client.post(CHAT, json=STREAM, headers=headers)
 
     assert (response.status_code, response.content) == (200, chunk("c") + DONE)
     assert response.headers["x-llmzoo-continued"] == "1"
@@ -63,6 +65,8 @@ async def test_the_answer_goes_on_behind_the_event(controller, fleet):
         "key": asked.headers[KEY_HEADER],
         "body_digest": body_digest(STREAM),
     }
+    # The controller before may still abort what had the client's id.
+    assert asked.headers["x-request-id"].startswith("same.")
     assert not other.asked
     assert await controller.metric("llmzoo_reattachments_total", by="client") == 1
     # The first controller has counted the prompt.
@@ -77,6 +81,28 @@ async def test_whoever_has_the_answer_is_found(controller, fleet, named):
     response = await controller.client.post(CHAT, json=STREAM, headers=back(named))
 
     assert response.content == chunk("c") + DONE
+
+
+class FakeEvaluator(FakeWorker):
+    def record(self):
+        return super().record().model_copy(update={"kind": "evaluator"})
+
+
+async def test_none_but_workers_are_asked(controller, fleet, announce):
+    """Whatever service a client names as the one that has its answer."""
+    evaluator = FakeEvaluator(steps(*REST), name="evaluator")
+    await announce(evaluator)
+    await fleet(steps(NO_ANSWER))
+
+    async def seen():
+        services = (await controller.client.get("/v1/stats")).json()["services"]
+        return "evaluator" in {service["id"] for service in services}
+
+    await eventually(seen)
+    response = await controller.client.post(CHAT, json=STREAM, headers=back("evaluator"))
+
+    assert response.status_code == 404
+    assert not evaluator.asked
 
 
 async def test_an_answer_that_nobody_has_is_404(controller, fleet):
@@ -99,6 +125,15 @@ async def test_while_a_worker_cannot_be_asked_it_may_have_the_answer(controller,
     assert response.headers["retry-after"] == "1"
     await controller.idle()
     assert [worker.aborted for worker in workers] == [[], []]
+
+
+async def test_a_worker_that_begins_elsewhere_is_left(controller, fleet):
+    await fleet(steps(start(), LedgerFrame(1, [[101]]), tokens(2, "b"), end(2)))
+
+    response = await controller.client.post(CHAT, json=STREAM, headers=back())
+
+    assert response.status_code == 503
+    await controller.idle()
 
 
 async def test_another_request_is_refused_as_the_worker_says(controller, fleet):

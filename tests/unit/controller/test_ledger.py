@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.controller.relay.ledger import Ledger
+from services.controller.relay.loss import MalformedFrames
 from shared.errors import UpstreamFailed
-from shared.protocol.frames import TokensFrame
+from shared.protocol.frames import LedgerFrame, TokensFrame
 
 token_ids = st.lists(st.integers(0, 2**32 - 1), max_size=5).map(tuple)
 frame_contents = st.lists(st.tuples(st.integers(0, 3), token_ids), max_size=40)
@@ -56,3 +57,9 @@ def test_it_is_bounded():
 
     with pytest.raises(UpstreamFailed):
         ledger.record(TokensFrame(2, 0, (4,), b""))
+
+
+@pytest.mark.parametrize("ids", [[[1.5]], [["a"]], [[-1]], [7], 7])
+def test_an_account_without_token_ids_is_malformed(ids):
+    with pytest.raises(MalformedFrames):
+        Ledger().begin(LedgerFrame(1, ids))

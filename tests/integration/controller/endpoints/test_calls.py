@@ -146,6 +146,17 @@ async def test_events_cut_anyhow_arrive_whole(controller, external, size):
     assert response.content == raw
 
 
+async def test_a_client_that_comes_back_is_not_given_another_answer(controller, external):
+    """Its own events may have had ids, where the server is a zoo as well."""
+    headers = {"last-event-id": "worker.chatcmpl-1.2"}
+
+    response = await controller.client.post(CHAT, json={**ASK, "stream": True}, headers=headers)
+
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "answer_not_found"
+    assert not external.asked
+
+
 async def test_an_answer_that_ends_with_its_connection(controller, external):
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
     external.script = always(head, *EVENTS, Close())
