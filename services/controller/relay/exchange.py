@@ -20,7 +20,14 @@ from services.controller.relay.errand import Errand
 from services.controller.relay.loss import MalformedFrames, frame_loss, is_workers_fault
 from services.controller.upstream.connection import Connection
 from services.controller.upstream.pool import Unreachable, UpstreamPool
-from shared.errors import DeadlineExceeded, LLMZooError, Overloaded, Unavailable, UpstreamFailed
+from shared.errors import (
+    DeadlineExceeded,
+    LLMZooError,
+    Overloaded,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from shared.http.faults import whole_seconds
 from shared.protocol.frames import (
     MEDIA_TYPE,
@@ -73,6 +80,7 @@ class Exchange:
         self._pending: list[Frame] = []
         self._fault: LLMZooError | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._part_since = 0.0
         self._sent = self._finished = self._prefilled = self._closed = False
 
     async def open(self, errand: Errand) -> StartFrame:
@@ -113,6 +121,7 @@ class Exchange:
             self._connection.release(complete=False)
             self._connection = None
         self._decoder = FrameDecoder()
+        self._part_since = 0.0
         self._pending = []
         self._fault = None
         self._finished = False
@@ -258,6 +267,10 @@ class Exchange:
     def _decode(self, piece: bytes) -> list[Frame]:
         """Return the frames that a piece completes; raise a fault that stands before any."""
         frames = self._decoder.feed(piece)
+        if frames:
+            self._part_since = 0.0
+        elif self._decoder.pending:
+            self._check_part()
         if self._decoder.fault is not None:
             # Frames before a malformed one are good: the fault is raised at the next call.
             self._fault = MalformedFrames(f"The worker sent {self._decoder.fault}.")
@@ -271,6 +284,15 @@ class Exchange:
         if not frames and self._fault is not None:
             raise self._fault
         return frames
+
+    def _check_part(self) -> None:
+        """Raise if the bytes that come make no frame: that is silence as well."""
+        now = time.monotonic()
+        self._part_since = self._part_since or now
+        if now - self._part_since > self._pool.silence_timeout:
+            seconds = self._pool.silence_timeout
+            msg = f"The worker sent no whole frame for {seconds:g} seconds."
+            raise UpstreamTimeout(msg)
 
     def _began(self, connection: Connection) -> None:
         """Know the connection before its answer begins: it may never."""

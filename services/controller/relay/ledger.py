@@ -12,6 +12,7 @@ from services.controller.relay.loss import MalformedFrames
 from shared.errors import UpstreamFailed
 from shared.protocol.frames import LedgerFrame, TokensFrame
 
+MAX_CHOICES = 1 << 16
 MAX_TOKENS = 1 << 20
 """Most token ids that one request may fill; at 4 bytes each they bound its memory."""
 
@@ -19,8 +20,9 @@ MAX_TOKENS = 1 << 20
 class Ledger:
     """Takes `tokens` frames, whose numbers count up from 1 without a gap."""
 
-    def __init__(self, max_tokens: int = MAX_TOKENS) -> None:
-        """Start with nothing received; more than `max_tokens` ids are a fault."""
+    def __init__(self, choices: int = MAX_CHOICES, max_tokens: int = MAX_TOKENS) -> None:
+        """Start with nothing received; more choices or more ids than these are a fault."""
+        self._choices = choices
         self._max_tokens = max_tokens
         self.last_sequence_number = 0
         self.total = 0
@@ -30,7 +32,7 @@ class Ledger:
         """Enter the frame's tokens; False says that it was entered before and must be dropped.
 
         Raises:
-            MalformedFrames: a frame is missing before this one.
+            MalformedFrames: a frame is missing before this one, or it is of no choice.
             UpstreamFailed: the bound is reached.
         """
         # Every chunk of every answer comes by here.
@@ -45,11 +47,14 @@ class Ledger:
         if total > self._max_tokens:
             msg = f"The worker sent more than {self._max_tokens} tokens."
             raise UpstreamFailed(msg)
-        self.total = total
-        self.last_sequence_number = number
         ids = self._ids.get(choice)
         if ids is None:
+            if choice >= self._choices:
+                msg = f"The worker sent a token of choice {choice} of {self._choices}."
+                raise MalformedFrames(msg)
             ids = self._ids[choice] = array("I")
+        self.total = total
+        self.last_sequence_number = number
         ids.extend(token_ids)
         return True
 

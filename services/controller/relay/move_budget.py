@@ -1,4 +1,4 @@
-"""How many answers may go on elsewhere in a while, over the whole fleet.
+"""How many answers of this controller may go on elsewhere in a while, over all workers.
 
 Owns the count, so that a dying fleet is not finished off by what its workers left: each answer
 that moves is a prompt more for those that are left.

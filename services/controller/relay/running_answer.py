@@ -40,7 +40,7 @@ class RunningAnswer:
         self.call = call
         self.start = start
         self.exchange = exchange
-        self.ledger = Ledger()
+        self.ledger = Ledger(self.start.choices)
         self.exact = True
         self.losses: Counter[Cause] = Counter()
         self.reattachments = self.resumptions = 0
@@ -99,7 +99,7 @@ class RunningAnswer:
 
     def forget(self) -> None:
         """Begin anew: nothing of what came was sent."""
-        self.ledger = Ledger()
+        self.ledger = Ledger(self.start.choices)
         self._tokens_at_loss = -1
 
     def go_on(

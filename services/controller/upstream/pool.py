@@ -36,7 +36,7 @@ class UpstreamPool:
         """Start empty; both timeouts are in seconds."""
         self._peer = peer
         self._connect_timeout = connect_timeout
-        self._silence_timeout = silence_timeout
+        self.silence_timeout = silence_timeout
         self._idle: defaultdict[Origin, deque[Connection]] = defaultdict(deque)
         self._closed = False
 
@@ -103,7 +103,7 @@ class UpstreamPool:
 
         def make() -> Connection:
             return Connection(
-                self._silence_timeout,
+                self.silence_timeout,
                 lambda idle: self._give_back(origin, idle),
                 peer=peer.name,
                 unframed=peer.unframed,

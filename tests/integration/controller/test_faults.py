@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from services.controller.relay.event_relay import BEATS, KEEPALIVE
-from shared.protocol.frames import ErrorFrame, KeepaliveFrame, TokensFrame
+from shared.protocol.frames import ErrorFrame, KeepaliveFrame, TokensFrame, encode
 from shared.protocol.sse import DONE, SSEDecoder
 from tests.fakes.chat_request import BODY, CHAT, STREAM
 from tests.fakes.worker_app import (
@@ -244,6 +244,31 @@ async def test_keepalives_keep_a_slow_worker_from_being_silent(controller, fleet
 
     assert response.content == chunk("a") + DONE
     assert len(worker.asked) == 1
+
+
+async def test_bytes_that_make_no_frame_are_silence(controller, fleet):
+    """The worker lives by its bytes alone: one of them comes often enough, and no frame ever."""
+    frame = encode(tokens(3, "late"))
+    gates = [asyncio.Event() for _ in frame]
+    dribbled = [
+        step
+        for gate, at in zip(gates, range(len(frame)), strict=True)
+        for step in (http_chunk(frame[at : at + 1]), gate)
+    ]
+    await fleet(broken_off(dribbled), resumed)
+
+    async def open_gates():
+        for gate in gates:
+            await asyncio.sleep(0.1)  # shorter than the timeout
+            gate.set()
+
+    opening = asyncio.create_task(open_gates())
+    async with asyncio.timeout(5):
+        response = await controller.client.post(CHAT, json=STREAM)
+    opening.cancel()
+
+    assert response.content == chunk("a") + chunk("b") + chunk("c") + DONE
+    assert await controller.metric("llmzoo_migrations_total", cause="silence") == 1
 
 
 async def test_a_client_hears_of_a_worker_that_takes_its_time(controller, fleet):

@@ -63,3 +63,12 @@ def test_it_is_bounded():
 def test_an_account_without_token_ids_is_malformed(ids):
     with pytest.raises(MalformedFrames):
         Ledger().begin(LedgerFrame(1, ids))
+
+
+def test_a_token_of_no_choice_is_a_fault_and_changes_nothing():
+    ledger = Ledger(choices=2)
+    ledger.record(TokensFrame(1, 1, (5,), b""))
+    with pytest.raises(MalformedFrames, match="choice 2 of 2"):
+        ledger.record(TokensFrame(2, 2, (6,), b""))
+    assert (ledger.last_sequence_number, ledger.total) == (1, 1)
+    assert ledger.choices(2) == [[], [5]]
