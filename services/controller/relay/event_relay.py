@@ -15,9 +15,9 @@ from typing import Any, cast
 from starlette.types import Send
 
 from services.controller.metrics import Meter
-from services.controller.relay.exchange import error_object
 from services.controller.relay.first_step import begin
 from services.controller.relay.mover import Mover
+from services.controller.relay.refusal import error_object
 from services.controller.relay.running_answer import RunningAnswer
 from shared.errors import LLMZooError
 from shared.protocol import sse

@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
-
-import orjson
 
 from services.controller.fleet.lease import Lease
 from services.controller.relay.aborts import Aborts
 from services.controller.relay.deadline import NO_DEADLINE, deadline_exceeded
 from services.controller.relay.errand import Errand
 from services.controller.relay.loss import MalformedFrames, frame_loss, is_workers_fault
+from services.controller.relay.refusal import Refused, first_frame_fault, status_fault
 from services.controller.upstream.connection import Connection
 from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import (
@@ -28,7 +26,6 @@ from shared.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
-from shared.http.faults import whole_seconds
 from shared.protocol.frames import (
     MEDIA_TYPE,
     EndFrame,
@@ -44,23 +41,7 @@ SUSPICIOUS_SECONDS = 1.5
 """Of silence, from a worker that owes beats; one that lives sends a keepalive a second."""
 
 MAX_ERROR_BYTES = 1024 * 1024
-_OK, _UNAUTHORIZED, _FORBIDDEN, _FULL, _SERVER_ERROR = 200, 401, 403, 429, 500
-
-
-class Refused(Exception):
-    """The worker refused the request for the caller's fault; its answer is passed on as it is.
-
-    `worker` is its incarnation.
-    """
-
-    worker = ""
-
-    def __init__(self, status: int, body: bytes, retry_after: str = "") -> None:
-        """Keep the answer."""
-        super().__init__(f"refused with {status}")
-        self.status = status
-        self.body = body
-        self.retry_after = retry_after
+_OK = 200
 
 
 class Exchange:
@@ -243,7 +224,7 @@ class Exchange:
                         self._pending = frames[index + 1 :]
                         return frame
                     case ErrorFrame():
-                        raise _first_frame_fault(frame)
+                        raise first_frame_fault(frame)
                     case _:
                         msg = "The worker's first frame is not 'start'."
                         raise MalformedFrames(msg)
@@ -319,36 +300,4 @@ class Exchange:
                 raise UpstreamFailed(msg)
         self._finished = True
         retry_after = connection.headers.get(b"retry-after", b"").decode("latin-1")
-        status = connection.status
-        ours = status in {_UNAUTHORIZED, _FORBIDDEN, _FULL} or status >= _SERVER_ERROR
-        if status < 400 or ours:  # noqa: PLR2004 - 2xx, 3xx
-            raise _worker_fault(status, float(retry_after) if retry_after.isdigit() else None)
-        raise Refused(status, bytes(body), retry_after)
-
-
-def error_object(frame: ErrorFrame) -> dict[str, Any]:
-    """Return the body that tells a client of an error frame."""
-    return {"error": frame.error}
-
-
-def retry_after_header(frame: ErrorFrame) -> str:
-    """Return the header's value, in whole seconds; empty when the worker names no time."""
-    return "" if frame.retry_after is None else whole_seconds(frame.retry_after)
-
-
-def _first_frame_fault(frame: ErrorFrame) -> Exception:
-    if frame.status == _FULL or frame.status >= _SERVER_ERROR:
-        return _worker_fault(frame.status, frame.retry_after)
-    return Refused(frame.status, orjson.dumps(error_object(frame)), retry_after_header(frame))
-
-
-def _worker_fault(status: int, retry_after: float | None) -> LLMZooError:
-    match status:
-        case 429:
-            return Overloaded("All places of this model are taken.", retry_after=retry_after or 1.0)
-        case 503:
-            return Unavailable(
-                "The worker is not ready for this model.", retry_after=retry_after or 1.0
-            )
-        case _:
-            return UpstreamFailed(f"The worker answered with status {status}.")
+        raise status_fault(connection.status, bytes(body), retry_after)

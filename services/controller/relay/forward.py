@@ -12,8 +12,8 @@ from starlette.types import Send
 from services.controller.metrics import Meter
 from services.controller.relay.answer import EVENTS, Answer, Headers, encoded, refusal
 from services.controller.relay.event_relay import EventRelay
-from services.controller.relay.exchange import error_object, retry_after_header
 from services.controller.relay.mover import Mover
+from services.controller.relay.refusal import error_object, retry_after_header
 from services.controller.relay.running_answer import RunningAnswer
 from shared.errors import LLMZooError
 from shared.protocol.frames import EndFrame, ErrorFrame, Frame, TokensFrame

@@ -17,10 +17,11 @@ from services.controller.fleet.roster import Roster
 from services.controller.relay.deadline import deadline_exceeded
 from services.controller.relay.dispatch import Dispatcher
 from services.controller.relay.errand import Errand, Errands
-from services.controller.relay.exchange import Exchange, Refused
+from services.controller.relay.exchange import Exchange
 from services.controller.relay.loss import Cause, MoveAsked, cause_of
 from services.controller.relay.move_budget import MoveBudget
 from services.controller.relay.move_metrics import MoveMetrics
+from services.controller.relay.refusal import Refused
 from services.controller.relay.running_answer import RunningAnswer
 from services.controller.relay.running_answers import RunningAnswers
 from shared.errors import (

@@ -16,8 +16,9 @@ from services.controller.flow.admission import Admission
 from services.controller.relay.aborts import Aborts
 from services.controller.relay.call import Call
 from services.controller.relay.errand import Errand, Errands
-from services.controller.relay.exchange import Exchange, Refused
+from services.controller.relay.exchange import Exchange
 from services.controller.relay.move_metrics import MoveMetrics
+from services.controller.relay.refusal import Refused
 from services.controller.relay.running_answer import RunningAnswer
 from services.controller.upstream.pool import UpstreamPool
 from shared.errors import LLMZooError, NotFound, Unavailable

@@ -20,9 +20,9 @@ from services.controller.relay.backend import Settle
 from services.controller.relay.call import Call
 from services.controller.relay.dispatch import Dispatcher
 from services.controller.relay.errand import Errands
-from services.controller.relay.exchange import Refused
 from services.controller.relay.forward import relay_stream, whole_answer
 from services.controller.relay.mover import Mover
+from services.controller.relay.refusal import Refused
 from services.controller.relay.running_answer import RunningAnswer
 from services.controller.relay.running_answers import RunningAnswers
 from services.controller.relay.takeover import Takeover
