@@ -112,7 +112,7 @@ async def test_a_thousand_bad_requests_and_a_hundred_aborted_streams(zoo: Zoo) -
         await asyncio.gather(*work)
         good = await client.post("chat/completions", json={**GOOD, "max_tokens": 5})
         assert good.status_code == 200, good.text
-    worker = f"http://127.0.0.1:{8010 + zoo.offset}"
+    worker = zoo.worker
     zoo.wait_for(lambda: not in_flight(zoo.api) and not in_flight(worker), 20)
 
 

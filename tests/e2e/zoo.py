@@ -83,6 +83,12 @@ class Zoo:
         return f"http://127.0.0.1:{8001 + self.offset}"
 
     @property
+    def worker(self) -> str:
+        """The worker's base URL; a restart moves it to another port."""
+        (listed,) = orjson.loads(get(f"{self.api}/admin/workers")[1])["data"]
+        return str(listed["address"])
+
+    @property
     def text(self) -> str:
         """All that it has printed."""
         return "".join(self.output)
