@@ -9,13 +9,12 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
+from services.worker.answering import answering
 from services.worker.frame_reader import FrameReader
 from services.worker.framed_answers import FramedAnswers
 from services.worker.internal_guard import InternalGuard
 from services.worker.metrics import WorkerMetrics
-from shared.errors import LLMZooError
 from shared.http.body import ClientGone, read_body
-from shared.http.faults import send_error
 from shared.protocol.attach import parse_attach
 from shared.protocol.body import parse_object
 from shared.protocol.frames import encode
@@ -36,14 +35,8 @@ class AttachRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        with self._metrics.inflight.track_inprogress():
-            try:
-                await self._answer(scope, receive, send)
-            except ClientGone:
-                return
-            except LLMZooError as fault:
-                self._metrics.count_error(fault)
-                await send_error(send, fault)
+        async with answering(self._metrics, send):
+            await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; raises LLMZooError only as long as nothing was sent."""

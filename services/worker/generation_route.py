@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from services.worker.admission import AdmittedRequest
+from services.worker.answering import answering
 from services.worker.exchange import DisconnectWatch, send_events, send_whole
 from services.worker.frame_reader import FrameReader
 from services.worker.framed_answer import Owner
@@ -25,10 +26,8 @@ from services.worker.internal_guard import InternalGuard
 from services.worker.lifecycle import Lifecycle
 from services.worker.metrics import WorkerMetrics
 from services.worker.served_model import ServedModel
-from shared.errors import LLMZooError
 from shared.http.body import ClientGone, read_body
 from shared.http.departure import departure_of
-from shared.http.faults import send_error
 from shared.protocol.attach import KEY_HEADER, body_digest
 from shared.protocol.body import parse_object
 from shared.protocol.frames import REQUEST_HEADER, Frame
@@ -62,14 +61,8 @@ class GenerationRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        with self._metrics.inflight.track_inprogress():
-            try:
-                await self._answer(scope, receive, send)
-            except ClientGone:
-                return
-            except LLMZooError as fault:
-                self._metrics.count_error(fault)
-                await send_error(send, fault)
+        async with answering(self._metrics, send):
+            await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; raises LLMZooError only as long as nothing was sent."""

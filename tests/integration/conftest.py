@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -15,11 +16,15 @@ import pytest
 import redis
 from prometheus_client import CollectorRegistry
 
+from services.cli.up.plan import Role
 from services.cli.up.redis_server import find_binaries
 from shared.registry import Heartbeat, HeartbeatMetrics
 from shared.settings import ControllerSettings, FleetSettings
+from tests.fakes.frame_recording import LockstepWorker
 from tests.fakes.running_controller import RunningController
 from tests.fakes.running_service import TOKEN
+from tests.fakes.scripted_answers import saying
+from tests.fakes.scripted_model import scripted_model
 from tests.fakes.waiting import block_until
 from tests.fakes.worker_app import FakeWorker, answer
 
@@ -171,3 +176,29 @@ async def worker(announce: Announce, controller: RunningController) -> FakeWorke
     await announce(worker)
     await controller.sees("worker-1")
     return worker
+
+
+@pytest.fixture
+def ports() -> dict[str, int]:
+    """A free port for each service of a zoo."""
+    sockets = [socket.socket() for _ in Role]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    found = {role.value: each.getsockname()[1] for role, each in zip(Role, sockets, strict=True)}
+    for each in sockets:
+        each.close()
+    return found
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[Any]:
+    """A function that starts a scripted worker; its arguments are those of `scripted_model`."""
+    running: list[LockstepWorker] = []
+
+    async def make(script: str, **limits: Any) -> LockstepWorker:
+        running.append(await LockstepWorker.of(scripted_model(saying(script), **limits)[0]))
+        return running[-1]
+
+    yield make
+    for worker in running:
+        await worker.stop()

@@ -28,17 +28,6 @@ SERVERS = [str(path) for path in find_binaries()]
 
 
 @pytest.fixture
-def ports() -> dict[str, int]:
-    sockets = [socket.socket() for _ in ROLES]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    found = {role: each.getsockname()[1] for role, each in zip(ROLES, sockets, strict=True)}
-    for each in sockets:
-        each.close()
-    return found
-
-
-@pytest.fixture
 def zoo(tmp_path, ports):
     """Return a function that starts a zoo; all share the state folder and the ports."""
     begun: list[ZooProcess] = []

@@ -32,17 +32,6 @@ ROLES = ("controller", "evaluator", "webui", "worker")
 
 
 @pytest.fixture
-def ports() -> dict[str, int]:
-    sockets = [socket.socket() for _ in ROLES]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    found = {role: each.getsockname()[1] for role, each in zip(ROLES, sockets, strict=True)}
-    for each in sockets:
-        each.close()
-    return found
-
-
-@pytest.fixture
 def settings(tmp_path) -> ZooSettings:
     return ZooSettings(state_dir=tmp_path / "state")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -18,22 +17,8 @@ from shared.settings import WorkerSettings
 from tests.fakes.frame_recording import LockstepWorker, Recording, answered, record, unnamed
 from tests.fakes.model_files import save_folder, tiny_llama
 from tests.fakes.running_worker import INTERNAL
-from tests.fakes.scripted_answers import SCRIPTED, chat, saying, streamed
-from tests.fakes.scripted_model import MODEL, scripted_model
-
-
-@pytest.fixture
-async def scripted() -> AsyncIterator[Any]:
-    """A function that starts a scripted worker; its arguments are those of `scripted_model`."""
-    running: list[LockstepWorker] = []
-
-    async def make(script: str, **limits: Any) -> LockstepWorker:
-        running.append(await LockstepWorker.of(scripted_model(saying(script), **limits)[0]))
-        return running[-1]
-
-    yield make
-    for worker in running:
-        await worker.stop()
+from tests.fakes.scripted_answers import SCRIPTED, chat, streamed
+from tests.fakes.scripted_model import MODEL
 
 
 def anonymous(start: StartFrame, frame: Frame) -> bytes:

@@ -21,7 +21,7 @@ from shared.settings import WorkerSettings
 from tests.fakes.frame_recording import LockstepWorker, Recording, answered, record, unnamed
 from tests.fakes.model_files import save_folder, tiny_llama
 from tests.fakes.running_worker import INTERNAL
-from tests.fakes.scripted_answers import SCRIPTED, STOPS, chat, completion, saying, streamed
+from tests.fakes.scripted_answers import SCRIPTED, STOPS, chat, completion, streamed
 from tests.fakes.scripted_model import FINGERPRINT, MODEL, scripted_model
 from tests.fakes.waiting import eventually
 
@@ -66,20 +66,6 @@ def entries(frames: list[Any]) -> list[dict[str, Any]]:
     """Return the logprobs of a chat, or of a part of one."""
     told = [choice["logprobs"] for chunk in chunks(frames) for choice in chunk["choices"]]
     return [entry for each in told if each for entry in each["content"]]
-
-
-@pytest.fixture
-async def scripted() -> AsyncIterator[Any]:
-    """A function that starts a scripted worker; its arguments are those of `scripted_model`."""
-    running: list[LockstepWorker] = []
-
-    async def make(script: str, **limits: Any) -> LockstepWorker:
-        running.append(await LockstepWorker.of(scripted_model(saying(script), **limits)[0]))
-        return running[-1]
-
-    yield make
-    for worker in running:
-        await worker.stop()
 
 
 @pytest.mark.parametrize("name", SCRIPTED)

@@ -45,7 +45,7 @@ _OK = 200
 
 
 class Exchange:
-    """A try; `open` it, `read` frames, `close` it whatever happened."""
+    """A try; `open` it, `take` frames, `close` it whatever happened."""
 
     def __init__(self, lease: Lease, pool: UpstreamPool, aborts: Aborts) -> None:
         """Try on the worker of a lease, which is given back at the end."""

@@ -1,8 +1,8 @@
 """Letting an answer go on whose worker does not.
 
 Owns the order of what is tried: the same worker over a new connection, then another one that is
-alike, then any of the model; and the bounds of it: attempts, age, length, a budget over the whole
-fleet. The client sees one answer, or one error that says why it ended.
+alike, then any of the model; and the bounds of it: attempts, age, length, a budget over all that
+this controller answers. The client sees one answer, or one error that says why it ended.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Mover:
         waits = answer.start.deterministic or avoided <= answer.left
         pause, refused = _FIRST_PAUSE, list[str]()
         while True:
-            errand = self._again(answer) if anew else self._resumed(answer)
+            errand = self._errand(answer, anew=anew)
             patience = max(0.0, give_up_at - time.monotonic()) if waits else 0.0
             try:
                 exchange, start = await self._dispatcher.open(
@@ -191,7 +191,7 @@ class Mover:
         here = answer.exchange.worker.incarnation
         ready = self._roster.ready(answer.call.model)
         avoided = {m.incarnation for m in ready if m.id != target} if target else {here}
-        errand = self._resumed(answer)
+        errand = self._errand(answer)
         try:
             exchange, start = await self._dispatcher.open(
                 answer.call, errand, avoided, patience=0.0
@@ -204,13 +204,12 @@ class Mover:
             answer.note_loss()
             self._went_on(answer, Cause.OPERATOR, exchange, start)
 
-    def _resumed(self, answer: RunningAnswer) -> Errand:
+    def _errand(self, answer: RunningAnswer, *, anew: bool = False) -> Errand:
+        """Return what the next worker is sent, under an id of its own."""
         answer.resumptions += 1
+        if anew:
+            return self._errands.again(answer.call, answer.resumptions)
         return self._errands.resumed(answer.call, answer.start, answer.ledger, answer.resumptions)
-
-    def _again(self, answer: RunningAnswer) -> Errand:
-        answer.resumptions += 1
-        return self._errands.again(answer.call, answer.resumptions)
 
     def _unlike(self, answer: RunningAnswer, left: AbstractSet[str]) -> AbstractSet[str]:
         """Return whom the answer must not go to, or need not: who is not like its first worker."""
