@@ -1,0 +1,172 @@
+"""What statistics say of a run. Every figure carries how many verdicts it rests on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.protocol.evals.base import Told
+from shared.protocol.evals.run import Usage
+
+
+class Interval(Told):
+    """A 95 % confidence interval."""
+
+    low: float
+    high: float
+
+
+class Figure(Told):
+    """A number with its interval, the verdicts it rests on and those that could not be read."""
+
+    value: float | None
+    interval: Interval | None = None
+    n: int = 0
+    undecoded: int = 0
+
+
+class CandidateFigures(Told):
+    """How one candidate did in one scope."""
+
+    candidate: str
+    mean_rank: Figure
+    rank_score: Figure = Field(description="mean of 10 / rank")
+    mean_score: Figure | None = Field(default=None, description="scoring only")
+    win_rate: Figure = Field(description="of all pairs, ties count half")
+    wins: float
+    ties: float
+    losses: float
+    rating: Figure | None = Field(description="Bradley-Terry, mean 1000, 400 / log 10 a unit")
+    rating_length_controlled: Figure | None = None
+    mean_length: float = Field(description="characters of its answers")
+
+
+class PairFigures(Told):
+    """Two candidates beside each other: the paired difference over questions."""
+
+    first: str
+    second: str
+    wins: float
+    ties: float
+    losses: float
+    difference: Figure = Field(description="mean of wins minus losses of the first, -1 to 1")
+    p: float
+    p_holm: float
+    separable: bool
+
+
+class Scope(Told):
+    """A part of the reviews: one dimension (or all), one category, one language."""
+
+    dimension: str | None
+    category: str | None
+    language: str | None
+    judge: str | None
+    questions: int
+    reviews: int
+    undecoded: int
+    candidates: list[CandidateFigures] = Field(description="best first")
+    pairs: list[PairFigures]
+    groups: list[list[str]] = Field(description="candidates that cannot be told apart, best first")
+
+
+class PositionBias(Told):
+    """Whether the place in the line-up decides, by judge."""
+
+    judge: str
+    first_share: Figure = Field(description="decided pairs won by whoever stood before the other")
+    consistent: Figure | None = Field(description="pairs with one verdict in both orders")
+    reversed: Figure | None = Field(description="pairs whose winner changed with the order")
+    strict_ties: int | None = Field(
+        default=None, description="pairs that are ties if only agreement counts"
+    )
+
+
+class LengthBias(Told):
+    """Whether the longer answer wins, by dimension."""
+
+    dimension: str | None
+    longer_share: Figure
+    coefficient: Figure | None = Field(description="of tanh of the standardised length difference")
+
+
+class Agreement(Told):
+    """How far two sources of verdicts agree (Krippendorff's alpha, ordinal)."""
+
+    between: Literal["judges", "humans", "repeats", "dimensions"]
+    names: list[str]
+    alpha: Figure
+    same_winner: Figure | None = None
+
+
+class AnswerMetrics(Told):
+    """Metrics of one candidate's answers that need no judge; by metric's name."""
+
+    candidate: str
+    language: str | None
+    answers: int
+    values: dict[str, Figure]
+
+
+class ResultWarning(Told):
+    """What a reader of the figures must know."""
+
+    code: str
+    text: str
+
+
+class Results(Told):
+    """All figures of a run."""
+
+    object: Literal["eval.run.results"] = "eval.run.results"
+    run_id: str
+    eval_id: str
+    digest: str = Field(description="SHA-256 of all verdicts: equal ones have equal figures")
+    complete: bool
+    mode: str
+    seed: int
+    resamples: int
+    scopes: list[Scope] = Field(description="overall first, then by dimension, category, language")
+    composite: list[tuple[str, float]] = Field(default=[], description="weighted, best first")
+    weights: dict[str, float] = {}
+    position: list[PositionBias] = []
+    length: list[LengthBias] = []
+    agreement: list[Agreement] = []
+    answers: list[AnswerMetrics] = []
+    warnings: list[ResultWarning] = []
+    usage: Usage = Usage()
+
+
+class Comparison(Told):
+    """Two runs beside each other, paired by question."""
+
+    object: Literal["eval.run.comparison"] = "eval.run.comparison"
+    run_id: str
+    other_run_id: str
+    questions: int = Field(description="that both have")
+    rows: list[ComparisonRow]
+
+
+class ComparisonRow(Told):
+    """One candidate (or pair of them) in one dimension."""
+
+    candidate: str
+    dimension: str | None
+    before: Figure
+    after: Figure
+    difference: Figure
+    p: float
+    p_holm: float
+    separable: bool
+
+
+class RunEvent(Told):
+    """What `GET …/events` sends; `id` is Redis's stream id."""
+
+    id: str
+    event: Literal["progress", "item", "warning", "done"]
+    data: dict[str, object]
+
+
+Comparison.model_rebuild()
