@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from services.evaluator.reports import wording
 from services.evaluator.reports.data import ReportData
-from services.evaluator.reports.measures import CONTROLLED, RATING, SHARE, Measure
+from services.evaluator.reports.measures import CONSISTENCY, CONTROLLED, RATING, SHARE, Measure
 from services.evaluator.reports.plots.forest import Entry, Forest, axis_for, forest
 from services.evaluator.reports.plots.marks import stacked_bar
 from services.evaluator.reports.plots.matrix import MatrixRow, win_matrix
@@ -36,6 +36,7 @@ class Drawings:
     matrix: list[MatrixRow]
     breakdowns: list[tuple[str, list[Forest]]]
     position: Forest | None
+    consistency: Forest | None
     length: Forest | None
     cost: list[Split]
 
@@ -51,6 +52,7 @@ def drawings_of(view: View, report: ReportData) -> Drawings:
         if leading
         else [],
         position=_position(report.results),
+        consistency=_consistency(report.results),
         length=_length(report.results),
         cost=_cost(report.run.usage),
     )
@@ -65,7 +67,7 @@ def _ranking(ranking: Ranking, leading: Measure) -> Forest:
             label=each.candidate,
             figure=measure.pick(each),
             second=second.pick(each) if second else None,
-            note=ranking.letters.get(each.candidate, ""),
+            note=ranking.aligned(each.candidate),
         )
         for each in ranking.scope.candidates
     ]
@@ -90,23 +92,27 @@ def _entries(scope: Scope, measure: Measure, order: list[str]) -> list[Entry]:
 
 
 def _position(results: Results) -> Forest | None:
+    entries = [Entry(each.judge, each.first_share) for each in results.position]
+    return forest("Position", SHARE, entries) if entries else None
+
+
+def _consistency(results: Results) -> Forest | None:
+    several = len(results.position) > 1
     entries = [
-        Entry(f"{each.judge}: {name}", figure)
+        Entry(f"{each.judge}: {name}" if several else name, figure)
         for each in results.position
         for name, figure in (
-            ("the first one won", each.first_share),
-            ("same verdict in both orders", each.consistent),
-            ("winner changed with the order", each.reversed),
+            ("same verdict", each.consistent),
+            ("the other one won", each.reversed),
         )
         if figure is not None
     ]
-    return forest("Position", SHARE, entries) if entries else None
+    return forest("Consistency", CONSISTENCY, entries) if entries else None
 
 
 def _length(results: Results) -> Forest | None:
     entries = [
-        Entry(f"{each.dimension or 'all dimensions'}: the longer one won", each.longer_share)
-        for each in results.length
+        Entry(each.dimension or "all dimensions", each.longer_share) for each in results.length
     ]
     return forest("Length", SHARE, entries) if entries else None
 

@@ -19,7 +19,6 @@ from services.evaluator.reports.drawings import drawings_of
 from services.evaluator.reports.measures import PLAIN, SHARE
 from services.evaluator.reports.packing import pack
 from services.evaluator.reports.views import view_of
-from shared.protocol.evals.item import ItemStatus
 
 PACKAGE = "services.evaluator.reports"
 _STYLE = ("page.css", "figures.css", "items.css")
@@ -35,6 +34,9 @@ def html_report(report: ReportData) -> bytes:
         _environment()
         .get_template("report.html")
         .render(
+            words=wording,
+            PLAIN=PLAIN,
+            SHARE=SHARE,
             view=view,
             run=report.run,
             results=report.results,
@@ -43,7 +45,6 @@ def html_report(report: ReportData) -> bytes:
             spec=report.spec.model_dump_json(
                 indent=2, exclude={"questions", "openai"}, exclude_defaults=True
             ),
-            statuses=[status.value for status in ItemStatus],
             style=Markup(style),  # noqa: S704 - a file of this package
             script=Markup(script),  # noqa: S704 - a file of this package
             policy=_policy(style, script),
@@ -53,15 +54,13 @@ def html_report(report: ReportData) -> bytes:
 
 
 def _environment() -> Environment:
-    environment = Environment(
+    return Environment(
         loader=PackageLoader(PACKAGE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"PLAIN": PLAIN, "SHARE": SHARE, "words": wording}
-    return environment
 
 
 def _asset(names: tuple[str, ...]) -> str:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from services.evaluator.reports.data import ReportData
 from shared.protocol.evals.item import ItemStatus, OutputItem
-from shared.protocol.evals.results import PositionBias
+from shared.protocol.evals.results import Agreement, PositionBias
 from shared.protocol.evals.run import ModelUsage
+
+_WITH = {"humans": "Agreement with people", "repeats": "Agreement of repeats"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class JudgeCard:
     """Verdicts that were read with low confidence."""
     overridden: int
     position: PositionBias | None
+    agreements: list[tuple[str, Agreement]]
+    """With people and with itself, by the words for it."""
     usage: ModelUsage | None
     """Of the model in the whole run; that of its answers too, if it is a candidate as well."""
 
@@ -51,8 +55,15 @@ def _card(report: ReportData, judge: str, items: list[OutputItem]) -> JudgeCard:
         judged=sum(item.status is ItemStatus.JUDGED for item in items),
         undecoded=sum(item.status is ItemStatus.UNDECODED for item in items),
         errored=sum(item.status is ItemStatus.ERRORED for item in items),
-        guarded=sum(item.verdict is not None and item.verdict.confidence == "low" for item in items),
+        guarded=sum(
+            item.verdict is not None and item.verdict.confidence == "low" for item in items
+        ),
         overridden=sum(bool(item.overrides) for item in items),
         position=next(position, None),
+        agreements=[
+            (_WITH[each.between], each)
+            for each in report.results.agreement
+            if each.between in _WITH and judge in each.names
+        ],
         usage=next(usage, None),
     )

@@ -32,9 +32,7 @@ def markdown_report(report: ReportData) -> str:
     if view.ranking:
         parts += ["## Ranking", *_ranking(view.ranking), "## Pairs", _pairs(view.ranking.scope)]
     if view.leading:
-        parts += [
-            part for each in view.breakdowns for part in _breakdown(each, view.leading)
-        ]
+        parts += [part for each in view.breakdowns for part in _breakdown(each, view.leading)]
     parts += [*_bias(results), *_judges(view.cards, results), *_answers(results)]
     parts += ["## Cost", _cost(report), _method(results)]
     return "\n\n".join(parts) + "\n"
@@ -83,7 +81,7 @@ def _ranking(ranking: Ranking) -> list[str]:
 def _pairs(scope: Scope) -> str:
     rows = (
         (
-            f"{pair.first} – {pair.second}",
+            f"{pair.first} {wording.NOTHING} {pair.second}",
             _record(pair.wins, pair.ties, pair.losses),
             PLAIN.written(pair.difference),
             wording.p_value(pair.p_holm),

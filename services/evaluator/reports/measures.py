@@ -47,11 +47,10 @@ class Measure(Notation):
 
 
 SHARE = Notation(title="Share", digits=1, percent=True, reference=0.5)
+CONSISTENCY = Notation(title="Share", digits=1, percent=True)
 PLAIN = Notation(title="Value")
 
-RATING = Measure(
-    name="rating", title="Rating", pick=lambda of: of.rating, digits=0, reference=1000
-)
+RATING = Measure(name="rating", title="Rating", pick=lambda of: of.rating, digits=0, reference=1000)
 CONTROLLED = Measure(
     name="rating_length_controlled",
     title="Rating, length-controlled",

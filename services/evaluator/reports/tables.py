@@ -29,9 +29,9 @@ _SCOPE = (*FIELDS, "questions", "reviews", "undecoded")
 _RECORD = ("place", "candidate", "group", "wins", "ties", "losses", "mean_length")
 _PARTS = ("", "_low", "_high", "_n", "_undecoded")
 _ITEM = (
-    ("id", "question_id", "category", "language", "dimension", "judge", "repeat", "status")
-    + ("lineup", "ranks", "scores", "label", "passed", "rule", "confidence", "best")
-    + ("human", "author", "reason", "error", "model_version", "question", "judge_text")
+    *("id", "question_id", "category", "language", "dimension", "judge", "repeat", "status"),
+    *("lineup", "ranks", "scores", "label", "passed", "rule", "confidence", "best"),
+    *("human", "author", "reason", "error", "model_version", "question", "judge_text"),
 )
 
 

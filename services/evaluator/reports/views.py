@@ -23,6 +23,12 @@ class Ranking:
     letters: dict[str, str]
     measures: list[Measure]
 
+    def aligned(self, candidate: str) -> str:
+        """Return a candidate's letters, each in the column of its group."""
+        names = dict.fromkeys("".join(self.letters.values())) if self.letters else {}
+        own = self.letters.get(candidate, "")
+        return "".join(name if name in own else "\u00a0" for name in names)
+
     @property
     def all_alike(self) -> bool:
         """Return whether no candidate can be told from another."""

@@ -7,7 +7,7 @@ from math import isfinite
 
 from shared.protocol.evals.results import Figure
 
-NOTHING = "–"
+NOTHING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 _MINUTE = 60
 _HOUR = 3600

@@ -29,7 +29,7 @@ function detailOf(item) {
 
 function heading(item) {
   const { question } = item;
-  const tags = [item.dimension, question.category, question.language, item.judge && `judge ${item.judge}`];
+  const tags = [item.dimension, question.category, question.language, item.judge && `judge: ${item.judge}`];
   if (item.repeat) tags.push(`repeat ${item.repeat + 1}`);
   return element(
     "header",
@@ -50,9 +50,14 @@ function siblings(item) {
   const others = item.question.items.filter((other) => other !== item).slice(0, 24);
   if (!others.length) return null;
   const links = others.map((other) =>
-    element("a", { href: `#${other.id}`, title: other.lineup.join(", ") }, other.dimension ?? other.lineup.join(", ") ?? other.id),
+    element("a", { href: `#${other.id}`, title: other.id }, siblingName(other)),
   );
-  return element("p", { class: "siblings" }, "Same question: ", links.flatMap((link) => [link, " "]));
+  return element("p", { class: "siblings" }, "Same question: ", links.flatMap((link, place) => (place ? [" · ", link] : [link])));
+}
+
+function siblingName(item) {
+  const first = item.lineup.length > 1 ? `${item.lineup[0]} first` : item.lineup[0];
+  return [item.dimension, first].filter((part) => part).join(", ") || item.id;
 }
 
 function asked(item) {

@@ -1,5 +1,6 @@
-"""A scale from values to places on a line, in per cent of its length, so that plots of any width
-need no script.
+"""A scale from values to places on a line.
+
+Places are per cent of its length, so that a plot fits any width without a script.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def _grid(axis: Axis, reference: float | None) -> list[Markup]:
 
 
 def _upright(place: float, kind: str) -> Markup:
-    return Markup('<line class="{}" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>').format(
+    return Markup('<line class="{}" x1="{x}%" x2="{x}%" y1="-40%" y2="140%"/>').format(
         kind, x=_n(place)
     )
 
