@@ -94,12 +94,12 @@ class _Shelf:
         return _filled(packed)
 
 
-def pack(items: list[OutputItem]) -> PackedItems:
+def pack(items: list[OutputItem], characters: int = MAX_CHARACTERS) -> PackedItems:
     """Return as many of the items as a page holds, the first ones."""
     shelf = _Shelf()
     packed: list[Packed] = []
     for item in items[:MAX_ITEMS]:
-        if shelf.characters > MAX_CHARACTERS:
+        if shelf.characters > characters:
             break
         packed.append(_item(shelf, item))
     whole = {
