@@ -13,6 +13,8 @@ from shared.protocol.evals.results import CandidateFigures, Scope
 
 _SHORT = 12
 """Signs of a digest that are enough to see that two differ."""
+_FEW = 8
+"""Names that are listed where all stand elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,9 @@ def _facts(report: ReportData, cards: list[JudgeCard]) -> list[tuple[str, str]]:
     run, spec, results = report.run, report.spec, report.results
     judges = [card.judge for card in cards] or [judge.model for judge in spec.judges]
     facts = [
-        ("Candidates", ", ".join(run.candidates)),
-        ("Judges", ", ".join(judges) or "none"),
-        ("Dimensions", ", ".join(spec.dimension_names) or "none"),
+        ("Candidates", _some(run.candidates)),
+        ("Judges", _some(judges)),
+        ("Dimensions", _some(spec.dimension_names)),
         ("Mode", _mode(report)),
         ("Questions", wording.count(_questions(report))),
         ("Items", _items(report)),
@@ -94,6 +96,12 @@ def _facts(report: ReportData, cards: list[JudgeCard]) -> list[tuple[str, str]]:
         ("Digest", results.digest[:_SHORT] + ("…" if len(results.digest) > _SHORT else "")),
     ]
     return [(term, text) for term, text in facts if text]
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _FEW
+    told = ", ".join(names[:_FEW]) or "none"
+    return f"{told} and {more} more" if more > 0 else told
 
 
 def _mode(report: ReportData) -> str:

@@ -131,12 +131,13 @@ function judged(item) {
   if (!item.judge && !item.verdict && !item.error) return [];
   const { verdict } = item;
   const rule = verdict ? `Read by ${verdict.rule}${verdict.confidence === "low" ? ", with low confidence" : ""}.` : "";
-  const version = item.model_version ? ` The judge answered as ${item.model_version}.` : "";
+  // What a server calls itself must not turn the words around it.
+  const version = item.model_version ? [" The judge answered as ", element("bdi", {}, item.model_version), "."] : [];
   return [
     titled(
       item.overrides.length ? "Verdict, by a person" : "Verdict",
       element("p", { class: "verdict" }, inWords(verdict, item.lineup)),
-      element("p", { class: "reading" }, rule + version + usedBy(item)),
+      element("p", { class: "reading" }, rule, ...version, usedBy(item)),
       item.error ? failure(item.error) : null,
     ),
     item.judge_text === undefined ? null : titled("What the judge wrote", written(item.text(item.judge_text))),
