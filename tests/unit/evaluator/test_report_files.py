@@ -142,7 +142,7 @@ def test_an_escaped_text_is_one_cell_and_no_html(text):
     assert not re.search(r"[\r\n<>@\u2028]", escaped)
     assert not re.search(r"(?<!\\)(?:\\\\)*\|", escaped)
     assert "://" not in escaped
-    assert "](" not in re.sub(r"\\.", "", escaped)
+    assert "](" not in re.sub(r"\\.", "x", escaped)
 
 
 def test_an_unfinished_run_says_so():
