@@ -10,8 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from services.evaluator.reports.rendering import render
-from shared.protocol.evals.item import ItemStatus, OutputItem
+from shared.protocol.evals.item import ItemAnswer, ItemStatus, OutputItem, Verdict
 from shared.protocol.evals.results import ResultWarning
+from shared.protocol.evals.spec import Message, Question
 from tests.fakes.browser import CHROMIUM, FLAGS
 from tests.fakes.report_data import CANDIDATES, report_of, run_items
 
@@ -117,6 +118,40 @@ def test_a_persons_verdict_has_its_author_and_reason(reader, items):
     assert reader.found() == [item.id]
 
 
+def test_turns_references_and_grades_are_told(browser, tmp_path, items):
+    asked = Question(
+        id="q1",
+        turns=["First turn?", "Second turn?"],
+        references=["The right answer."],
+        messages=[Message(role="system", content="Be brief.")],
+        item={"row": 17},
+    )
+    answer = ItemAnswer(candidate="demo", turns=["One.", "Two."], finish_reason="length")
+    changes = {
+        "question": asked,
+        "lineup": ["demo"],
+        "answers": [answer],
+        "verdict": Verdict(label="good", passed=False, rule="label", confidence="low"),
+    }
+    graded = [each.model_copy(update=changes) for each in items[:2]]
+    file = tmp_path / "graded.html"
+    file.write_bytes(render("html", report_of(graded, ["demo"])))
+    reader = Reader(browser, file).open("item_1")
+    for text in ("First turn?", "Second turn?", "One.", "Two.", "ended by length", "8 characters"):
+        expect(reader.detail).to_contain_text(text)
+    expect(reader.detail.locator(".verdict")).to_have_text("label good; failed")
+    expect(reader.detail).to_contain_text("Read by label, with low confidence.")
+    for title, text in (
+        ("Reference", "The right answer."),
+        ("Whole prompt", "Be brief."),
+        ("Row of the dataset", '{"row":17}'),
+    ):
+        reader.detail.get_by_text(title, exact=True).click()
+        expect(reader.detail.get_by_text(text)).to_be_visible()
+    assert reader.faults == []
+    reader.context.close()
+
+
 def test_filters_find_what_they_ask_for(reader, items):
     reader.open()
     expect(reader.counted).to_contain_text(f"{len(items)} of {len(items)}")
@@ -128,10 +163,6 @@ def test_filters_find_what_they_ask_for(reader, items):
         if each.dimension == "relevance" and each.question.category == "writing"
     ]
     assert reader.found() == expected
-    reader.choose("Model", "birch-13b")
-    reader.choose("Outcome", "won")
-    won = [each.id for each in items if each.id in expected and best(each) == ["birch-13b"]]
-    assert reader.found() == won
     reader.page.get_by_role("button", name="Clear").click()
     expect(reader.counted).to_contain_text(f"{len(items)} of {len(items)}")
     for status in (ItemStatus.UNDECODED, ItemStatus.ERRORED):
@@ -140,9 +171,26 @@ def test_filters_find_what_they_ask_for(reader, items):
     expect(reader.detail).to_contain_text("The judge failed (504, upstream_timeout)")
 
 
-def best(item: OutputItem) -> list[str]:
-    ranks = item.verdict.ranks if item.verdict and item.verdict.ranks else []
-    return [name for name, rank in zip(item.lineup, ranks, strict=False) if rank == 1]
+def test_a_model_can_be_asked_how_it_did(reader, items):
+    reader.open()
+    reader.choose("Model", "alder-7b")
+    for outcome in ("won", "shared", "lost"):
+        expected = [each.id for each in items if outcome_of(each, "alder-7b") == outcome]
+        assert expected
+        reader.choose("Outcome", outcome)
+        assert reader.found() == expected
+    reader.choose("Outcome", "won")
+    assert set(reader.list.locator(".outcome").all_inner_texts()) == {"★ alder-7b"}
+    reader.choose("Model", "")
+    expect(reader.counted).to_contain_text(f"{len(items)} of {len(items)}")
+
+
+def outcome_of(item: OutputItem, name: str) -> str | None:
+    if item.verdict is None or item.verdict.ranks is None:
+        return None
+    if item.verdict.ranks[item.lineup.index(name)] > 1:
+        return "lost"
+    return "won" if item.verdict.ranks.count(1) == 1 else "shared"
 
 
 def test_a_search_looks_into_questions_answers_and_verdicts(reader, items):

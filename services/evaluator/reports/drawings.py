@@ -34,7 +34,7 @@ class Drawings:
     controlled: bool
     """Whether the ranking shows length-controlled ratings too."""
     matrix: list[MatrixRow]
-    breakdowns: list[tuple[str, list[Forest]]]
+    breakdowns: list[tuple[Breakdown, list[Forest]]]
     position: Forest | None
     consistency: Forest | None
     length: Forest | None
@@ -48,7 +48,7 @@ def drawings_of(view: View, report: ReportData) -> Drawings:
         ranking=_ranking(ranking, leading) if ranking and leading else None,
         controlled=bool(ranking and CONTROLLED in ranking.measures),
         matrix=win_matrix(ranking.scope) if ranking and ranking.scope.pairs else [],
-        breakdowns=[(each.heading, _multiples(each, leading)) for each in view.breakdowns]
+        breakdowns=[(each, _multiples(each, leading)) for each in view.breakdowns]
         if leading
         else [],
         position=_position(report.results),

@@ -101,7 +101,10 @@ def _breakdown(breakdown: Breakdown, measure: Measure) -> list[str]:
         cells = [measure.written(measure.pick(each)) if each else "" for each in found]
         rows.append([name, *cells, wording.count(scope.reviews)])
     heads = ["", *(escape(name) for name in names), "Reviews"]
-    return [f"## {breakdown.heading}: {measure.title.lower()}", _table(heads, rows)]
+    parts = [f"## {breakdown.heading}: {measure.title.lower()}", _table(heads, rows)]
+    if breakdown.left_out:
+        parts.append(f"{wording.count(breakdown.left_out)} more are in the CSV report.")
+    return parts
 
 
 def _bias(results: Results) -> list[str]:

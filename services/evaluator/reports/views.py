@@ -13,6 +13,8 @@ from shared.protocol.evals.results import CandidateFigures, Scope
 
 _SHORT = 12
 """Signs of a digest that are enough to see that two differ."""
+_MANY = 36
+"""Scopes that are drawn beside each other."""
 _FEW = 8
 """Names that are listed where all stand elsewhere."""
 
@@ -43,6 +45,8 @@ class Breakdown:
 
     heading: str
     scopes: list[tuple[str, Scope]]
+    left_out: int
+    """Scopes beyond those that a reader can take in; the CSV report has them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,5 +175,5 @@ def _breakdowns(report: ReportData) -> list[Breakdown]:
             if scope.candidates
         ]
         if scopes:
-            found.append(Breakdown(heading, scopes))
+            found.append(Breakdown(heading, scopes[:_MANY], len(scopes[_MANY:])))
     return found

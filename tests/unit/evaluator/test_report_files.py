@@ -145,6 +145,16 @@ def test_an_escaped_text_is_one_cell_and_no_html(text):
     assert "](" not in re.sub(r"\\.", "x", escaped)
 
 
+def test_breakdowns_are_as_many_as_a_reader_can_take_in(report):
+    [whole, *_] = report.results.scopes
+    many = [whole.model_copy(update={"category": f"category {place}"}) for place in range(300)]
+    results = report.results.model_copy(update={"scopes": [whole, *many]})
+    changed = type(report)(results, report.spec, report.run, report.items)
+    assert "264 more are in the CSV report." in render("md", changed).decode()
+    assert b"264 more are in the CSV report." in render("html", changed)
+    assert len(rows_of(render("csv", changed))) == 301 * len(CANDIDATES)
+
+
 def test_an_unfinished_run_says_so():
     report = report_of(run_items(1))
     results = report.results.model_copy(update={"complete": False})
