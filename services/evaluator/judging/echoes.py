@@ -31,8 +31,11 @@ class Token:
 
 
 def plain(text: str) -> str:
-    """Return `text` with wide characters as usual ones and without those that nobody sees."""
-    return unicodedata.normalize("NFKC", _UNSEEN.sub("", text))
+    """Return `text` with usual characters for wide ones and none that nobody sees.
+
+    A line break that is written as JSON writes it is one.
+    """
+    return unicodedata.normalize("NFKC", _UNSEEN.sub("", text)).replace("\\n", "\n")
 
 
 def tokens_of(line: str) -> list[Token]:

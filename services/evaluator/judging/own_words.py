@@ -15,8 +15,9 @@ from services.evaluator.judging.echoes import Echoes, plain, tokens_of
 from services.evaluator.judging.marks import Marks
 
 _THOUGHT = re.compile(r"\A\s*<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL)
-_THOUGHT_END = re.compile(r"\A.*</(?:think|thinking|reasoning)>", re.DOTALL)
+_THOUGHT_END = re.compile(r"\A.*^\s*</(?:think|thinking|reasoning)>", re.DOTALL | re.MULTILINE)
 _BEFORE_VERDICT = " \t*_`:\uff1a]\u3011)"
+_QUOTED = re.compile(r"^(?:\s*>)+")
 _FENCE_LINE = re.compile(r"[>\s*_`-]*[\[\u3010].*[\]\u3011][\s*_`]*")
 
 
@@ -73,11 +74,11 @@ def own_words(reply: str, source: Source, reads: Callable[[str], bool]) -> str:
 
 
 def _repeats(line: str, source: Source, reads: Callable[[str], bool]) -> bool:
-    words = _words(line)
-    if not words:
-        return False
-    if tuple(words) in source.instructions or source.echoes.holds(words):
-        return True
+    for words in (_words(line), _words(_QUOTED.sub("", line))):
+        if not words:
+            return False
+        if tuple(words) in source.instructions or source.echoes.holds(words):
+            return True
     if "{" in line and source.echoes.made_of(words):
         return True
     return any(reads(passage) for passage in source.echoes.passages(line))
