@@ -19,6 +19,7 @@ _KEY = (
 )
 _KEYED = re.compile(_KEY + r"(.+)", re.IGNORECASE)
 _DOUBLED = re.compile(r"\[\[([^\[\]\n]{1,200})\]\]")
+_EITHER = re.compile(r"(.+?)(?:\s+or\s+|\s*/\s*|或者?)(.+)", re.IGNORECASE)
 _AROUND = " \t*_`\"'.。!()[]{}【】“”「」"
 _DECORATION = _AROUND + ">#-"
 
@@ -29,7 +30,7 @@ def read_choice_line(text: str, words: Mapping[str, str]) -> str | None:
     `words` are casefolded. The last line decides; if it names none, all `[[word]]` in the text
     must be the same one.
     """
-    lines = [line.strip() for line in plain(text).splitlines() if line.strip(_DECORATION)]
+    lines = _lines(text)
     if not lines:
         return None
     last = lines[-1].strip(_DECORATION)
@@ -40,6 +41,23 @@ def read_choice_line(text: str, words: Mapping[str, str]) -> str | None:
     named = _DOUBLED.findall(lines[-1]) or _DOUBLED.findall("\n".join(lines))
     values = {words.get(_bare(word)) for word in named}
     return values.pop() if len(values) == 1 else None
+
+
+def is_torn(text: str, words: Mapping[str, str]) -> bool:
+    """Return whether the last line of `text` names two of `words`, one or the other."""
+    last = lines[-1] if (lines := _lines(text)) else ""
+    bare = last.strip(_DECORATION)
+    keyed = _KEYED.fullmatch(bare)
+    either = _EITHER.fullmatch(keyed[1] if keyed else bare)
+    named = _DOUBLED.findall(last) if either is None else either.groups()
+    values = {words.get(_bare(word)) for word in named} - {None}
+    return len(values) > 1
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines with single blanks that are more than decoration."""
+    lines = (" ".join(line.split()) for line in plain(text).splitlines())
+    return [line for line in lines if line.strip(_DECORATION)]
 
 
 def _bare(text: str) -> str:

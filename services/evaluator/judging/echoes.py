@@ -17,6 +17,7 @@ _HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _TOKEN = re.compile(rf"[0-9]+(?:\.[0-9]+)?|[{_HAN}]|[^\W\d_{_HAN}]+|[<>=\u2248\u2264\u2265]|\d")
 _PIECE = re.compile(rf"(?:(?![{_HAN}<>=\u2248\u2264\u2265])[\w \t]|(?<=[0-9])\.(?=[0-9]))+")
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _SURE = 3
 """So many words in a row are no chance."""
 
@@ -33,9 +34,11 @@ class Token:
 def plain(text: str) -> str:
     """Return `text` with usual characters for wide ones and none that nobody sees.
 
-    A line break that is written as JSON writes it is one.
+    A line break or character that is written as JSON writes it is one.
     """
-    return unicodedata.normalize("NFKC", _UNSEEN.sub("", text)).replace("\\n", "\n")
+    if "\\" in text:
+        text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text).replace("\\n", "\n")
+    return unicodedata.normalize("NFKC", _UNSEEN.sub("", text))
 
 
 def tokens_of(line: str) -> list[Token]:
@@ -43,18 +46,25 @@ def tokens_of(line: str) -> list[Token]:
     return [Token(_word(found[0]), *found.span()) for found in _TOKEN.finditer(line)]
 
 
+def words_of(text: str) -> list[str]:
+    """Return the words of any text."""
+    return [_word(found) for found in _TOKEN.findall(plain(text))]
+
+
 class Echoes:
     """The word sequences of a material."""
 
     def __init__(self, material: str) -> None:
         """Take the material; nothing is computed before it is asked for."""
-        self._material = plain(material)
+        self._raw = material
 
     def holds(self, words: list[str]) -> bool:
         """Return whether `words` stand in the material, one after the other.
 
         A single word is held only where it stands by itself: every text has the word `a`.
         """
+        if any(word not in self._folded for word in words):
+            return False
         if len(words) == 1:
             return words[0] in self._alone
         return all(gram in self._grams for gram in _grams(words, min(_SURE, len(words))))
@@ -66,13 +76,20 @@ class Echoes:
         } == set(range(len(words)))
 
     def passages(self, line: str) -> Iterator[str]:
-        """Yield the longest passages of a plain line that the material holds, with brackets."""
+        """Yield the longest passages of a plain line that the material holds.
+
+        Each comes as it stands in brackets or quotes, and without them.
+        """
         tokens = tokens_of(line)
         for start, end in self._runs([token.word for token in tokens]):
-            yield _with_brackets(line, tokens[start].start, tokens[end - 1].end)
+            first, last = tokens[start].start, tokens[end - 1].end
+            passage = line[first:last]
+            if end - start >= _SURE or not passage.replace(" ", "").isalpha():
+                yield passage
+                yield _with_brackets(line, first, last)
         for token in tokens:
             alone = _with_brackets(line, token.start, token.end)
-            if token.word in self._alone and alone[0] in "[(\"'*{":
+            if alone[0] in "[(\"'*{" and token.word in self._alone:
                 yield alone
 
     def _runs(self, words: list[str]) -> Iterator[tuple[int, int]]:
@@ -86,8 +103,16 @@ class Echoes:
             start = max(end - 1, start + 1) if end - start > 1 else end
 
     @cached_property
+    def _material(self) -> str:
+        return plain(self._raw)
+
+    @cached_property
+    def _folded(self) -> str:
+        return self._material.casefold()
+
+    @cached_property
     def _grams(self) -> set[tuple[str, ...]]:
-        words = [_word(found[0]) for found in _TOKEN.finditer(self._material)]
+        words = [_word(found) for found in _TOKEN.findall(self._material)]
         return {gram for size in (2, _SURE) for gram in _grams(words, size)}
 
     @cached_property

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn, cast
 
-from services.evaluator.judging.echoes import Echoes, plain, tokens_of
+from services.evaluator.judging.echoes import Echoes, words_of
 from services.evaluator.judging.faults import Fault
 
 _FENCED = re.compile(r"\A```[A-Za-z]{0,10}\n(.*)\n```\Z", re.DOTALL)
@@ -51,9 +51,9 @@ def is_echo(told: dict[str, Any], echoes: Echoes) -> bool:
     A text of several words may stand there without its key.
     """
     for key, value in _members(told):
-        words = _words(value)
+        words = words_of(value)
         held = len(words) > 1 and echoes.holds(words)
-        if words and not held and not echoes.holds(_words(f"{key} {value}")):
+        if words and not held and not echoes.holds(words_of(f"{key} {value}")):
             return False
     return True
 
@@ -71,10 +71,6 @@ def _members(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _words(text: str) -> list[str]:
-    return [token.word for token in tokens_of(plain(text))]
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,42 +8,51 @@ material holds that mark. Knows what a reader is, and no form of a verdict.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
-from services.evaluator.judging.echoes import Echoes, plain, tokens_of
+from services.evaluator.judging.echoes import Echoes, plain, words_of
 from services.evaluator.judging.marks import Marks
 
-_THOUGHT = re.compile(r"\A\s*<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL)
-_THOUGHT_END = re.compile(r"\A.*^\s*</(?:think|thinking|reasoning)>", re.DOTALL | re.MULTILINE)
+_THOUGHT = re.compile(r"\s*<(think|thinking|reasoning)>")
+_THOUGHT_END = re.compile(r"^[ \t]*</(?:think|thinking|reasoning)>", re.MULTILINE)
 _BEFORE_VERDICT = " \t*_`:\uff1a]\u3011)"
 _QUOTED = re.compile(r"^(?:\s*>)+")
 _FENCE_LINE = re.compile(r"[>\s*_`-]*[\[\u3010].*[\]\u3011][\s*_`]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
-    """What a reply can repeat: the material, and the lines of the instructions around it."""
+    """What a reply can repeat: the material, and the instructions around it."""
 
     marks: Marks
     echoes: Echoes
-    instructions: frozenset[tuple[str, ...]]
+    instructions: str
+    """What many reviews are told in the same words."""
+    forms: str
+    """What this review alone is told: lines with its marks, and those to be filled in."""
     end: str
-    """With what the label of a closing line begins or ends."""
+    """With what the label of a closing line begins; empty if no passage is between lines."""
 
+    @cached_property
+    def form_lines(self) -> frozenset[tuple[str, ...]]:
+        """Return the words of the lines that this review alone is told."""
+        return frozenset(_lines_of(self.forms))
 
-def instruction_lines(text: str) -> frozenset[tuple[str, ...]]:
-    """Return the lines of the instructions that could be taken for something said."""
-    lines = (tuple(_words(line)) for line in text.splitlines())
-    return frozenset(words for words in lines if len(words) > 1)
+    def tells(self, words: list[str]) -> bool:
+        """Return whether a line of instructions consists of these words."""
+        line = tuple(words)
+        return line in self.form_lines or line in _instruction_lines(self.instructions)
 
 
 def without_thoughts(reply: str) -> str:
     """Return `reply` without what a model thought before it; unfinished thoughts are all."""
     if (opened := _THOUGHT.match(reply)) is not None:
-        return reply[opened.end() :]
+        return reply[opened.end() :].partition(f"</{opened[1]}>")[2]
     # Some servers leave out the opening tag, which stands in the template.
-    return _THOUGHT_END.sub("", reply)
+    ends = list(_THOUGHT_END.finditer(reply))
+    return reply[ends[-1].end() :] if ends else reply
 
 
 def marked_verdict(reply: str, source: Source) -> str | None:
@@ -51,38 +60,50 @@ def marked_verdict(reply: str, source: Source) -> str | None:
     lines = plain(reply).splitlines()
     for number in range(len(lines) - 1, -1, -1):
         _, mark, rest = lines[number].rpartition(source.marks.verdict)
-        if mark and tuple(_words(lines[number])) not in source.instructions:
+        if mark and tuple(words_of(lines[number])) not in source.form_lines:
             return "\n".join([rest.lstrip(_BEFORE_VERDICT), *lines[number + 1 :]])
     return None
 
 
-def own_words(reply: str, source: Source, reads: Callable[[str], bool]) -> str:
+def own_words(reply: str, source: Source) -> str:
     """Return `reply` without what it repeats, line by line.
 
     Left out are passages between marked lines (one that is not closed runs to the end), lines of
-    the instructions, lines that stand in the material, and lines that hold a passage of it which
-    would be read as a verdict by itself: `reads` says so.
+    the instructions, and lines that stand in the material.
     """
     own: list[str] = []
     quoted = False
     for line in plain(reply).splitlines():
         if source.marks.fence in line and _FENCE_LINE.fullmatch(line):
-            quoted = source.end not in line
-        elif not quoted and not _repeats(line, source, reads):
+            quoted = bool(source.end) and source.end not in line
+        elif not quoted and not _repeats(line, source):
             own.append(line)
     return "\n".join(own)
 
 
-def _repeats(line: str, source: Source, reads: Callable[[str], bool]) -> bool:
-    for words in (_words(line), _words(_QUOTED.sub("", line))):
+def without_quotes(own: str, source: Source, reads: Callable[[str], bool]) -> str:
+    """Return the lines of `own` that hold no passage of the material which `reads` as a verdict."""
+    lines = own.splitlines()
+    return "\n".join(line for line in lines if not any(map(reads, source.echoes.passages(line))))
+
+
+def _repeats(line: str, source: Source) -> bool:
+    for words in (words_of(line), words_of(_QUOTED.sub("", line))):
         if not words:
             return False
-        if tuple(words) in source.instructions or source.echoes.holds(words):
+        if source.echoes.holds(words) or source.tells(words):
             return True
-    if "{" in line and source.echoes.made_of(words):
-        return True
-    return any(reads(passage) for passage in source.echoes.passages(line))
+    return "{" in line and source.echoes.made_of(words_of(line))
 
 
-def _words(line: str) -> list[str]:
-    return [token.word for token in tokens_of(plain(line))]
+@lru_cache(maxsize=256)
+def _instruction_lines(text: str) -> frozenset[tuple[str, ...]]:
+    return frozenset(_lines_of(text))
+
+
+def _lines_of(text: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of each line; a single word could be anything."""
+    for line in text.splitlines():
+        words = tuple(words_of(line))
+        if len(words) > 1:
+            yield words

@@ -13,6 +13,7 @@ from services.evaluator.judging.own_words import (
     Source,
     marked_verdict,
     own_words,
+    without_quotes,
     without_thoughts,
 )
 from shared.protocol.evals.item import Verdict
@@ -52,8 +53,12 @@ def _read_text(kind: Kind, text: str, source: Source) -> Verdict:
         verdict = kind.from_text(line)
         if verdict.decoded or not rest.strip():
             return verdict
-        return kind.from_text(f"{line}\n{own_words(rest, source, kind.said_in)}")
-    verdict = kind.from_text(own_words(text, source, kind.said_in))
+        return kind.from_text(f"{line}\n{own_words(rest, source)}")
+    own = own_words(text, source)
+    verdict = kind.from_text(own)
+    if verdict.decoded:
+        bare = without_quotes(own, source, kind.said_in)
+        verdict = verdict if bare == own else kind.from_text(bare)
     if not verdict.decoded and kind.from_text(text).decoded:
         return Verdict(rule=Fault.ECHO)
     return verdict

@@ -18,7 +18,7 @@ from services.evaluator.judging.kinds.order import Order
 from services.evaluator.judging.kinds.pair import Pair
 from services.evaluator.judging.kinds.scores import Scores
 from services.evaluator.judging.likelihood import likely_scores
-from services.evaluator.judging.own_words import Source, instruction_lines
+from services.evaluator.judging.own_words import Source
 from services.evaluator.judging.prompt_parts import Material, material_of
 from services.evaluator.judging.replies import read_reply
 from services.evaluator.judging.requests import (
@@ -63,7 +63,9 @@ class RubricAssessment:
 
     def request(self, form: Form) -> dict[str, Any]:
         """Return the body of the chat request that asks for the verdict."""
-        user = "\n\n".join([*self._instructions, self._material.shown, self._form(form)])
+        user = "\n\n".join(
+            [*self._instructions, self._fences, self._material.shown, self._form(form)]
+        )
         messages = [
             {"role": "system", "content": self._wording.system},
             {"role": "user", "content": user},
@@ -110,8 +112,11 @@ class RubricAssessment:
             low, high = f"{criteria.low:g}", f"{criteria.high:g}"
             parts.append(wording.scale.replace("{low}", low).replace("{high}", high))
             parts += [criteria.anchors] if criteria.anchors else []
-        fences = wording.material.replace("{mark}", self._material.marks.fence)
-        return [*parts, wording.fairness, fences]
+        return [*parts, wording.fairness]
+
+    @property
+    def _fences(self) -> str:
+        return self._wording.material.replace("{mark}", self._material.marks.fence)
 
     def _duty(self) -> str:
         wording, answers = self._wording, len(self._task.answers)
@@ -123,12 +128,11 @@ class RubricAssessment:
 
     @cached_property
     def _source(self) -> Source:
-        forms = [self._form(form) for form in Form]
-        marks = self._material.marks
         return Source(
-            marks,
+            self._material.marks,
             Echoes(self._material.unfenced),
-            instruction_lines("\n".join([*self._instructions, *forms])),
+            "\n".join(self._instructions),
+            "\n".join([self._fences, *(self._form(form) for form in Form)]),
             self._wording.end.replace("{what}", "").strip(" :\uff1a"),
         )
 

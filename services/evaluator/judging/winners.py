@@ -5,7 +5,7 @@ Owns the words for it; anything longer is read as an order of two.
 
 from __future__ import annotations
 
-from services.evaluator.judging.choices import read_choice_line
+from services.evaluator.judging.choices import is_torn, read_choice_line
 
 RANKS = {"A": [1, 2], "B": [2, 1], "tie": [1, 1]}
 """Each verdict as ranks, by its label."""
@@ -31,3 +31,8 @@ _WORDS = {
 def read_winner(text: str) -> str | None:
     """Return `A`, `B` or `tie`, or None where the text does not end with one of them."""
     return read_choice_line(text, _WORDS)
+
+
+def is_undecided(text: str) -> bool:
+    """Return whether a text ends with two of them, one or the other."""
+    return is_torn(text, _WORDS)

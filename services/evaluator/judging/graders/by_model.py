@@ -21,7 +21,7 @@ from services.evaluator.judging.kinds.scores import Scores
 from services.evaluator.judging.likelihood import likely_scores
 from services.evaluator.judging.markers import neutralised
 from services.evaluator.judging.marks import marks_of
-from services.evaluator.judging.own_words import Source, instruction_lines
+from services.evaluator.judging.own_words import Source
 from services.evaluator.judging.replies import read_reply
 from services.evaluator.judging.requests import (
     Messages,
@@ -104,9 +104,9 @@ class ModelAssessment:
     @cached_property
     def _source(self) -> Source:
         told = [message["content"] for message in self._messages]
-        lines = instruction_lines("\n".join([*told, *(self._form(form) for form in Form)]))
+        forms = "\n".join([*told, *(self._form(form) for form in Form)])
         # No lines are marked but those that tell of a gap.
-        return Source(self._marks, Echoes(self._shown), lines, end="")
+        return Source(self._marks, Echoes(self._shown), "", forms, end="")
 
     def _form(self, form: Form) -> str:
         scale = ""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from services.evaluator.judging.faults import Fault
 from services.evaluator.judging.kinds.order import RULE_SCHEMA
 from services.evaluator.judging.schemas import choice_schema, read_choice
 from services.evaluator.judging.verdicts import read_order
-from services.evaluator.judging.winners import RANKS, read_winner
+from services.evaluator.judging.winners import RANKS, is_undecided, read_winner
 from services.evaluator.judging.wording import Wording
 from shared.protocol.evals.item import Verdict
 
@@ -38,6 +39,8 @@ class Pair:
 
     def from_text(self, text: str) -> Verdict:
         """Return the choice that a text ends with, or the order of two that it tells."""
+        if is_undecided(text):
+            return Verdict(rule=Fault.CONTRADICTORY)
         if (winner := read_winner(text)) is not None:
             return _verdict(winner, _RULE_CHOICE)
         reading = read_order(text, len(RANKS["A"]))

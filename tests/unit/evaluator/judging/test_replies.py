@@ -168,3 +168,32 @@ def test_each_answer_has_its_place_in_the_schema():
     inner = schema["properties"]["ranks"]
     assert inner["required"] == ["assistant_1", "assistant_2", "assistant_3"]
     assert inner["properties"]["assistant_3"]["enum"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "\n",
+        " ",
+        "a ",
+        "a   b",
+        "</think>",
+        "<think>",
+        "> ",
+        "[[",
+        "]]",
+        "1",
+        "Verdict: ",
+        "or ",
+        "{",
+        "[",
+        '"',
+        "!",
+    ],
+)
+@pytest.mark.parametrize("ends", [("", ""), ("A", "B"), ("Verdict: A or", "B")])
+def test_a_long_hostile_reply_is_read_in_no_time(unit, ends, form):
+    reply = f"{ends[0]}{unit * (50_000 // len(unit))}{ends[1]}"
+    for assessment in (SOLO, PAIR):
+        assert assessment.read(form, reply, None).rule
