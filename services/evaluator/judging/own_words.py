@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from services.evaluator.judging.echoes import Echoes, plain, words_of
+from services.evaluator.judging.echoes import Echoes, is_doubled, plain, words_of
 from services.evaluator.judging.marks import Marks
 
 _THOUGHT = re.compile(r"\s*<(think|thinking|reasoning)>")
@@ -91,7 +91,7 @@ def _repeats(line: str, source: Source) -> bool:
     for words in (words_of(line), words_of(_QUOTED.sub("", line))):
         if not words:
             return False
-        if source.echoes.holds(words) or source.tells(words):
+        if source.echoes.holds(words, doubled=is_doubled(line)) or source.tells(words):
             return True
     return "{" in line and source.echoes.made_of(words_of(line))
 
