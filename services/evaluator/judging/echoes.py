@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,6 +78,10 @@ class Echoes:
             return word in (self._doubled if doubled else self._alone)
         return all(gram in self._grams for gram in _grams(words, min(_SURE, len(words))))
 
+    def holds_line(self, words: list[str]) -> bool:
+        """Return the same; a single word must be a whole line."""
+        return self.holds(words) and (len(words) != 1 or words[0] in self._lines)
+
     def made_of(self, words: list[str]) -> bool:
         """Return whether `words` consist of pieces of two and more that the material holds."""
         return bool(words) and {
@@ -96,6 +100,7 @@ class Echoes:
             if end - start >= _SURE or not passage.replace(" ", "").isalpha():
                 yield passage
                 yield _with_brackets(line, first, last)
+                yield from (found[0] for found in _DOUBLED.finditer(passage))
         for token in tokens:
             alone = _with_brackets(line, token.start, token.end)
             if alone[0] in "[(\"'*{" and self.holds([token.word], doubled=is_doubled(alone)):
@@ -131,9 +136,17 @@ class Echoes:
 
     @cached_property
     def _alone(self) -> set[str]:
-        pieces = [piece[0] for piece in _PIECE.finditer(self._material)]
-        found = (_TOKEN.findall(text) for text in (*pieces, *self._material.splitlines()))
-        return {_word(tokens[0]) for tokens in found if len(tokens) == 1}
+        return self._lines | _single(piece[0] for piece in _PIECE.finditer(self._material))
+
+    @cached_property
+    def _lines(self) -> set[str]:
+        return _single(self._material.splitlines())
+
+
+def _single(texts: Iterable[str]) -> set[str]:
+    """Return the words of those texts that consist of one."""
+    found = (_TOKEN.findall(text) for text in texts)
+    return {_word(tokens[0]) for tokens in found if len(tokens) == 1}
 
 
 def _word(text: str) -> str:
