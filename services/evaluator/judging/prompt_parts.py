@@ -13,7 +13,7 @@ from services.evaluator.judging.excerpts import MAX_QUESTION, answer_bound, exce
 from services.evaluator.judging.markers import neutralised
 from services.evaluator.judging.marks import Marks, marks_of
 from services.evaluator.judging.wording import Wording
-from shared.protocol.evals.spec import Mode, Question
+from shared.protocol.evals.spec import Message, Mode, Question
 
 _A = ord("A")
 
@@ -56,7 +56,7 @@ class _Fences:
 
     def question(self, question: Question) -> Iterator[str]:
         """Yield what was asked; turns of a conversation are shown with the answers."""
-        for message in (question.messages or [])[:-1]:
+        for message in _before(question):
             label = self.wording.context.replace("{role}", message.role)
             yield self._block(label, message.content, MAX_QUESTION)
         if len(question.turns) == 1:
@@ -94,3 +94,12 @@ class _Fences:
         inner = neutralised(excerpt(text, bound, note)) if text.strip() else ""
         end = self.wording.end.replace("{what}", label)
         return f"[{label} {mark}]\n{inner or f'[{self.wording.empty} {mark}]'}\n[{end} {mark}]"
+
+
+def _before(question: Question) -> list[Message]:
+    """Return the messages of a prompt without its last user text, which is the question."""
+    messages = list(question.messages or [])
+    asked = [place for place, message in enumerate(messages) if message.role == "user"]
+    if asked:
+        del messages[asked[-1]]
+    return messages
