@@ -164,6 +164,13 @@ def test_each_answer_stands_once_between_lines_that_no_answer_holds(answers, lan
     assert not any(code in answer for answer in answers)
 
 
+def test_a_long_conversation_is_bounded_too():
+    turns = ["q" * 32_000] * 16
+    messages = [Message(role="user", content="m" * 32_000)] * 40
+    review = task(Mode.ORDERING, *[tuple(["a" * 32_000] * 16)] * 26, turns=turns, messages=messages)
+    assert len(prompt(review)) < 300_000
+
+
 def test_a_rubric_is_told_as_it_stands_on_its_own_scale():
     rubric = Rubric(name="legs", criteria="Count {legs} %s {{item.x}}.", low=0, high=5)
     assessment = assessed(task(Mode.SCORING, "Two."), rubric)
