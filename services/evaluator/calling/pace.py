@@ -16,7 +16,7 @@ FIRST_LIMIT = 16
 _CUT = 0.8
 _MARGIN = 0.97
 _LEAST_RATE = 1 / 120
-_FIRST_GUESS, _LONGEST_GUESS, _GUESS_GROWTH = 0.25, 15.0, 1.8
+_FIRST_GUESS, _LONGEST_GUESS, _GUESS_GROWTH = 0.25, 15.0, 2.0
 """Seconds of a pause where the server names none, after which one call is tried alone."""
 
 _ROUND_CALLS, _ROUND_SECONDS = 20, 1.0
@@ -24,12 +24,12 @@ _SHORT_ROUND_CALLS, _SHORT_ROUND_SECONDS = 5, 0.25
 _LEAST_DOUBT, _DOUBTED, _MOST_DOUBT = 0.01, 0.05, 0.25
 """Growth begins with the doubt in what was learnt; where there is much of it, rounds are short."""
 
-_MOST_GROWTH = 0.5
-_ALIKE = 0.2
-"""Two rates that differ by less were the same limit, found twice."""
+_MOST_GROWTH, _MOST_PROBING = 0.5, 0.05
+"""A round's growth below what may have been meant, and beyond it."""
 
-_DECAY = 0.98
-"""The higher one is believed, a little less each time."""
+_ALIKE = 1.2
+_FADING = 0.98
+"""What earlier episodes told is believed a little less at each one."""
 
 _FIRST_HOLD, _LONGEST_HOLD = 2, 64
 """Rounds without growth behind an episode that left no doubt."""
@@ -69,9 +69,7 @@ class Pace:
         self._open = self._blind = self._probing = self._missed = False
         self._whole = True
         self._guess = _FIRST_GUESS
-        self._found = 0.0
-        self._clean = 0.0
-        self._ceiling = math.inf
+        self._low, self._high = 0.0, math.inf
         self._agreed = self._hold = self._held = 0
         self._doubt = self._growth = _MOST_DOUBT
         self._round_calls = 0
@@ -110,7 +108,7 @@ class Pace:
             self._resume(ticket.sent_at)
             self._accepted += 1
         self._round_calls += 1
-        short = self._growth >= _DOUBTED and self.rate < self._ceiling
+        short = self._growth >= _DOUBTED and self.rate < self._high
         calls = _SHORT_ROUND_CALLS if short else _ROUND_CALLS
         seconds = _SHORT_ROUND_SECONDS if short else _ROUND_SECONDS
         if self._round_calls >= calls and now - self._round_at >= seconds:
@@ -186,32 +184,34 @@ class Pace:
             self._accepted = 0
             self._began_at = at
         self._next_at = at + 1 / self.rate if self._blind else at
-        self._clean = 0.0
         self._restart_growth(at)
 
     def _learn(self, accepted: int, seconds: float) -> None:
-        """Take the rate of what was accepted from the last episode's end to this one's."""
+        """Bound the rate by what was accepted from the last episode's end to this one's.
+
+        Calls were accepted again at some time before the first one that was: after the last one
+        that was refused, or within the second to which a Retry-After was rounded up.
+        """
         assert self._began_at is not None
-        seconds = max(seconds, 1e-3)
-        rate = accepted / seconds
-        refused = max(self._refused_at - self._began_at, 1e-3)
-        if self._blind and self._missed:
-            # Calls were accepted again at some time after the last one that was refused.
-            rate *= math.sqrt(seconds / refused)
-        # A Retry-After of whole seconds was rounded up.
-        least = refused if self._blind else seconds - self._whole
-        self._ceiling = (accepted + 1) / max(least, 1e-3)
-        self._doubt = min(_MOST_DOUBT, max(_LEAST_DOUBT, self._ceiling / rate - 1))
-        self._hold = 0 if self._doubt >= _DOUBTED else _FIRST_HOLD
-        if abs(rate - self._found) < _ALIKE * self._found:
+        least = self._refused_at - self._began_at if self._blind else seconds - self._whole
+        low = accepted / max(seconds, 1e-3)
+        high = max(low, accepted / max(least, 1e-3))
+        if high * _ALIKE < self._low or low > self._high * _ALIKE:
+            self._low, self._high, self._agreed = low, high, 0
+        else:
+            self._low = max(low, self._low * _FADING)
+            self._high = max(self._low, min(high, self._high / _FADING))
             self._agreed += 1
-            rate = self._ceiling = max(rate, _DECAY * self._found)
+        doubt = self._high / self._low - 1
+        if self._agreed > (self._blind and doubt > _MOST_DOUBT):
+            self.rate = self._low
             self._doubt = _LEAST_DOUBT
             self._hold = min(_LONGEST_HOLD, _FIRST_HOLD << self._agreed)
         else:
-            self._agreed = 0
-        self._found = rate
-        self.rate = max(_LEAST_RATE, rate * _MARGIN, self._clean * _CUT)
+            self.rate = min(math.sqrt(self._low * self._high), (1 + _MOST_DOUBT) * self._low)
+            self._doubt = min(_MOST_DOUBT, max(_LEAST_DOUBT, doubt))
+            self._hold = 0 if doubt >= _DOUBTED else _FIRST_HOLD
+        self.rate = max(_LEAST_RATE, _MARGIN * self.rate)
 
     def _restart_growth(self, now: float) -> None:
         self._growth = self._doubt
@@ -223,13 +223,12 @@ class Pace:
         """Grow, if the rate is what bounds the calls."""
         if self._bound:
             self._held += 1
-            self._clean = self.rate
         if self._bound and self._held > self._hold:
-            below = self.rate < self._ceiling
+            below = self.rate < self._high
             self.rate *= 1 + self._growth
-            self._growth = min(_MOST_GROWTH, 2 * self._growth)
-            if below and self.rate >= self._ceiling:
-                self.rate = self._ceiling
+            self._growth = min(_MOST_GROWTH if below else _MOST_PROBING, 2 * self._growth)
+            if below and self.rate >= self._high:
+                self.rate = self._high
                 self._growth = _LEAST_DOUBT
         self._bound = False
         self._round_calls = 0

@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from services.evaluator.calling.habits import Habits
 from services.evaluator.calling.tokens import UNBOUNDED, longest_answer, prompt_tokens, tokens_of
 from shared.client import Answer
-from shared.errors import LLMZooError
+from shared.errors import LLMZooError, UpstreamTimeout
 
 _DOLLARS = "USD"
 _PER_TOKENS = 1_000_000
@@ -25,7 +25,7 @@ _FRESH_SECONDS = 30.0
 _CHECK_SECONDS = 2.0
 """What a spec is checked against may be so old: its model may have been started just now."""
 
-_RETRY_SECONDS = 5.0
+_ASK_SECONDS = _RETRY_SECONDS = 5.0
 
 
 class ModelList(Protocol):
@@ -87,12 +87,13 @@ class Tariff:
         Raises:
             LLMZooError: it cannot be reached and never was.
         """
-        if self._clock() - self._seen_at > _CHECK_SECONDS:
-            try:
-                await self._ask(_CHECK_SECONDS)
-            except LLMZooError:
-                if not self._known:
-                    raise
+        async with self._asking:
+            if self._clock() - self._seen_at > _CHECK_SECONDS:
+                try:
+                    await self._ask()
+                except LLMZooError:
+                    if not self._known:
+                        raise
         return dict(self._facts)
 
     async def look(self) -> None:
@@ -102,8 +103,10 @@ class Tariff:
         """
         if self._clock() < self._due_at or (self._known and self._asking.locked()):
             return
-        with contextlib.suppress(LLMZooError):
-            await self._ask(_CHECK_SECONDS)
+        async with self._asking:
+            if self._clock() >= self._due_at:
+                with contextlib.suppress(LLMZooError):
+                    await self._ask()
 
     def estimate(self, body: dict[str, Any]) -> Estimate:
         """Return what a request may come to at most: its answer as long as it may be."""
@@ -148,16 +151,17 @@ class Tariff:
     def _known(self) -> bool:
         return self._seen_at > float("-inf")
 
-    async def _ask(self, age: float) -> None:
-        """Ask the controller, unless somebody has within `age` seconds; raises as the client."""
-        async with self._asking:
-            if self._clock() - self._seen_at <= age:
-                return
-            self._due_at = self._clock() + _RETRY_SECONDS
-            entries = await self._client.models()
-            self._facts = {facts.name: facts for facts in map(_facts, entries) if facts}
-            self._seen_at = self._clock()
-            self._due_at = self._seen_at + _FRESH_SECONDS
+    async def _ask(self) -> None:
+        """Ask the controller; raises as the client, and UpstreamTimeout."""
+        self._due_at = self._clock() + _RETRY_SECONDS
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                entries = await self._client.models()
+        except TimeoutError:
+            raise UpstreamTimeout("The list of models did not come in time.") from None
+        self._facts = {facts.name: facts for facts in map(_facts, entries) if facts}
+        self._seen_at = self._clock()
+        self._due_at = self._seen_at + _FRESH_SECONDS
 
     def _price(self, model: str) -> Price | None:
         """Return a price in dollars."""
