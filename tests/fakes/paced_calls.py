@@ -67,6 +67,6 @@ def course_of(
                 end()
                 pace.succeeded(ticket, now)
         else:
-            now = math.ceil(turn / _TICK) * _TICK
+            now = max(math.ceil(turn / _TICK) * _TICK, now + _TICK / 10)
     course.ended = now
     return course

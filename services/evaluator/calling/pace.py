@@ -28,6 +28,7 @@ _MOST_GROWTH, _MOST_PROBING = 0.5, 0.05
 """A round's growth below what may have been meant, and beyond it."""
 
 _ALIKE = 1.2
+_FEW = 5
 _FADING = 0.98
 """What earlier episodes told is believed a little less at each one."""
 
@@ -178,13 +179,19 @@ class Pace:
             return
         assert self._began_at is not None
         self._open = False
-        if self._accepted > 0:
+        if self._accepted >= _FEW or (self._accepted > 0 and self.rate == math.inf):
             self._learn(self._accepted, at - self._began_at)
-            self._period += 1
-            self._accepted = 0
-            self._began_at = at
+            self._begin_period(at)
+        elif self._accepted > 0:
+            # So few tell little: the period goes on.
+            self.rate = max(_LEAST_RATE, _CUT * self.rate)
         self._next_at = at + 1 / self.rate if self._blind else at
         self._restart_growth(at)
+
+    def _begin_period(self, at: float) -> None:
+        self._period += 1
+        self._accepted = 0
+        self._began_at = at
 
     def _learn(self, accepted: int, seconds: float) -> None:
         """Bound the rate by what was accepted from the last episode's end to this one's.
@@ -203,7 +210,7 @@ class Pace:
             self._high = max(self._low, min(high, self._high / _FADING))
             self._agreed += 1
         doubt = self._high / self._low - 1
-        if self._agreed > (self._blind and doubt > _MOST_DOUBT):
+        if self._agreed > (doubt > _MOST_DOUBT):
             self.rate = self._low
             self._doubt = _LEAST_DOUBT
             self._hold = min(_LONGEST_HOLD, _FIRST_HOLD << self._agreed)
@@ -226,6 +233,9 @@ class Pace:
         if self._bound and self._held > self._hold:
             below = self.rate < self._high
             self.rate *= 1 + self._growth
+            if self._growth >= _MOST_DOUBT:
+                # What was accepted at a much lower rate tells nothing of this one.
+                self._begin_period(now)
             self._growth = min(_MOST_GROWTH if below else _MOST_PROBING, 2 * self._growth)
             if below and self.rate >= self._high:
                 self.rate = self._high

@@ -25,9 +25,7 @@ MINUTE = 60.0
 @pytest.mark.parametrize("per_minute", [120, 600])
 def test_a_limit_by_the_minute_is_used_up_and_hardly_ever_hit(said, latency, per_minute):
     calls = 6 * per_minute
-    course = course_of(
-        Pace(64), fixed_window(per_minute, MINUTE), calls, latency, SAID[said]
-    )
+    course = course_of(Pace(64), fixed_window(per_minute, MINUTE), calls, latency, SAID[said])
     assert course.ended <= 1.25 * 6 * MINUTE
     assert course.refused_after(MINUTE) <= 0.05
 
