@@ -39,6 +39,7 @@ def course_of(
     calls: int,
     latency: float,
     tell: Callable[[float], float | None],
+    *,
     end: Callable[[], None] = lambda: None,
 ) -> Course:
     """Make `calls` calls, as early as the pace lets; `tell` makes a Retry-After of the wait."""

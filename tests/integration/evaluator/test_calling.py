@@ -27,7 +27,7 @@ from tests.fakes.external_server import (
 )
 from tests.fakes.rate_limited_server import RateLimited
 from tests.fakes.rate_limits import fixed_window, token_bucket
-from tests.fakes.worker_app import FakeWorker, answer, http_chunk, unary_body
+from tests.fakes.worker_app import FakeWorker, answer, http_chunk
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
 QUICK = RetryPolicy(first_pause=0.01, longest_pause=0.05)
@@ -48,10 +48,10 @@ def client(server):
 
 
 @contextlib.asynccontextmanager
-async def calling(url, *, concurrency=32, policy=QUICK, timeout=20, key=""):
+async def calling(url, *, concurrency=32, policy=QUICK, seconds=20, key=""):
     client = CallClient(url, key)
     async with ZooClient(url, key) as zoo:
-        yield Calls(client, Tariff(zoo), concurrency=concurrency, policy=policy, timeout=timeout)
+        yield Calls(client, Tariff(zoo), concurrency=concurrency, policy=policy, timeout=seconds)
     client.close()
 
 
@@ -63,7 +63,7 @@ async def test_a_call_is_batch_work_under_its_key_and_connections_are_kept(clien
     assert (asked.path, asked.json) == ("/v1/chat/completions", {"model": "m"})
     assert asked.headers["idempotency-key"] == "eval-1"
     assert asked.headers["x-llmzoo-priority"] == "batch"
-    assert asked.headers["authorization"] .lower() == "bearer sk-1"
+    assert asked.headers["authorization"].lower() == "bearer sk-1"
 
 
 async def test_a_connection_that_was_closed_meanwhile_costs_nothing(client, server):
@@ -178,7 +178,7 @@ async def test_a_call_to_a_local_model_through_the_controller_is_made_once(
     worker = FakeWorker(answer("fine"))
     await announce(worker)
     body = {**BODY, "model": "toy"}
-    async with calling(controller.url, key="sk-evaluator", timeout=10) as calls:
+    async with calling(controller.url, key="sk-evaluator") as calls:
         first, again = await calls.ask(body), await calls.ask(body)
         other = await calls.ask(body, salt="2")
     assert first == again

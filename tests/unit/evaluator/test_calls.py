@@ -13,6 +13,7 @@ from services.evaluator.calling.retries import RetryPolicy
 from services.evaluator.calling.tariff import Tariff
 from shared.client import Answer, APIError
 from shared.errors import InvalidRequest, LLMZooError, Unavailable, UpstreamTimeout
+from tests.fakes.waiting import eventually
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 ANSWER = Answer(
@@ -138,8 +139,7 @@ async def test_a_retry_after_holds_back_the_whole_model_and_no_other():
     loop = asyncio.get_running_loop()
     began = loop.time()
     first = asyncio.create_task(asked.ask(BODY))
-    while not asked._lanes or not asked._lanes["m"]._waiting:
-        await asyncio.sleep(0)
+    await eventually(lambda: len(client.sent) == 1 and not asked.in_flight)
     await asked.ask({**BODY, "model": "other"})
     assert loop.time() - began < 0.25
     await asked.ask({**BODY, "seed": 1})
@@ -206,8 +206,7 @@ async def test_cancelling_gives_every_place_back():
     client.gate.clear()
     asked = calls(client, concurrency=3)
     tasks = [asyncio.create_task(asked.ask({**BODY, "seed": seed})) for seed in range(10)]
-    while client.now < 3:
-        await asyncio.sleep(0)
+    await eventually(lambda: client.now == 3)
     assert asked.in_flight == 3
     for task in tasks:
         task.cancel()

@@ -47,7 +47,7 @@ def test_behind_a_pause_calls_come_at_the_rate_learnt_and_not_all_at_once():
 
 def test_a_server_that_takes_few_at_once_gets_few_at_once():
     admit, end = concurrency(4)
-    course = course_of(Pace(64), admit, 3000, 0.05, lambda _: None, end)
+    course = course_of(Pace(64), admit, 3000, 0.05, lambda _: None, end=end)
     assert course.refused_after(course.ended / 2) <= 0.05
     assert course.ended <= 2.5 * 3000 * 0.05 / 4
 
