@@ -98,9 +98,9 @@ class Counting:
         by_review = self._by_review(tally)
         wins, ties, losses = _outcomes(tally)
         rows: list[CandidateFigures] = []
-        for place, number in enumerate(tally.candidates.tolist()):
+        for place, name in enumerate(self._table.names(tally.candidates)):
             row = CandidateFigures(
-                candidate=self._table.candidates[number],
+                candidate=name,
                 mean_rank=ranks[place],
                 rank_score=rank_scores[place],
                 mean_score=scores[place] if scores[place].n or self._scoring else None,
@@ -147,7 +147,7 @@ class Counting:
 
     def _pairs(self, tally: Tally, best_first: Sequence[str]) -> list[PairFigures]:
         """Return each two candidates, the better one first."""
-        names = [self._table.candidates[number] for number in tally.candidates.tolist()]
+        names = self._table.names(tally.candidates)
         order = {name: place for place, name in enumerate(best_first)}
         turned = np.array(
             [order[names[a]] > order[names[b]] for a, b in _places(tally)], dtype=np.bool_

@@ -65,6 +65,10 @@ class Table:
         self.places = _stacked_places([self._places(size, rows) for size, rows in groups])
         self.pairs = _stacked_pairs([self._pairs(size, rows) for size, rows in groups])
 
+    def names(self, candidates: Ints) -> list[str]:
+        """Return the names of candidates by number."""
+        return [self.candidates[int(number)] for number in candidates]
+
     def _by_size(self) -> list[tuple[int, list[int]]]:
         groups: dict[int, list[int]] = {}
         for row, review in enumerate(self.reviews):
