@@ -13,7 +13,7 @@ from scipy import special
 from services.evaluator.analysis.arrays import Bools, Floats
 from shared.protocol.evals.results import Interval
 
-_AT_ONCE = 4_000_000
+_AT_ONCE = 1_000_000
 """Drawn questions that are held as whole numbers at a time."""
 LEVEL = 0.95
 
@@ -25,7 +25,7 @@ class Bootstrap:
         """Draw nothing yet."""
         self._seed = seed % 2**63
         self._resamples = resamples
-        self._weights: NDArray[np.uint16] = np.zeros((0, 0), dtype=np.uint16)
+        self._weights: NDArray[np.uint8] = np.zeros((0, 0), dtype=np.uint8)
 
     def sums(self, columns: Floats) -> Floats:
         """Return the sums of the columns (questions, k) over each draw: (resamples, k)."""
@@ -37,11 +37,14 @@ class Bootstrap:
             out[start : start + step] = block @ columns
         return out
 
-    def _drawn(self, questions: int) -> NDArray[np.uint16]:
-        """Return how often each question is in each draw; kept for the next of the same size."""
+    def _drawn(self, questions: int) -> NDArray[np.uint8]:
+        """Return how often each question is in each draw; kept for the next of the same size.
+
+        A byte holds it: of many questions none comes up 256 times, of fewer none can.
+        """
         if self._weights.shape != (self._resamples, questions):
             rng = np.random.default_rng([self._seed, questions])
-            weights = np.empty((self._resamples, questions), dtype=np.uint16)
+            weights = np.empty((self._resamples, questions), dtype=np.uint8)
             step = max(1, _AT_ONCE // max(1, questions))
             for start in range(0, self._resamples, step):
                 size = min(step, self._resamples - start)

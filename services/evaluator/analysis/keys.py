@@ -50,7 +50,8 @@ def _ordered(reviews: list[Review]) -> Iterator[ScopeKey]:
     categories = _values(review.category for review in reviews)
     languages = _values(review.language for review in reviews)
     judges = _values(review.judge for review in reviews)
-    yield ScopeKey()
+    if reviews:
+        yield ScopeKey()
     yield from (ScopeKey(dimension=name) for name in dimensions)
     yield from (ScopeKey(category=name) for name in categories)
     yield from (ScopeKey(language=name) for name in languages)

@@ -110,9 +110,7 @@ class _Data:
 
     def fit(self) -> Floats:
         """Return the parameters that fit all questions best."""
-        total_won, total_met = self.won.sum(axis=0)[None], self.met.sum(axis=0)[None]
-        _, _, held = steadied(total_won, total_met, self.first, self.second, self.size)
-        tie = 1.0 * held[0]
+        tie = self._tie()
 
         def loss(parameters: Floats) -> tuple[float, Floats]:
             odds = self._odds(parameters)
@@ -142,7 +140,7 @@ class _Data:
         # The fit of all is where slopes, prior and the added tie cancel: only the change counts.
         slopes -= self._slopes(self.won - self.met * chance).sum(axis=0)
         weights = self.met * chance * (1 - chance)
-        level = bootstrap.sums(weights)
+        level = bootstrap.sums(weights) + self._tie() / 4
         cross = bootstrap.sums(
             by_candidate(weights * self.longer, self.first, self.second, self.size)
         )
@@ -152,6 +150,12 @@ class _Data:
         matrix[:, :-1, -1] = matrix[:, -1, :-1] = cross
         matrix[:, -1, -1] = own[:, 0] + _PRIOR
         return np.asarray(np.linalg.solve(matrix, slopes[..., None])[..., 0], dtype=np.float64)
+
+    def _tie(self) -> float:
+        """Return 1 if one imaginary review, in which all tie, must keep the ratings finite."""
+        total_won, total_met = self.won.sum(axis=0)[None], self.met.sum(axis=0)[None]
+        held = steadied(total_won, total_met, self.first, self.second, self.size)[2]
+        return float(held[0])
 
     def _odds(self, parameters: Floats) -> Floats:
         level = parameters[self.first] - parameters[self.second]

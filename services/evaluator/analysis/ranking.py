@@ -119,7 +119,7 @@ def newton(won: Floats, met: Floats, first: Ints, second: Ints, start: Floats) -
         )[..., 0]
         np.clip(step, -_LONGEST_STEP, _LONGEST_STEP, out=step)
         strengths += step
-        if np.abs(step).max() < 1e-6:  # noqa: PLR2004 - 0.0002 of a rating
+        if np.abs(step).max() < 1e-3:  # noqa: PLR2004 - the next one would be its square
             break
     return strengths
 
@@ -132,12 +132,13 @@ def by_candidate(values: Floats, first: Ints, second: Ints, count: int) -> Float
 def laplacian(weights: Floats, first: Ints, second: Ints, count: int) -> Floats:
     """Return the matrix of second derivatives (draws, candidates, candidates), made regular.
 
-    What is added has no effect on a step, since the slopes' sum is 0: only differences count.
+    What is added everywhere has no effect on a step, since the slopes' sum is 0: only differences
+    count. The trace on the diagonal keeps who is in no pair of a draw where it is.
     """
     matrix = np.full((len(weights), count, count), 1e-3 + weights.max() / count)
     matrix[:, first, second] -= weights
     matrix[:, second, first] -= weights
-    matrix[:, range(count), range(count)] += weights @ np.abs(_signs(first, second, count))
+    matrix[:, range(count), range(count)] += 1e-6 + weights @ np.abs(_signs(first, second, count))
     return matrix
 
 

@@ -37,7 +37,7 @@ def counted_results(
     scoring = options.mode == Mode.SCORING
     counting = Counting(table, lengths, bootstrap, scoring=scoring)
     parts, left_out = parts_of(table.reviews, _most(len(table.candidates)))
-    counted = [counting.count(key, chosen) for key, chosen in parts] if table.reviews else []
+    counted = [counting.count(key, chosen) for key, chosen in parts]
     composite, weights = composite_of(
         [each.scope for each in counted if each.key.plain], options.weights, scoring=scoring
     )
