@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.evaluator.analysis.options import AnalysisOptions
+from services.evaluator.analysis.ranking import UNIT, fit
+from services.evaluator.analysis.results import results_of
 from services.evaluator.analysis.rows import Review
 
 
@@ -75,3 +77,38 @@ def swapped_pairs(
         for lineup, edge in ((("a", "b"), gap), (("b", "a"), -gap)):
             first = rng.random() < 1 / (1 + np.exp(-(edge + bias)))
             yield review(question, lineup, (1, 2) if first else (2, 1))
+
+
+def coverage(rng, runs, resamples):
+    """Count how often intervals of 70 questions hold the figure of 100,000."""
+    world = World()
+    names = world.names
+    truth = world.ranks(rng, 100_000)
+    first, second = np.triu_indices(len(names), 1)
+    beats = {
+        (a, b): float((truth[..., names.index(a)] < truth[..., names.index(b)]).mean())
+        for a in names
+        for b in names
+        if a != b
+    }
+    won = np.array([beats[names[a], names[b]] for a, b in zip(first, second, strict=True)])
+    ratings = dict(zip(names, 1000 + UNIT * fit(won, np.ones(3), first, second), strict=True))
+    ranks = dict(zip(names, truth.mean(axis=(0, 1)), strict=True))
+    rates = {a: np.mean([beats[a, b] for b in names if b != a]) for a in names}
+    found = {"rank": [0, 0], "win rate": [0, 0], "rating": [0, 0], "difference": [0, 0]}
+
+    def note(kind, figure, true):
+        found[kind][0] += figure.interval.low <= true <= figure.interval.high
+        found[kind][1] += 1
+
+    for seed in range(runs):
+        told = options(names, seed=seed, resamples=resamples)
+        scope = results_of(world.run(rng, 70), [], told).scopes[0]
+        for each in scope.candidates:
+            note("rank", each.mean_rank, ranks[each.candidate])
+            note("win rate", each.win_rate, rates[each.candidate])
+            note("rating", each.rating, ratings[each.candidate])
+        for pair in scope.pairs:
+            one, other = pair.first, pair.second
+            note("difference", pair.difference, beats[one, other] - beats[other, one])
+    return found
