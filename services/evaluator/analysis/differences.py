@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from services.evaluator.analysis.arrays import Floats
+from services.evaluator.analysis.arrays import Floats, Ints
 
-_LEVELS = 100
-"""Steps to which values that are no small whole numbers are rounded."""
+_LEVELS = (1000, 100)
+"""Steps to which values that are no small whole numbers are rounded: as many as can be had."""
 _MOST_WORK = 20_000_000
 SIGNIFICANT = 0.05
 
@@ -22,18 +22,25 @@ def sign_flip_p(values: Floats) -> float:
     """Return the chance of a sum as far from 0 as that of `values`, had each either sign.
 
     Two-sided. Exact: the sum's distribution is the inverse Fourier transform of the product of
-    cosines; of values that are no small whole numbers it is that of values rounded to a hundredth
-    of the largest. Of very many values it is the normal distribution's.
+    cosines; values that are no small whole numbers are rounded to a thousandth of the largest, or
+    to a hundredth of it where there are many. Of very many values it is the normal distribution's.
     """
     values = values[np.isfinite(values) & (values != 0)]
     if len(values) == 0:
         return 1.0
-    steps = _whole(values)
-    sizes, counts = np.unique(np.abs(steps), return_counts=True)
-    reach = int(np.abs(steps).sum())
+    for levels in _LEVELS:
+        steps = _whole(values, levels)
+        sizes, counts = np.unique(np.abs(steps), return_counts=True)
+        reach = int(np.abs(steps).sum())
+        points = 2 * reach + 1
+        if len(sizes) * points <= _MOST_WORK:
+            return _exact(steps, sizes, counts, reach)
+    return float(special.erfc(abs(values.sum()) / np.sqrt(2 * (values**2).sum())))
+
+
+def _exact(steps: Floats, sizes: Floats, counts: Ints, reach: int) -> float:
+    """Return the chance for whole numbers, whose absolute values sum up to `reach`."""
     points = 2 * reach + 1
-    if len(sizes) * points > _MOST_WORK:
-        return float(special.erfc(abs(values.sum()) / np.sqrt(2 * (values**2).sum())))
     angles = 2 * np.pi * np.arange(points) / points
     product = np.ones(points)
     for size, count in zip(sizes, counts, strict=True):
@@ -57,10 +64,10 @@ def holm(chances: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _whole(values: Floats) -> Floats:
+def _whole(values: Floats, levels: int) -> Floats:
     """Return the values as whole numbers of a common step."""
     largest = float(np.abs(values).max())
     rounded = np.rint(values)
-    if largest <= _LEVELS and np.allclose(values, rounded, atol=1e-9):
+    if largest <= levels and np.allclose(values, rounded, atol=1e-9):
         return rounded
-    return np.rint(values * (_LEVELS / largest))
+    return np.rint(values * (levels / largest))

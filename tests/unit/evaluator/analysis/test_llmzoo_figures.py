@@ -95,7 +95,7 @@ def test_ratings_are_those_of_an_independent_logistic_fit(everything):
 
 
 def test_who_is_compared_with_one_other_alone_stands_as_far_away_as_their_shares_say(everything):
-    reviews, _, results = everything
+    _, _, results = everything
     rating = {each.candidate: each.rating.value for each in results.scopes[0].candidates}
     pair = next(
         each
