@@ -28,7 +28,8 @@ def cautions(
     """Return all cautions that apply, the gravest kinds first."""
     if not options.complete:
         yield _caution("incomplete", "the run is not complete: figures are of what is there so far")
-    yield from _undecoded(reviews)
+    if counted:
+        yield from _undecoded(counted[0].scope)
     yield from _judges(reviews, options)
     yield from _constant(answers)
     if counted:
@@ -37,10 +38,10 @@ def cautions(
     yield from _orders(reviews, position)
 
 
-def _undecoded(reviews: Sequence[Review]) -> Iterator[ResultWarning]:
-    lost = sum(not review.decoded for review in reviews)
-    if lost > _MOST_UNDECODED * len(reviews):
-        share = f"{lost} of {len(reviews)} reviews ({lost / len(reviews):.1%})"
+def _undecoded(scope: Scope) -> Iterator[ResultWarning]:
+    lost = scope.undecoded
+    if lost > _MOST_UNDECODED * scope.reviews:
+        share = f"{lost} of {scope.reviews} reviews ({lost / scope.reviews:.1%})"
         yield _caution("undecoded", f"{share} hold no readable verdict; they are in no figure")
 
 

@@ -77,4 +77,5 @@ def _of(review: Review) -> Iterator[ScopeKey]:
 
 
 def _values(values: Iterable[str | None]) -> list[str]:
-    return [value for value in dict.fromkeys(values) if value is not None]
+    """Return what there is, in order; graders without a model have no judge's name."""
+    return [value for value in dict.fromkeys(values) if value]

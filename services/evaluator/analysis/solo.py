@@ -37,18 +37,27 @@ def ranks_of(scores: Sequence[float]) -> tuple[int, ...]:
 
 
 def _readable(review: Review) -> Review:
-    """Return a review that has scores where it can, and no verdict where it is no number."""
-    scores = review.scores
+    """Return a review that has scores where it can, and none of a verdict that fits no line-up."""
+    scores, ranks = review.scores, review.ranks
     if scores is None and review.passed is not None and len(review.lineup) == 1:
         scores = (float(review.passed),)
-    if scores is not None and not all(math.isfinite(score) for score in scores):
+    if not _fits(review.lineup, scores) or not _fits(review.lineup, ranks):
         return replace(review, ranks=None, scores=None, passed=None)
-    ranks = review.ranks
     if ranks is None and scores is not None:
         ranks = ranks_of(scores)
+    elif ranks is not None and not 1 == min(ranks) <= max(ranks) <= len(ranks):
+        ranks = ranks_of([-rank for rank in ranks])
     if scores is review.scores and ranks is review.ranks:
         return review
     return replace(review, ranks=ranks, scores=scores)
+
+
+def _fits(lineup: Sequence[str], values: Sequence[float] | None) -> bool:
+    """Return whether there is a number for each candidate, and each stands there once."""
+    return values is None or (
+        len(values) == len(lineup) == len(set(lineup)) > 0
+        and all(math.isfinite(value) for value in values)
+    )
 
 
 def _together(group: list[Review]) -> Review:

@@ -194,6 +194,21 @@ def test_grades_of_single_answers_are_compared_by_question():
     assert results.position == []
 
 
+def test_a_verdict_that_fits_no_line_up_is_none():
+    reviews = [
+        review(1, "ab", (1, 2, 3)),
+        review(2, "aa", (1, 2)),
+        review(3, "ab", (1, 2), scores=(float("nan"), 1.0)),
+        review(4, "ab", (7, 3)),
+        review(5, "ab", (0, 0)),
+    ]
+    scope = results_of(reviews, [], options("ab")).scopes[0]
+    assert (scope.reviews, scope.undecoded) == (5, 3)
+    (pair,) = scope.pairs
+    assert (pair.first, pair.wins, pair.ties, pair.losses) == ("b", 1, 1, 0)
+    assert scope.candidates[0].mean_rank.value == 1.0
+
+
 def test_the_entries_load_nothing_heavy():
     code = (
         "import sys, services.evaluator.analysis.results, services.evaluator.analysis.comparison;"
