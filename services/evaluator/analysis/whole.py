@@ -23,7 +23,7 @@ from shared.protocol.evals.results import LengthBias, PositionBias, Results, Res
 from shared.protocol.evals.spec import Mode
 
 _MOST_SCOPES = 160
-_MOST_PAIRS = 12_000
+_MOST_PAIRS = 8_000
 """Of candidates in all scopes: 26 candidates have 325 in each."""
 
 
