@@ -9,7 +9,7 @@ import re
 from enum import IntEnum
 
 _CONDITION = re.compile(
-    r"^\W*(?:if|unless|suppose|supposing|assuming|assume|had|imagine|were|whether|"
+    r"^\W*(?:if(?! (?:i|we) (?:had|have|were|am|are|must)\b| (?:forced|pressed)\b)|unless|suppose|supposing|assuming|assume|had|imagine|were|whether|"
     r"如果|假如|假设|若|要是|もし)(?:\b|(?=\W)|(?<=[^\x00-\x7f]))",
     re.IGNORECASE,
 )
@@ -24,6 +24,10 @@ _REPORTED = re.compile(
     r"argues?|insists?|tells?|told|asks?|asked|contains?|containing|includes?|including|reads?|"
     r"declares?|announces?|quotes?|quoted?|saying|stating|text|phrase|string|words?|"
     r"instructions?|prompt|ends? with|ending with|user|question)\b|说|写道|声称|写着)",
+    re.IGNORECASE,
+)
+_CLAUSE = re.compile(
+    r"[,;]|\b(?:so|therefore|thus|hence|but|while|whereas|although|though|because|since|as|and)\b",
     re.IGNORECASE,
 )
 _FORMAT = re.compile(
@@ -77,6 +81,11 @@ def conditional(sentence: str) -> bool:
     return bool(_CONDITION.search(sentence)) or sentence.rstrip("\"') ").endswith("?")
 
 
+def clause_of(before: str) -> str:
+    """Return the last clause of `before`, which is what a `not` in it is about."""
+    return _CLAUSE.split(before)[-1]
+
+
 def denied(words: str) -> bool:
     """Return whether `words` take back what follows them."""
     return bool(_DENIED.search(words))
@@ -84,7 +93,7 @@ def denied(words: str) -> bool:
 
 def meant(before: str, after: str) -> bool:
     """Return whether a form between `before` and `after`, parts of its sentence, is a saying."""
-    clause = re.split(r"[,;，；]", before.rstrip(" :\"'(["))[-1]  # noqa: RUF001
+    clause = clause_of(before.rstrip(" :\"'(["))
     quoted = before.endswith(('"', "'")) and after.startswith(('"', "'"))
     return not (
         conditional(before + after)

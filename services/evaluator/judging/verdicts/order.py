@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.evaluator.judging.verdicts.bare import with_bare_chains
 from services.evaluator.judging.verdicts.chain_verdict import read_chains, read_spaced
 from services.evaluator.judging.verdicts.names import MAX_NAMES, with_names
+from services.evaluator.judging.verdicts.prose import read_prose
 from services.evaluator.judging.verdicts.readings import OrderReading, OrderRule
 from services.evaluator.judging.verdicts.sentences import Sentences
 from services.evaluator.judging.verdicts.text import own_words, plain
@@ -31,7 +32,7 @@ def read_order(text: str, n: int) -> OrderReading:
         raise ValueError(msg)
     own = own_words(text)
     sentences = Sentences(with_bare_chains(with_names(plain(own), n), n))
-    for read in (read_chains, read_spaced):
+    for read in (read_chains, read_spaced, read_prose):
         if (reading := read(sentences, n)) is not None:
             return reading
     return OrderReading(None, OrderRule.NO_ORDER)
