@@ -12,7 +12,7 @@ NO_MERIT = frozenset(
     "succinct terse large larger small smaller big bigger old older young younger new newer fast "
     "faster slow slower expensive cheap cheaper popular formal informal casual technical simple "
     "simpler complex complicated general common frequent likely unlikely similar different "
-    "conservative liberal traditional modern recent late later early earlier direct optimistic "
+    "focused concentrated geared oriented conservative liberal traditional modern recent late later early earlier direct optimistic "
     "pessimistic poetic humorous serious colloquial personal neutral other further rather over "
     "under after never whether either neither number answer another together however moreover "
     "consider offer order cover deliver refer user reader writer "

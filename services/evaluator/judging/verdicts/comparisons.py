@@ -67,8 +67,16 @@ _SUPER = re.compile(
 )
 _ALONE = re.compile(
     rf"(?P<one>{NAME}|{OTHERS})(?P<middle>'?s?(?: (?:slightly|clearly|overall|somewhat|\w+ly))?) "
-    rf"(?:{_BE}|{_GIVES} an?|{_GIVES} the) (?P<adverb>(?:\w+ly |somewhat |much |far |a bit |a little |the |overall )*)"
+    rf"(?:(?P<be>{_BE})|{_GIVES} an?|{_GIVES} the) (?P<adverb>(?:\w+ly |somewhat |much |far |a bit |a little |the |overall )*)"
     rf"(?:{_MORE})\b(?P<rest>)(?!{_BETWEEN}{{0,80}} (?:than|to) {_BETWEEN}{{0,40}}{GROUP})",
+    re.IGNORECASE,
+)
+_WHOLE = re.compile(
+    r"(?:,? (?:and )?(?:more )?[\w-]+){0,2} (?:answer|response|reply|explanation|output)\b", re.IGNORECASE
+)
+_PART = re.compile(
+    r" (?:[\w-]+ )?(?:level|range|number|amount|use|structure|grammar|format|description|detail|"
+    r"understanding|introduction|conclusion|job|sense|at|in (?:terms of )?(?:length|style|tone))",
     re.IGNORECASE,
 )
 _WINNER = re.compile(
@@ -98,8 +106,16 @@ def comparisons(sentence: str, n: int) -> Iterator[Relations]:
             yield from _best(found, sentence, n)
     if n == 2:  # noqa: PLR2004 - the better one of two is so without saying than whom
         for found in _ALONE.finditer(sentence):
-            if found["degree"] is None or is_adjective(found["adjective"]):
+            if _tells_of_whole(found):
                 yield from _against_rest(found, sentence, n, up=_direction(found))
+
+
+def _tells_of_whole(found: re.Match[str]) -> bool:
+    """Return whether `is more coherent`, `gives a better one` is of the answer, not a part."""
+    if found["better"] or found["worse"]:
+        return not _PART.match(found.string, found.end())
+    of_whole = found["be"] is not None or bool(_WHOLE.match(found.string, found.end()))
+    return bool(found["degree"]) and is_adjective(found["adjective"]) and of_whole
 
 
 def _each(pattern: re.Pattern[str], sentence: str) -> Iterator[re.Match[str]]:

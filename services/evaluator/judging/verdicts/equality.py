@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from services.evaluator.judging.verdicts.adjectives import NO_MERIT
 from services.evaluator.judging.verdicts.context import conditional
 from services.evaluator.judging.verdicts.hedges import stated
-from services.evaluator.judging.verdicts.names import NAME
+from services.evaluator.judging.verdicts.names import NAME, indices
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
 
 _ANYBODY = rf"{NAME[1:-1]}{ALL}{OTHERS}"
@@ -31,7 +31,7 @@ _VERB = (
     r"earns?|gets?|maintains?|maintained|possess(?:es)?|meets?|fulfil(?:l|ls)?|answers?|responds?)"
 )
 _SURE = (
-    r"(?P<sure>equal(?!\w| (?:to|parts?|rights?|number|amount|length|time|weight|access|pay|"
+    r"(?P<sure>equal(?!\w| to (?!each|one another)| (?:parts?|rights?|number|amount|length|time|weight|access|pay|"
     r"opportunit|treatment|attention|emphasis|importance|size|portions?|shares?|distribution|"
     r"measure of))|"
     r"equally (?P<adverb>[\w-]+)|equivalent(?!\w| to| (?:of|number|amount|length))|"
@@ -60,9 +60,9 @@ _TIE = re.compile(
     re.IGNORECASE,
 )
 _NO_DIFFERENCE = re.compile(
-    r"(?P<middle>)\bno (?:\w+ ){0,3}(?:differences?|distinctions?|winner|gap|preference)"
-    rf"(?! in (?:length|tone|style|size))(?: (?:in|between|among|amongst|of|the|overall|terms|\w+){{0,8}}"
-    rf"(?: (?:between|among|amongst|of) (?P<one>{GROUP}))?)?",
+    r"(?P<middle>)\bno (?:\w+ ){0,3}(?:differences?|distinctions?|winner|gap|preference|order|ordering|"
+    r"ranking|hierarchy)(?! (?:in|of) (?:\w+ )?(?:length|tone|style|size|wording))\b"
+    rf"(?P<rest>(?: (?!(?:between|among|amongst|of) {ALL})[\w']+){{0,10}}? (?:between|among|amongst|of) (?P<one>{GROUP}))?",
     re.IGNORECASE,
 )
 _NEITHER = re.compile(
@@ -80,13 +80,17 @@ _ANNOUNCED = re.compile(
 )
 
 
-def equalities(sentence: str, n: int) -> Iterator[frozenset[int]]:
-    """Yield the groups of equal answers that `sentence` tells."""
-    for pattern in (_EQUAL, _SIGN):
-        for found in pattern.finditer(sentence):
-            adverb = (found.groupdict().get("adverb") or "").lower()
-            if adverb not in NO_MERIT and stated(found, sentence):
-                yield from _several(members(found["one"], sentence, n))
+def equalities(sentence: str, n: int, before: str = "") -> Iterator[frozenset[int]]:
+    """Yield the groups of equal answers that `sentence` tells.
+
+    A sentence that names nobody (`there is no clear winner`) is about those of the one `before`.
+    """
+    of_all = n == 2 or ALL in sentence or (ALL in before and not indices(sentence + before))  # noqa: PLR2004
+    yield from signed_equalities(sentence, n)
+    for found in _EQUAL.finditer(sentence):
+        adverb = (found["adverb"] or "").lower()
+        if adverb not in NO_MERIT and stated(found, sentence):
+            yield from _several(members(found["one"], sentence, n))
     for found in _TIE.finditer(sentence):
         if stated(found, sentence):
             yield from _several(
@@ -97,12 +101,18 @@ def equalities(sentence: str, n: int) -> Iterator[frozenset[int]]:
         if stated(found, sentence):
             yield everybody
     for found in _NO_DIFFERENCE.finditer(sentence):
-        if not conditional(sentence) and stated(found, sentence):
-            yield from _several(
-                members(found["one"], sentence, n) if found["one"] else everybody
-            )
+        between = found["one"] or (ALL if of_all else "")
+        if stated(found, sentence):
+            yield from _several(members(between, sentence, n))
     if n == 2 and _NEITHER.search(sentence) and not conditional(sentence):  # noqa: PLR2004
         yield everybody
+
+
+def signed_equalities(sentence: str, n: int) -> Iterator[frozenset[int]]:
+    """Yield the groups of equals that are marked with the sign: `equal (=)`."""
+    for found in _SIGN.finditer(sentence):
+        if stated(found, sentence):
+            yield from _several(members(found["one"], sentence, n))
 
 
 def _several(group: frozenset[int]) -> Iterator[frozenset[int]]:

@@ -30,7 +30,7 @@ _GRADED = re.compile(
     rf"(?P<one>{GROUP})(?P<middle>(?:'s?)?{_BETWEEN}{{0,40}}?) (?:are|is|were|was|have|has|both|all)"
     rf"(?: (?:both|all|also|each|an?|considered|rated|judged))*"
     rf"(?P<equal> equal(?:ly)?)? (?P<degree>{'|'.join(sorted(_LEVEL, key=len, reverse=True))})\b"
-    r"(?: (?P<adjective>[\w-]+))?",
+    r"(?!-)(?: (?P<adjective>[\w-]+))?",
     re.IGNORECASE,
 )
 _EQUALLY = re.compile(
@@ -71,6 +71,8 @@ def graded(sentences: list[str], n: int) -> Relations:
             adjective = found["adjective"].lower()
             if adjective not in _LEVEL and has_merit(adjective) and stated(found, sentence):
                 grades.append((members(found["one"], sentence, n), _PLAIN, adjective))
+    if all(len(group) == 1 for group, _, _ in grades):
+        return relations
     known = {answer for group, _, _ in grades for answer in group}
     if known != set(range(1, n + 1)) or sum(len(group) for group, _, _ in grades) != n:
         return relations

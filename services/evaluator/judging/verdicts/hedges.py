@@ -8,7 +8,7 @@ from services.evaluator.judging.verdicts.context import clause_of, denied, meant
 
 _UNSURE = re.compile(
     r"\b(?:may|might|could|would|possibly|perhaps|maybe|arguably|potentially|should|some|others say|"
-    r"people|critics|whether|if|unless|according to|had|until|second|one of|among|almost|nearly|"
+    r"people|critics|whether|if|unless|according to|had|until|second|one of|among the \w+est|almost|nearly|"
     r"aims|tries|attempts|wants|asked|suppos\w+|used to|either|no)\b",
     re.IGNORECASE,
 )
@@ -20,7 +20,7 @@ _SAID_BY = re.compile(
 )
 _EXCEPT = re.compile(
     r"^[^.]{0,200}\b(?:except|apart from|other than|save for|with the exception|if|unless|"
-    r"were it not|but only|only in|only when)\b",
+    r"were it not|with some|some of them|but only|only in|only when)\b",
     re.IGNORECASE,
 )
 _NARROWED = re.compile(r"^\W{0,2}(?:in|at|on) (?:length|size|speed|brevity|style)\b", re.IGNORECASE)

@@ -36,7 +36,9 @@ _ALL = re.compile(
     rf"\b(?P<plain>the|these|each of the) {_PLURAL}(?!\w)",
     re.IGNORECASE,
 )
+_THEY_ALL = re.compile(r"\bthey (?:are |were |have )?(?:all|both)\b", re.IGNORECASE)
 _THEY = re.compile(r"\bthey\b", re.IGNORECASE)
+_THEIRS = re.compile(r"\btheir (?:answers|responses|replies|outputs)\b", re.IGNORECASE)
 _ALL_EAST = re.compile(
     r"(?:(?P<count>[两二三四五六七八九十0-9]{1,2})(?:个|名|位|者)?(?:都|均|的)?(?:助手|回答|答案|模型|回复)?)"
     r"(?=(?:都|均|的|表现|质量|一样|不相上下|同样|相当|持平|打平))|"
@@ -49,12 +51,20 @@ GROUP = rf"(?:{ALL}|{OTHERS}|{NAME}(?:{_JOIN}{NAME}){{0,25}})"
 """A pattern of all that a sentence can be about."""
 
 
-def with_subjects(sentence: str, n: int) -> str:
-    """Return `sentence` with a character for each word that means all or the others."""
+def with_subjects(sentence: str, n: int, before: str = "") -> str:
+    """Return `sentence` with a character for each word that means all or the others.
+
+    `they all` after a sentence, `before`, that names some and not all may mean those alone.
+    """
+    named = len({each for each in before if is_name(each)})
+    if n > 2 and 1 < named < n:  # noqa: PLR2004 - they two are both
+        sentence = _THEY_ALL.sub(UNKNOWN, sentence)
     sentence = _OTHERS.sub(OTHERS, _BOTH_LISTED.sub("", sentence))
     sentence = _ALL.sub(lambda found: _all(found, n), sentence)
     sentence = _ALL_EAST.sub(lambda found: _all_east(found, n), sentence)
-    return _THEY.sub(ALL, sentence) if n == 2 else sentence  # noqa: PLR2004 - who else
+    if n == 2 or ALL in sentence:  # noqa: PLR2004 - who else
+        sentence = _THEIRS.sub(ALL, sentence)
+    return _THEY.sub(ALL, sentence) if n == 2 else sentence  # noqa: PLR2004
 
 
 def members(group: str, sentence: str, n: int) -> frozenset[int]:
