@@ -49,7 +49,7 @@ _TAKEN_BACK = re.compile(
 )
 _STRONG = re.compile(
     r"\b(?:therefore|thus|hence|consequently|accordingly|so|conclusions?|conclude|finally|final|"
-    r"verdict|winner|my (?:choice|preference|judge?ment|decision))\b|"
+    r"verdict|winner(?= is|:| goes)|my (?:choice|preference|judge?ment|decision))\b|"
     r"因此|所以|综上|綜上|最终|最終|结论|結論|总之|したがって|よって",
     re.IGNORECASE,
 )

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from services.evaluator.judging.verdicts.bare import with_bare_chains
+from services.evaluator.judging.verdicts.brackets import read_brackets
 from services.evaluator.judging.verdicts.chain_verdict import read_chains, read_spaced
+from services.evaluator.judging.verdicts.lists import read_lists
 from services.evaluator.judging.verdicts.names import MAX_NAMES, with_names
 from services.evaluator.judging.verdicts.prose import read_prose
 from services.evaluator.judging.verdicts.readings import OrderReading, OrderRule
 from services.evaluator.judging.verdicts.sentences import Sentences
+from services.evaluator.judging.verdicts.structured import read_json
 from services.evaluator.judging.verdicts.text import own_words, plain
+
+_FORMS = (read_chains, read_brackets, read_lists, read_spaced, read_prose)
+"""From the forms that are asked for to the wordings that are merely understood."""
 
 
 def parse_order(text: str, n: int) -> list[int] | None:
@@ -31,8 +37,13 @@ def read_order(text: str, n: int) -> OrderReading:
         msg = f"n is {n}: an order is of 2 to {MAX_NAMES} answers"
         raise ValueError(msg)
     own = own_words(text)
+    in_json = read_json(own, n, _read_text)
+    return in_json if in_json is not None else _read_text(own, n)
+
+
+def _read_text(own: str, n: int) -> OrderReading:
     sentences = Sentences(with_bare_chains(with_names(plain(own), n), n))
-    for read in (read_chains, read_spaced, read_prose):
+    for read in _FORMS:
         if (reading := read(sentences, n)) is not None:
             return reading
     return OrderReading(None, OrderRule.NO_ORDER)

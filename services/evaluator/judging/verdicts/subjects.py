@@ -46,6 +46,7 @@ _ALL_EAST = re.compile(
 )
 _EAST_NUMBERS = {"两": 2, **{digit: place for place, digit in enumerate("一二三四五六七八九十", 1)}}
 _BOTH_LISTED = re.compile(rf"\b(?:both|either|all of) (?={NAME})", re.IGNORECASE)
+_LISTED_ALL = re.compile(rf"(?<={NAME}) (?:both|all)\b", re.IGNORECASE)
 _JOIN = r"(?: ?(?:,|、|/|&) ?(?:and )?|,? and |和|与|及|と)"
 GROUP = rf"(?:{ALL}|{OTHERS}|{NAME}(?:{_JOIN}{NAME}){{0,25}})"
 """A pattern of all that a sentence can be about."""
@@ -59,6 +60,7 @@ def with_subjects(sentence: str, n: int, before: str = "") -> str:
     named = len({each for each in before if is_name(each)})
     if n > 2 and 1 < named < n:  # noqa: PLR2004 - they two are both
         sentence = _THEY_ALL.sub(UNKNOWN, sentence)
+    sentence = _LISTED_ALL.sub("", sentence)
     sentence = _OTHERS.sub(OTHERS, _BOTH_LISTED.sub("", sentence))
     sentence = _ALL.sub(lambda found: _all(found, n), sentence)
     sentence = _ALL_EAST.sub(lambda found: _all_east(found, n), sentence)
