@@ -22,6 +22,10 @@ _ANNOUNCED = re.compile(
     r"\b(?:answer|choice|judge?ments?|preference|evaluation|decision|comparison)\b|结果|判断|評価",
     re.IGNORECASE,
 )
+_ROW = re.compile(
+    r"^(?P<lead>[^\n:]{0,80}): ?[\[(\"' ]{0,3}(?P<row>[A-Z](?:(?: ?[,;>] ?| then |,? and )[A-Z]){1,25})[\])\"'. ]{0,4}$",
+    re.MULTILINE,
+)
 _GROUP = re.compile(rf"[(\[] ?({NAME}(?: ?[,=/&] ?(?:and )?{NAME}){{1,25}}) ?[)\]]")
 _BESIDE = re.compile(r"[<>=≥≤] ?$")
 
@@ -30,6 +34,7 @@ def with_bare_chains(text: str, n: int) -> str:
     """Return `text` with names for bare labels in chains, and with groups as equals."""
     text = _BRACKETED.sub(lambda found: _named(found[0], found[1], n), text)
     text = _LINE.sub(lambda found: _line(found, n), text)
+    text = _ROW.sub(lambda found: _row(found, n), text)
     return _GROUP.sub(lambda found: _group(found, text), text)
 
 
@@ -39,6 +44,16 @@ def _line(found: re.Match[str], n: int) -> str:
         return found[0]
     start = found.start("chain") - found.start()
     return found[0][:start] + _named(found[0][start:], found["chain"], n)
+
+
+def _row(found: re.Match[str], n: int) -> str:
+    """Return `Ranking: B, A` with names; what ranks it is said before, or it is none."""
+    labels = re.findall(r"[A-Z]", found["row"])
+    if len(labels) != n or cue_of(found["lead"]) is Cue.NONE:
+        return found[0]
+    start = found.start("row") - found.start()
+    named = re.sub(r"\b[A-Z]\b", lambda label: name(label[0], n), found[0][start:])
+    return found[0][:start] + named
 
 
 def _named(whole: str, chain: str, n: int) -> str:

@@ -19,7 +19,7 @@ _KEYED = re.compile(
     r"[\])\"'. 。]{0,4}$",
     re.MULTILINE | re.IGNORECASE,
 )
-_ONLY = re.compile(r"\A\W*([A-Z]|[\ue001-\ue01a\ue0ff]|tie|draw|equal|=)\W*\Z", re.IGNORECASE)
+_ONLY = re.compile(r"\A\W*([A-Z]|tie|draw|equal|=)\W*\Z", re.IGNORECASE)
 _TIE = re.compile(
     r"(?:an? )?(?:tie|tied|draw|equal|both(?: equal)?|neither|平局|平手|打平|引き分け|=|[AB12] ?= ?[AB12])",
     re.IGNORECASE,

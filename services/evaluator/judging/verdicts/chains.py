@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.evaluator.judging.verdicts.bare import LABEL, OPERATOR
 from services.evaluator.judging.verdicts.context import meant
@@ -27,6 +27,8 @@ _SPACED = re.compile(
 _SPACED_LINK = re.compile(rf"({OPERATOR})[^<>=≥≤≠≯≮!]{{0,180}}?({NAME})")
 _JOINED_BEFORE = re.compile(rf"{NAME} ?(?:,|/|&|,? ?\b(?:and|or)\b) ?$")
 _JOINED_AFTER = re.compile(rf" ?(?:,|/|&|,? ?\b(?:and|or)\b) ?{NAME}(?! ?{OPERATOR})")
+_OPEN_AFTER = re.compile(rf"(?: ?\([^()\n]{{0,60}}\))?\s?{OPERATOR}(?![\"')\]])")
+_OPEN_BEFORE = re.compile(r"\w ?[<>=≥≤]{1,3} ?$")
 _NO_SIGN = frozenset("≠≯≮!")
 
 
@@ -51,10 +53,8 @@ def chains_in(sentences: Sentences, n: int) -> Iterator[Chain]:
         if not _tells_numbers(links, n) and meant(*sentences.around(*found.span())):
             named = [(sign, each if is_name(each) else name(each, n)) for sign, each in links]
             chain = _chain(found, named, n)
-            joined = _JOINED_BEFORE.search(text, max(0, chain.start - 12), chain.start)
-            if chain.ranks is None and (joined or _JOINED_AFTER.match(text, chain.end)):
-                # Whether `X and Y > Z` has X and Y equal is not said.
-                chain = Chain(chain.start, chain.end, chain.answers, chain.relations, None, True)
+            if chain.ranks is None and _goes_on(text, chain):
+                chain = replace(chain, broken=True)
             yield chain
 
 
@@ -63,6 +63,20 @@ def spaced_chains_in(sentences: Sentences, n: int) -> Iterator[Chain]:
     for found in _SPACED.finditer(sentences.text):
         if meant(*sentences.around(*found.span())):
             yield _chain(found, _SPACED_LINK.findall(found[0], 1), n)
+
+
+def _goes_on(text: str, chain: Chain) -> bool:
+    """Return whether a chain is cut out of more: `X and Y > Z`, `GPT > X`, `X > …`.
+
+    Who stands beside it belongs to it in a way that is not said.
+    """
+    near = max(0, chain.start - 12)
+    return bool(
+        _JOINED_BEFORE.search(text, near, chain.start)
+        or _OPEN_BEFORE.search(text, near, chain.start)
+        or _JOINED_AFTER.match(text, chain.end)
+        or _OPEN_AFTER.match(text, chain.end)
+    )
 
 
 def _tells_numbers(links: list[tuple[str, str]], n: int) -> bool:

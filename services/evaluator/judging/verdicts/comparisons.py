@@ -74,17 +74,21 @@ _ALONE = re.compile(
 _WHOLE = re.compile(
     r"(?:,? (?:and )?(?:more )?[\w-]+){0,2} (?:answer|response|reply|explanation|output)\b", re.IGNORECASE
 )
+_ONE_PART = re.compile(
+    r" (?:in|at|on|for|with|when)\b(?! (?:terms|every|all|most|general|quality|this|that|my|its)\b)|"
+    r" (?:about|toward|towards)\b",
+    re.IGNORECASE,
+)
 _PART = re.compile(
     r" (?:[\w-]+ )?(?:level|range|number|amount|use|structure|grammar|format|description|detail|"
     r"understanding|introduction|conclusion|job|sense|at|in (?:terms of )?(?:length|style|tone))",
     re.IGNORECASE,
 )
 _WINNER = re.compile(
-    r"(?:\b(?:winner|verdict|best|better|preferred|preference|choice|winning|prefer|choose|pick|"
-    r"favou?r|select|vote for|superior)(?: (?:answer|response|assistant|one|model|reply))?"
-    rf"(?: overall)?(?P<middle>(?:,? \w+)?) ?(?:is|:|=|goes to|from|by)? ?(?:clearly |that of |from )?"
-    rf"(?P<one>{NAME})(?!'s? ?\w)(?![^\n]{{0,40}}\b(?:except|unless|if)\b)(?P<rest>)"
-    rf"(?P<tail>(?: over {GROUP})?))",
+    r"\b(?:(?:winner|verdict|best|better|preferred|preference|choice|winning|superior|favou?rite)"
+    r"(?: (?:answer|response|assistant|one|model|reply))?(?P<middle>(?: (?:overall|here|of the two|in this case))?)"
+    r"(?: is|:| =| goes to| comes from| was)|(?:prefer|choose|pick|favou?r|select|vote for))"
+    rf" ?(?:clearly |that of |from )?(?P<one>{NAME})(?!'s? ?\w| (?:is|was|for its)\b)(?P<rest>)",
     re.IGNORECASE,
 )
 _WINS = re.compile(
@@ -112,6 +116,8 @@ def comparisons(sentence: str, n: int) -> Iterator[Relations]:
 
 def _tells_of_whole(found: re.Match[str]) -> bool:
     """Return whether `is more coherent`, `gives a better one` is of the answer, not a part."""
+    if _ONE_PART.match(found.string, found.end()):
+        return False
     if found["better"] or found["worse"]:
         return not _PART.match(found.string, found.end())
     of_whole = found["be"] is not None or bool(_WHOLE.match(found.string, found.end()))

@@ -104,3 +104,8 @@ def meant(before: str, after: str) -> bool:
         or (quoted and _REPORTED.search(clause))
         or _TAKEN_BACK.search(after)
     )
+
+
+def reported(before: str) -> bool:
+    """Return whether `before` announces somebody else's words, such as an answer's."""
+    return bool(_REPORTED.search(clause_of(before)))

@@ -29,7 +29,7 @@ _NARROWED = re.compile(r"^\W{0,2}(?:in|at|on) (?:length|size|speed|brevity|style
 def stated(found: re.Match[str], sentence: str) -> bool:
     """Return whether `sentence` means what was found; its `middle` links whom it is about."""
     before, after = sentence[: found.start()], sentence[found.end() :]
-    clause, middle = clause_of(before), found["middle"] or ""
+    clause, middle = clause_of(before), found.groupdict().get("middle") or ""
     return not (
         before.count('"') % 2
         or _UNSURE.search(clause)

@@ -23,8 +23,8 @@ _STEMS = "甲乙丙丁戊己庚辛"
 _SPELLED = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 _LABEL = (
-    r"(?:[0-9]{1,3}(?![0-9]|[.:/,][0-9]|[ ]?%)|(?-i:[A-Z])(?![A-Za-z0-9_])|"
-    rf"(?:{'|'.join(_SPELLED)})\b|[{_DIGITS}{_STEMS}])"
+    r"(?:[0-9]{1,3}(?![0-9]|[./,][0-9]|[ ]?%)|(?-i:[A-Z])(?![A-Za-z0-9_])|"
+    rf"(?:{'|'.join(_SPELLED)})\b|[{_DIGITS}{_STEMS}](?![样致起般定直些个方]))"
 )
 _TAIL = r"(?:'s?[ ](?:answer|response|reply|output|text)s?\b(?![ ](?:to|of|time|length)\b))?"
 _NAMED = re.compile(
@@ -54,7 +54,7 @@ _VERBS = (
 )
 _BARE = re.compile(
     rf"(?:(?<![A-Za-z0-9_'])(?=[A-Z][ ](?:{_VERBS})\b)|(?<![A-Za-z0-9_'])(?=[A-Z](?:'s[ ]|[优更比和与好略胜不]))|"
-    rf"{_BARE_BEFORE}|(?<=[A-Z] and ))([A-Z])(?![A-Za-z0-9_])"
+    rf"{_BARE_BEFORE}|(?<=[A-Z] and )|(?<=is )(?=[A-Z] ?(?:[.!\n]|\Z)))([A-Z])(?![A-Za-z0-9_])"
 )
 _QUOTED_NAME = re.compile(rf"[\"'(\[]({NAME})[\"')\]]")
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
 
+from services.evaluator.judging.verdicts.context import meant, reported
 from services.evaluator.judging.verdicts.names import UNKNOWN, index, indices, name, with_names
 from services.evaluator.judging.verdicts.ranking import competition_ranks, from_places
 from services.evaluator.judging.verdicts.readings import OrderReading, OrderRule
@@ -24,47 +26,63 @@ _WINNERS = (
 )  # fmt: skip
 _TIE = re.compile(r"(?:a )?(?:tie|tied|draw|equal|both|=|平局)", re.IGNORECASE)
 _PAIR = 2
+_OPENING = re.compile(r"\{")
 _TRIED = 64
 """Opening braces, from the end, at which an object is looked for."""
 
 Ranks = tuple[int, ...] | None
 
 
-def last_object(text: str) -> dict[str, Any] | None:
-    """Return the last JSON object that stands in `text`, by itself or in a fence."""
-    for start in _openings(text):
-        for end in (len(text), text.rfind("}") + 1):
-            try:
-                said: object = orjson.loads(text[start:end].strip().strip("`").strip())
-            except orjson.JSONDecodeError:
-                continue
-            if isinstance(said, dict):
-                return cast("dict[str, Any]", said)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A JSON object in a text."""
+
+    said: dict[str, Any]
+    after: str
+    """What the text says behind it."""
+
+
+def last_object(text: str) -> Found | None:
+    """Return the last JSON object that stands in `text`, by itself or in a fence.
+
+    One that a sentence only tells of, as what an answer contains, is not the judge's.
+    """
+    end = text.rfind("}") + 1
+    for start in [found.start() for found in _OPENING.finditer(text, 0, end)][-_TRIED:]:
+        try:
+            said: object = orjson.loads(text[start:end])
+        except orjson.JSONDecodeError:
+            continue
+        line = text[text.rfind("\n", 0, start) + 1 : start]
+        if isinstance(said, dict) and meant(line, "") and not reported(line):
+            told = {
+                str(key).lower().strip().replace(" ", "_"): value
+                for key, value in cast("dict[str, Any]", said).items()
+            }
+            return Found(told, text[end:])
     return None
 
 
-def _openings(text: str) -> list[int]:
-    starts = [found.start() for found in re.finditer(r"\{", text)]
-    # The outermost one that reads counts: from the front, of the last ones.
-    return starts[-_TRIED:]
+def read_json(
+    text: str, n: int, read_text: Callable[[str, int], OrderReading]
+) -> OrderReading | None:
+    """Return what a JSON object in `text` says; None: there is none that tells a verdict.
 
-
-def read_json(text: str, n: int, read_text: Callable[[str, int], OrderReading]) -> OrderReading | None:
-    """Return what a JSON object in `text` says; None: there is none that tells a verdict."""
-    said = last_object(text)
-    if said is None:
+    A verdict in the text behind it goes before it: the last one counts.
+    """
+    found = last_object(text)
+    if found is None:
         return None
-    told = {str(key).lower().strip().replace(" ", "_"): value for key, value in said.items()}
     readings: list[Ranks] = []
     for keys, read in ((_PLACES, _places), (_ORDERS, _order), (_WINNERS, _winner)):
         for key in keys:
-            if key in told:
-                value = told[key]
+            if key in found.said:
+                value = found.said[key]
                 ranks = read(value, n)
                 if ranks is None and isinstance(value, str):
                     ranks = read_text(value, n).ranks
                 readings.append(ranks)
-    if not readings:
+    if not readings or read_text(found.after, n).ranks:
         return None
     if len(set(readings)) > 1:
         return OrderReading(None, OrderRule.CONTRADICTORY)
@@ -75,7 +93,7 @@ def _places(value: object, n: int) -> Ranks:
     """Return ranks told as a list in the order of the answers, or by name."""
     if isinstance(value, dict):
         told = cast("dict[str, object]", value)
-        by_name = {_named(key, n): place for key, place in told.items()}
+        by_name = {named_in_json(key, n): place for key, place in told.items()}
         if set(by_name) != set(range(1, n + 1)) or len(told) != n:
             return None
         return _places([by_name[answer] for answer in range(1, n + 1)], n)
@@ -98,7 +116,7 @@ def _order(value: object, n: int) -> Ranks:
     tiers: list[list[int]] = []
     for tier in cast("list[object]", value):
         names = cast("list[object]", tier) if isinstance(tier, list) else [tier]
-        tiers.append([_named(each, n) for each in names])
+        tiers.append([named_in_json(each, n) for each in names])
     return competition_ranks(tiers, n)
 
 
@@ -110,10 +128,10 @@ def _winner(value: object, n: int) -> Ranks:
         return None
     if isinstance(value, str) and (_TIE.fullmatch(value.strip()) or value.strip() == "C"):
         return (1, 1)
-    return {1: (1, 2), 2: (2, 1)}.get(_named(value, n))
+    return {1: (1, 2), 2: (2, 1)}.get(named_in_json(value, n))
 
 
-def _named(value: object, n: int) -> int:
+def named_in_json(value: object, n: int) -> int:
     """Return the number of the answer that a JSON value names; 0: none."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return 0

@@ -25,7 +25,7 @@ _LATEX = {
 }
 _COMMAND = re.compile(r"\\([a-zA-Z]{1,24})\*?[ \t]?")
 _MATH = re.compile(r"\$|\\[()\[\],;:! ]")
-_EMPHASIS = re.compile(r"\*+|(?<!\w)_+|_+(?!\w)|`+")
+_EMPHASIS = re.compile(r"(?<![0-9])\*+|\*+(?![0-9])|(?<!\w)_+|_+(?!\w)|`+")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~).*$", re.MULTILINE)
 _HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]+", re.MULTILINE)
 _SIGNS = str.maketrans(
