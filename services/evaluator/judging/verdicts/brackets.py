@@ -13,13 +13,13 @@ from services.evaluator.judging.verdicts.sentences import Sentences
 
 _DOUBLE = re.compile(r"\[\[ ?([^\[\]\n]{1,40}?) ?\]\]")
 _KEYED = re.compile(
-    r"^\W*(?:(?:my|the|final|overall) ){0,3}(?:verdict|winner|choice|judge?ment|decision|answer|preference|"
+    r"^[^\w\n]{0,12}(?:(?:my|the|final|overall) ){0,3}(?:verdict|winner|choice|judge?ment|decision|answer|preference|"
     r"result|better(?: (?:answer|response|assistant))?|preferred(?: (?:answer|response))?|best(?: (?:answer|response|assistant))?|"
     r"结论|胜者|获胜者|最终结果|结果|更好的(?:回答|助手)?|勝者)(?: is)? ?[:=] ?[\[(\"' ]{0,4}([^\[\]\n\"'().,]{1,40}?)"
     r"[\])\"'. 。]{0,4}$",
     re.MULTILINE | re.IGNORECASE,
 )
-_ONLY = re.compile(r"\A\W*([A-Z]|tie|draw|equal|=)\W*\Z", re.IGNORECASE)
+_ONLY = re.compile(r"\A\W{0,12}([A-Z]|tie|draw|equal|=)\W{0,12}\Z", re.IGNORECASE)
 _TIE = re.compile(
     r"(?:an? )?(?:tie|tied|draw|equal|both(?: equal)?|neither|平局|平手|打平|引き分け|=|[AB12] ?= ?[AB12])",
     re.IGNORECASE,

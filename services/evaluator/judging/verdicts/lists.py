@@ -24,7 +24,7 @@ _ORDINAL = (
 )
 _NAMES = rf"{NAME}(?: ?(?:,|and|&|=|/|、|和|与|と|,? and) ?{NAME}){{0,25}}"
 _PLACE_NAME = re.compile(
-    rf"^[\W]*?(?:{_ORDINAL}(?: (?:place|rank|best))?|(?P<plain>[0-9]{{1,2}})(?=[.):、 ]))[ .):\-、|]*(?P<names>{_NAMES})(?P<rest>[^\n]*)$",
+    rf"^[^\w\n]{{0,12}}?(?:{_ORDINAL}(?: (?:place|rank|best))?|(?P<plain>[0-9]{{1,2}})(?=[.):、 ]))[ .):\-、|]*(?P<names>{_NAMES})(?P<rest>[^\n]*)$",
     re.MULTILINE | re.IGNORECASE,
 )
 _NAME_PLACE = re.compile(

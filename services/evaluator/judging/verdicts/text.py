@@ -64,4 +64,4 @@ def plain(text: str) -> str:
     text = text.replace("{", "").replace("}", "").replace("\\", "")
     text = _EMPHASIS.sub("", text.translate(_SIGNS))
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    return "\n".join(line for line in lines if not line.startswith("> "))
+    return "\n".join(line for line in lines if line and not line.startswith("> "))
