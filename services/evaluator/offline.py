@@ -104,7 +104,9 @@ def _read_again(
     return again, tuple(differences)
 
 
-def _write(out: Path, rows: list[LegacyReview], horizontal: bool, scores: bool) -> tuple[Path, Path]:
+def _write(
+    out: Path, rows: list[LegacyReview], horizontal: bool, scores: bool
+) -> tuple[Path, Path]:
     metric = metric_json(rows, horizontal=horizontal, scores=scores)
     ordering = ordering_txt(rows, horizontal=horizontal, scores=scores)
     files = out / "metric.json", out / "ordering.txt"

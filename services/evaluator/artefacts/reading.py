@@ -171,11 +171,11 @@ def _models(file: Path, line: int, row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _value(file: Path, line: int, value: object, models: int, *, scores: bool) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
     if scores:
-        if is_number:
-            return value
+        if number is not None:
+            return number
         raise MalformedFile(file, line, f"score {value!r} is no number")
-    if is_number and (value == UNREAD or (isinstance(value, int) and 1 <= value <= models)):
-        return value
+    if number == UNREAD or (isinstance(number, int) and 1 <= number <= models):
+        return number
     raise MalformedFile(file, line, f"order has {value!r}: ranks go from 1 to {models}, or -1")

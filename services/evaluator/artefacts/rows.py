@@ -119,5 +119,5 @@ def _question_id(question: str) -> int | str:
 
 def _answer_id(each: ReviewedQuestion, answer: CandidateAnswer) -> str:
     """Return the same id for the same answer in every file, as the files refer to it."""
-    content = "\0".join((each.question, answer.candidate, answer.text))
+    content = f"{each.question}\0{answer.candidate}\0{answer.text}"
     return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:22]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from services.evaluator.judging.verdicts.chains import Chain, chains_in, spaced_chains_in
 from services.evaluator.judging.verdicts.context import Cue, cue_of
 from services.evaluator.judging.verdicts.ranking import Relations
@@ -12,7 +10,6 @@ from services.evaluator.judging.verdicts.sentences import Sentences
 
 _TAIL = 2
 """How many sentences at the end may hold a chain that leaves answers out."""
-_ASPECT = re.compile(r"^\W*[\w /-]{1,40}:\s*$")
 
 
 def read_chains(sentences: Sentences, n: int) -> OrderReading | None:
@@ -56,11 +53,10 @@ def _decided(sentences: Sentences, full: list[Chain]) -> OrderReading:
         return OrderReading(last.ranks, OrderRule.CHAIN)
     place = sentences.place(last.start)
     same_sentence = any(sentences.place(chain.start) == place for chain in others)
-    if not same_sentence and _standing(sentences, last) >= max(
-        _standing(sentences, chain) for chain in others
-    ):
-        if _standing(sentences, last) > Cue.NONE:
-            return OrderReading(last.ranks, OrderRule.CHAIN)
+    standing = _standing(sentences, last)
+    plainest = max(_standing(sentences, chain) for chain in others)
+    if not same_sentence and standing >= max(plainest, Cue.WEAK):
+        return OrderReading(last.ranks, OrderRule.CHAIN)
     return OrderReading(None, OrderRule.CONTRADICTORY)
 
 

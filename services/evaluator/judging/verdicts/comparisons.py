@@ -72,7 +72,8 @@ _ALONE = re.compile(
     re.IGNORECASE,
 )
 _WHOLE = re.compile(
-    r"(?:,? (?:and )?(?:more )?[\w-]+){0,2} (?:answer|response|reply|explanation|output)\b", re.IGNORECASE
+    r"(?:,? (?:and )?(?:more )?[\w-]+){0,2} (?:answer|response|reply|explanation|output)\b",
+    re.IGNORECASE,
 )
 _ONE_PART = re.compile(
     r" (?:in|at|on|for|with|when)\b(?! (?:terms|every|all|most|general|quality|this|that|my|its)\b)|"
@@ -142,14 +143,30 @@ def _direction(found: re.Match[str]) -> bool | None:
 
 
 _GOOD_ER = frozenset(
-    "clearer richer deeper smoother stronger higher smarter nicer safer wiser broader wider "
-    "tighter easier cleaner fuller kinder fairer".split()
+    [
+        "clearer",
+        "richer",
+        "deeper",
+        "smoother",
+        "stronger",
+        "higher",
+        "smarter",
+        "nicer",
+        "safer",
+        "wiser",
+        "broader",
+        "wider",
+        "tighter",
+        "easier",
+        "cleaner",
+        "fuller",
+        "kinder",
+        "fairer",
+    ]
 )
 
 
-def _pair(
-    found: re.Match[str], sentence: str, n: int, *, up: bool | None
-) -> Iterator[Relations]:
+def _pair(found: re.Match[str], sentence: str, n: int, *, up: bool | None) -> Iterator[Relations]:
     if up is None or not stated(found, sentence):
         return
     one, other = (members(found[each], sentence, n) for each in ("one", "other"))

@@ -73,9 +73,7 @@ def _stated(found: re.Match[str], sentence: str) -> bool:
     return not (asked or _DENIED.search(clause) or _DENIED.search(found["middle"]))
 
 
-def _pair(
-    said: list[Relations], found: re.Match[str], sentence: str, n: int, *, up: bool
-) -> None:
+def _pair(said: list[Relations], found: re.Match[str], sentence: str, n: int, *, up: bool) -> None:
     one, other = (members(found[each], sentence, n) for each in ("one", "other"))
     if 0 in one | other or one & other or not _stated(found, sentence):
         return

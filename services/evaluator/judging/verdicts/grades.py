@@ -60,28 +60,27 @@ _TIED = re.compile(
 def graded(sentences: list[str], n: int) -> Relations:
     """Return how groups of equals rank by the grades that `sentences` give them."""
     relations = Relations()
-    grades: list[tuple[frozenset[int], int, str]] = []
-    for sentence in sentences:
-        for found in _GRADED.finditer(sentence):
-            if stated(found, sentence):
-                group = members(found["one"], sentence, n)
-                noun = (found["adjective"] or "").lower()
-                grades.append((group, _LEVEL[found["degree"].lower()], noun))
-        for found in _EQUALLY.finditer(sentence):
-            adjective = found["adjective"].lower()
-            if adjective not in _LEVEL and has_merit(adjective) and stated(found, sentence):
-                grades.append((members(found["one"], sentence, n), _PLAIN, adjective))
-    if all(len(group) == 1 for group, _, _ in grades):
+    grades = [grade for sentence in sentences for grade in _grades(sentence, n)]
+    graded_once = sorted(answer for group, _ in grades for answer in group)
+    if graded_once != list(range(1, n + 1)) or all(len(group) == 1 for group, _ in grades):
         return relations
-    known = {answer for group, _, _ in grades for answer in group}
-    if known != set(range(1, n + 1)) or sum(len(group) for group, _, _ in grades) != n:
-        return relations
-    for group, level, _ in grades:
+    for group, level in grades:
         relations.tie(sorted(group))
-        for other, lower, _ in grades:
+        for other, lower in grades:
             if level < lower:
                 relations.rank(group, other)
     return relations
+
+
+def _grades(sentence: str, n: int) -> Iterator[tuple[frozenset[int], int]]:
+    """Yield the groups in `sentence` with their levels, 0 the best."""
+    for found in _GRADED.finditer(sentence):
+        if stated(found, sentence):
+            yield members(found["one"], sentence, n), _LEVEL[found["degree"].lower()]
+    for found in _EQUALLY.finditer(sentence):
+        adjective = found["adjective"].lower()
+        if adjective not in _LEVEL and has_merit(adjective) and stated(found, sentence):
+            yield members(found["one"], sentence, n), _PLAIN
 
 
 def behind_equals(sentence: str, n: int, equal: list[frozenset[int]]) -> Iterator[Relations]:

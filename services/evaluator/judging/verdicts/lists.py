@@ -10,12 +10,23 @@ import re
 from collections.abc import Iterator
 
 from services.evaluator.judging.verdicts.context import meant
-from services.evaluator.judging.verdicts.names import NAME, indices, name
+from services.evaluator.judging.verdicts.names import NAME, indices
 from services.evaluator.judging.verdicts.ranking import competition_ranks, from_places
 from services.evaluator.judging.verdicts.readings import OrderReading, OrderRule
 from services.evaluator.judging.verdicts.sentences import Sentences
 
-_WORDS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_WORDS = (
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+)
 _EAST = "一二三四五六七八九十"
 _ORDINAL = (
     rf"(?:(?P<st>[0-9]{{1,2}})(?:st|nd|rd|th)\b|(?P<word>{'|'.join(_WORDS)})\b|"

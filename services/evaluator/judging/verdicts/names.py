@@ -103,7 +103,9 @@ def with_names(text: str, n: int) -> str:
     text = _ORDINAL.sub(lambda found: name(found[1] or found[2], n), text)
     if n == 2:  # noqa: PLR2004 - of two there is a former and a latter one
         text = _PAIRED.sub(
-            lambda found: name("1" if found[0].lower().startswith(("the former", "前")) else "2", n),
+            lambda found: name(
+                "1" if found[0].lower().startswith(("the former", "前")) else "2", n
+            ),
             text,
         )
     if not any(map(is_name, text)):

@@ -45,9 +45,7 @@ class ScoreForm:
     def without_units(self, line: str) -> str:
         """Return `line` without bullets, brackets, units and `/<high>`."""
         line = _LEAD.sub("", line.strip()).removesuffix("|")
-        of_high = (
-            rf"(?<![0-9./])({NUMBER}) ?(?:/|\bout of\b) ?{self.high:g}(?![0-9/]|\.[0-9])"
-        )
+        of_high = rf"(?<![0-9./])({NUMBER}) ?(?:/|\bout of\b) ?{self.high:g}(?![0-9/]|\.[0-9])"
         line = re.sub(of_high, r"\1", line, flags=re.IGNORECASE)
         scale = rf" ?\((?:(?:out of|of|max(?:imum)?|/) ?{self.high:g}|(?:from |scale )?{self.low:g} ?(?:-|to) ?{self.high:g})\)"
         line = re.sub(scale, "", line, flags=re.IGNORECASE)

@@ -33,7 +33,9 @@ _LABELLED = re.compile(
     rf"(?=[.;,|]? ?$|[ .,;|/&、]{{0,4}}(?:and )?{NAME}| ?[|(]| - |[.;,] ?[A-Z\u4e00-\u9fff]|[,;、])",
     re.IGNORECASE,
 )
-_BEFORE_NAME = re.compile(r"(?:^|[.,;|/:(、。] ?|\band |\bwhile |\bfor |\bof )(?:the )?$", re.IGNORECASE)
+_BEFORE_NAME = re.compile(
+    r"(?:^|[.,;|/:(、。] ?|\band |\bwhile |\bfor |\bof )(?:the )?$", re.IGNORECASE
+)
 _SCORE_KEYS = ("scores", "score", "ratings", "rating", "grades", "grade", "评分", "得分", "分数")
 
 

@@ -13,9 +13,7 @@ class Sentences:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.spans = [
-            found.span() for found in _SENTENCE.finditer(text) if not found[0].strip(" .") == ""
-        ]
+        self.spans = [found.span() for found in _SENTENCE.finditer(text) if found[0].strip(" .")]
         self._starts = [start for start, _ in self.spans]
 
     def around(self, start: int, end: int) -> tuple[str, str]:

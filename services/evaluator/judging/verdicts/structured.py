@@ -104,7 +104,7 @@ def _places(value: object, n: int) -> Ranks:
 def _order(value: object, n: int) -> Ranks:
     """Return ranks told as names, best first; equals as a list in the list."""
     if isinstance(value, dict):
-        return _places(value, n)
+        return _places(cast("object", value), n)
     if not isinstance(value, list):
         return None
     numbers = _whole_numbers(cast("object", value))
