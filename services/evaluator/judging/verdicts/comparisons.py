@@ -68,7 +68,7 @@ _SUPER = re.compile(
 _ALONE = re.compile(
     rf"(?P<one>{NAME}|{OTHERS})(?P<middle>'?s?(?: (?:slightly|clearly|overall|somewhat|\w+ly))?) "
     rf"(?:(?P<be>{_BE})|{_GIVES} an?|{_GIVES} the) (?P<adverb>(?:\w+ly |somewhat |much |far |a bit |a little |the |overall )*)"
-    rf"(?:{_MORE})\b(?P<rest>)(?!{_BETWEEN}{{0,80}} (?:than|to) {_BETWEEN}{{0,40}}{GROUP})",
+    rf"(?:{_MORE})\b(?P<rest>)(?!{_BETWEEN}{{0,80}} (?:than\b|to {_BETWEEN}{{0,40}}{GROUP}))",
     re.IGNORECASE,
 )
 _WHOLE = re.compile(
@@ -139,9 +139,13 @@ def _direction(found: re.Match[str]) -> bool | None:
         return found["better"] is not None
     if found["er"]:
         return True if has_merit(found["er"]) and found["er"].lower() in _GOOD_ER else None
-    return (found["degree"].lower() == "more") if has_merit(found["adjective"]) else None
+    adjective = found["adjective"]
+    if not has_merit(adjective) or not (is_adjective(adjective) or _IS.search(found["middle"])):
+        return None
+    return found["degree"].lower() == "more"
 
 
+_IS = re.compile(r"\b(?:is|are|was|were|be|being|it|them)\b[^,]*$", re.IGNORECASE)
 _GOOD_ER = frozenset(
     [
         "clearer",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from services.evaluator.judging.verdicts.adjectives import NO_MERIT
 from services.evaluator.judging.verdicts.context import conditional
 from services.evaluator.judging.verdicts.hedges import stated
-from services.evaluator.judging.verdicts.names import NAME, indices
+from services.evaluator.judging.verdicts.names import NAME, indices, is_name
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
 
 _ANYBODY = rf"{NAME[1:-1]}{ALL}{OTHERS}"
@@ -34,7 +34,7 @@ _SURE = (
     r"(?P<sure>equal(?!\w| to (?!each|one another)| (?:parts?|rights?|number|amount|length|time|weight|access|pay|"
     r"opportunit|treatment|attention|emphasis|importance|size|portions?|shares?|distribution|"
     r"measure of))|"
-    r"equally (?P<adverb>[\w-]+)|equivalent(?!\w| to| (?:of|number|amount|length))|"
+    r"equally (?P<adverb>[\w-]+)|equally(?= ?[.!]?$)|equivalent(?!\w| to| (?:of|number|amount|length))|"
     r"(?:all |both )?tied?(?!\w| to)|on (?:a )?par|evenly matched|"
     r"indistinguishable|interchangeable|in a (?:tie|draw)|a (?:tie|draw|toss-up)|neck and neck|"
     r"as good as each other|no better or worse)"
@@ -65,6 +65,16 @@ _NO_DIFFERENCE = re.compile(
     rf"(?P<rest>(?: (?!(?:between|among|amongst|of) {ALL})[\w']+){{0,10}}? (?:between|among|amongst|of) (?P<one>{GROUP}))?",
     re.IGNORECASE,
 )
+_OF_MERIT = re.compile(
+    rf"\b(?:the|their)(?P<middle>)(?: \w+){{0,3}}? {_MERIT}(?: of \w+)? (?:is|are) (?:\w+ly |about |all )?"
+    r"(?:equal|equivalent|the same|comparable|similar|identical)(?![\w-]| to)",
+    re.IGNORECASE,
+)
+_SIGN_ALONE = re.compile(
+    r"\b(?:equal|equivalent|equally|same|tied?|comparable|similar)(?P<middle>)(?: \w+){0,4} "
+    r"[(\[]{1,2}[\"']?={1,2}[\"']?[)\]]{1,2}",
+    re.IGNORECASE,
+)
 _NEITHER = re.compile(
     rf"\bneither(?: of them| (?:assistant|answer|response|one|model)|,? {NAME} nor {NAME}| of {ALL})?"
     r"(?P<middle>) (?:is|was|stands out as|outperforms|performs) (?:\w+ly )?"
@@ -73,8 +83,8 @@ _NEITHER = re.compile(
 )
 _ANNOUNCED = re.compile(
     r"\b(?:verdict|winner|result|decision|outcome|judge?ment|conclusion|order|ordering|ranking|"
-    r"it|this|that|preference|choice|answer)(?: (?:overall|here))?(?P<middle>) ?"
-    r"(?::|is|=|'s|would be called)? ?(?:an? )?[\"'(\[]{0,3}"
+    r"it|this|that|preference|choice|answer)(?: (?:overall|here))?(?P<middle>)"
+    r"(?: ?(?::|is|=|'s)){0,2} ?(?:an? )?[\"'(\[]{0,3}"
     r"(?:tie|draw|tied|equal|equality|={1,2}(?=[\"')\]. ]{0,4}$))(?![\w-]| (?:to|in|score|with))",
     re.IGNORECASE,
 )
@@ -100,6 +110,9 @@ def equalities(sentence: str, n: int, before: str = "") -> Iterator[frozenset[in
     for found in _ANNOUNCED.finditer(sentence):
         if stated(found, sentence):
             yield everybody
+    for found in _OF_MERIT.finditer(sentence):
+        if of_all and stated(found, sentence):
+            yield everybody
     for found in _NO_DIFFERENCE.finditer(sentence):
         between = found["one"] or (ALL if of_all else "")
         if stated(found, sentence):
@@ -113,6 +126,10 @@ def signed_equalities(sentence: str, n: int) -> Iterator[frozenset[int]]:
     for found in _SIGN.finditer(sentence):
         if stated(found, sentence):
             yield from _several(members(found["one"], sentence, n))
+    if not any(map(is_name, sentence)):
+        for found in _SIGN_ALONE.finditer(sentence):
+            if stated(found, sentence):
+                yield frozenset(range(1, n + 1))
 
 
 def _several(group: frozenset[int]) -> Iterator[frozenset[int]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from services.evaluator.judging.verdicts.adjectives import BETTER, WORSE, has_merit
 from services.evaluator.judging.verdicts.hedges import stated
-from services.evaluator.judging.verdicts.names import NAME
+from services.evaluator.judging.verdicts.names import NAME, UNKNOWN
 from services.evaluator.judging.verdicts.ranking import Relations
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
 
@@ -42,7 +42,7 @@ _LESS = re.compile(
     rf"(?P<one>{GROUP})(?P<middle>'?s?) (?:is|are|was|were|performs?|being)(?: (?:also|both|all))? "
     rf"(?:slightly |somewhat |much |far |a bit |a little |\w+ly )*"
     rf"(?:(?P<degree>more|less) (?P<adjective>[\w-]+)|(?P<better>{BETTER})|(?P<worse>{WORSE}))\b"
-    rf"(?! (?:than|to)\b)",
+    rf"(?! (?:than|to) (?!{UNKNOWN}))",
     re.IGNORECASE,
 )
 _NEXT = re.compile(

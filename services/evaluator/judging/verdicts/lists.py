@@ -40,7 +40,7 @@ _PLACE_NAME = re.compile(
 )
 _NAME_PLACE = re.compile(
     rf"(?P<one>{NAME})(?:'s)? ?(?:[:\-|=]|is|ranks|ranked|comes|came|placed|finishes|takes|gets|is ranked|is placed|in)*(?: in)?"
-    rf"[ |(]{{0,3}}(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?",
+    rf"[ |(]{{0,3}}(?:the )?(?:(?P<best>best|winner)\b|(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?)",
     re.IGNORECASE,
 )
 _RANKING = re.compile(
@@ -58,6 +58,7 @@ _ROW = re.compile(
 )
 _CELL = re.compile(r"^ ?\|?(.*?)\|? ?$")
 _HEAD = re.compile(r"^(?:rank(?:ing)?|place|position|排名|名次|順位)$", re.IGNORECASE)
+_TIED = re.compile(r"\b(?:tie|tied|equal|best|worst|winner)\b", re.IGNORECASE)
 _ENUMERATED = 60
 """Characters before a list in which it may be announced as a ranking."""
 
@@ -99,7 +100,7 @@ def _numbered(text: str, n: int) -> Iterator[tuple[int, ...]]:
     before = text[max(0, block[0].start() - _ENUMERATED) : block[0].start()]
     announced = bool(_RANKING.search(before) or _REVERSED.search(before))
     says_places = all(item["plain"] is None for item in block)
-    bare = not any(any(c.isalnum() for c in item["rest"]) for item in block)
+    bare = not any(any(c.isalnum() for c in _TIED.sub("", item["rest"])) for item in block)
     ends = not any(c.isalnum() for c in text[block[-1].end() :])
     if not (announced or says_places or (bare and ends)):
         return
@@ -114,6 +115,8 @@ def _labelled(text: str, n: int) -> Iterator[tuple[int, ...]]:
     """Yield what `Assistant 1: 2nd`, `Assistant 2: 1st` say."""
     places: dict[int, int] = {}
     for found in _NAME_PLACE.finditer(text):
+        if found["best"] and n == 2:  # noqa: PLR2004 - `is the best at …` is no place
+            continue
         (answer,) = indices(found["one"])
         if places.setdefault(answer, _number(found)) != _number(found):
             return
@@ -163,6 +166,8 @@ def _tables(text: str, n: int) -> Iterator[tuple[int, ...]]:
 
 def _number(found: re.Match[str]) -> int:
     groups = found.groupdict()
+    if groups.get("best"):
+        return 1
     for key in ("st", "wei", "hash", "plain"):
         if groups.get(key):
             return int(groups[key])
