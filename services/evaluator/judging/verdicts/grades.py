@@ -1,6 +1,6 @@
 """Sentences that rank groups: by how good each group is, or one after the other.
 
-`X and Y are equally good, Z is moderate`; `X is the best, followed by Y, then Z`.
+`X and Y are equally strong, Z is weak`; `X is the best, followed by Y, then Z`.
 """
 
 from __future__ import annotations
