@@ -28,7 +28,7 @@ _VERB = (
     r"offers?|shows?|showed|demonstrates?|demonstrated|exhibits?|exhibited|displays?|seems?|"
     r"appears?|ranks?|ranked|rates?|rated|scores?|scored|receives?|received|achieves?|achieved|"
     r"does|do|did|presents?|presented|delivers?|delivered|deserves?|stands?|comes?|remain|"
-    r"earns?|gets?|maintains?|maintained|possess(?:es)?|meets?|fulfil(?:l|ls)?|answers?|responds?)"
+    r"earns?|gets?|maintains?|maintained|possess(?:es)?|meets?|fulfil(?:l|ls)?|answers?|responds?|share[sd]?)"
 )
 _SURE = (
     r"(?P<sure>equal(?!\w| to (?!each|one another)| (?:parts?|rights?|number|amount|length|time|weight|access|pay|"
@@ -62,7 +62,7 @@ _TIE = re.compile(
 _NO_DIFFERENCE = re.compile(
     r"(?P<middle>)\bno (?:\w+ ){0,3}(?:differences?|distinctions?|winner|gap|preference|order|ordering|"
     r"ranking|hierarchy)(?! (?:in|of) (?:\w+ )?(?:length|tone|style|size|wording))\b"
-    rf"(?P<rest>(?: (?!(?:between|among|amongst|of) {ALL})[\w']+){{0,10}}? (?:between|among|amongst|of) (?P<one>{GROUP}))?",
+    rf"(?:(?: (?!(?:between|among|amongst|of) {ALL})[\w']+){{0,10}}? (?:between|among|amongst|of) (?P<one>{GROUP}))?",
     re.IGNORECASE,
 )
 _OF_MERIT = re.compile(
@@ -84,7 +84,7 @@ _NEITHER = re.compile(
 _ANNOUNCED = re.compile(
     r"\b(?:verdict|winner|result|decision|outcome|judge?ment|conclusion|order|ordering|ranking|"
     r"it|this|that|preference|choice|answer)(?: (?:overall|here))?(?P<middle>)"
-    r"(?: ?(?::|is|=|'s)){0,2} ?(?:an? )?[\"'(\[]{0,3}"
+    r"(?: ?(?::|is|=|'s)){0,2} ?(?:an? |all |both )?[\"'(\[]{0,3}"
     r"(?:tie|draw|tied|equal|equality|={1,2}(?=[\"')\]. ]{0,4}$))(?![\w-]| (?:to|in|score|with))",
     re.IGNORECASE,
 )

@@ -87,7 +87,7 @@ def behind_equals(sentence: str, n: int, equal: list[frozenset[int]]) -> Iterato
     """Yield that an answer is better or worse than the equals that its sentence names."""
     for found in _LESS.finditer(sentence):
         one = members(found["one"], sentence, n)
-        rivals = [group for group in equal if not group & one]
+        rivals = list({group for group in equal if not group & one})
         merit = not found["degree"] or has_merit(found["adjective"])
         if len(rivals) == 1 and 0 not in one and merit and stated(found, sentence):
             up = bool(found["better"]) or (found["degree"] or "").lower() == "more"

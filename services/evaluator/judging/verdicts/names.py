@@ -57,6 +57,7 @@ _BARE = re.compile(
     rf"(?:(?<![A-Za-z0-9_'])(?=[A-Z][ ](?:{_VERBS})\b)|(?<![A-Za-z0-9_'])(?=[A-Z](?:'s[ ]|[优更比和与好略胜不]))|"
     rf"{_BARE_BEFORE}|(?<=[A-Z] and )|(?<=is )(?=[A-Z] ?(?:[.!\n]|\Z)))([A-Z])(?![A-Za-z0-9_])"
 )
+_OF_SEVERAL = re.compile(rf"({NAME})'s(?=,? (?:and|or) |, {NAME})")
 _QUOTED_NAME = re.compile(rf"[\"'(\[]({NAME})[\"')\]]")
 
 
@@ -111,7 +112,7 @@ def with_names(text: str, n: int) -> str:
         )
     if not any(map(is_name, text)):
         text = _BARE.sub(lambda found: name(found[1], n), text)
-    return _QUOTED_NAME.sub(r"\1", text)
+    return _QUOTED_NAME.sub(r"\1", _OF_SEVERAL.sub(r"\1", text))
 
 
 def _expanded(labels: str, n: int) -> str:

@@ -7,6 +7,28 @@ import pytest
 from services.evaluator.judging.verdicts import OrderRule, parse_order, read_order
 
 FORMS = [
+    (
+        "Therefore, the order is: Assistant 2 > Assistant 3 = Assistant 4, with the other one last.",
+        4,
+        [4, 1, 2, 2],
+    ),
+    (
+        "The order is: Assistant 2 > Assistant 3 = Assistant 4.\n\nIt was close. I hope this helps.",
+        4,
+        [4, 1, 2, 2],
+    ),
+    (
+        "Order: Assistant 3 > Assistant 4. Assistant 1 and Assistant 2 are off topic.",
+        4,
+        [3, 3, 1, 2],
+    ),
+    (
+        "Assistant 1 = Assistant 2 = Assistant 3 = Assistant 4 (all equally coherent)",
+        4,
+        [1, 1, 1, 1],
+    ),
+    ("In summary, Assistant 1 = Assistant 2.", 2, [1, 1]),
+    ("I would rank Assistant 2 first and Assistant 1 second.", 2, [2, 1]),
     ("Assistant 1 > Assistant 2", 2, [1, 2]),
     ("Assistant 1 = Assistant 2 = Assistant 3 > Assistant 4", 4, [1, 1, 1, 4]),
     ("Assistant 1 >= Assistant 2 > Assistant 3", 3, [1, 2, 3]),
