@@ -74,6 +74,11 @@ _WHOLE = re.compile(
     r"(?:,? (?:and )?(?:more )?[\w-]+){0,2} (?:answer|response|reply|explanation|output)\b",
     re.IGNORECASE,
 )
+_ENDS = re.compile(
+    r" ?(?:[.,;:!)\"]|$|-|and\b|but\b|because|as\b|since|due|overall|in\b|for\b|here|of the two|(?:"
+    r"answer|response|one|choice|option|assistant|reply|model|overall)\b)",
+    re.IGNORECASE,
+)
 _ONE_PART = re.compile(
     r" (?:in|at|on|for|with|when)\b(?! (?:terms|every|all|most|general|quality|this|that|my|its)\b)|"
     r" (?:about|toward|towards)\b",
@@ -118,6 +123,8 @@ def _tells_of_whole(found: re.Match[str]) -> bool:
     """Return whether `is more coherent`, `gives a better one` is of the answer, not a part."""
     if _ONE_PART.match(found.string, found.end()):
         return False
+    if (found["better"] or found["worse"]) and found["be"]:
+        return bool(_ENDS.match(found.string, found.end()))
     if found["better"] or found["worse"]:
         return not _PART.match(found.string, found.end())
     of_whole = found["be"] is not None or bool(_WHOLE.match(found.string, found.end()))

@@ -23,7 +23,7 @@ _REPORTED = re.compile(
     r"(?:\b(?:says?|said|claims?|claimed|claiming|states?|stated|writes?|wrote|written|asserts?|"
     r"argues?|insists?|tells?|told|asks?|asked|contains?|containing|includes?|including|reads?|"
     r"declares?|announces?|quotes?|quoted?|saying|stating|text|phrase|string|words?|"
-    r"instructions?|prompt|ends? with|ending with|user|question)\b|说|写道|声称|写着)",
+    r"instructions?|prompt|ends? with|ended with|ending with|user|question)\b|说|写道|声称|写着)",
     re.IGNORECASE,
 )
 _CLAUSE = re.compile(
@@ -37,7 +37,7 @@ _FORMAT = re.compile(
 )
 _EXAMPLE = re.compile(r"(?:\be\.g\.|\bfor (?:example|instance))[,:]? ?[\"']?$", re.IGNORECASE)
 _REPORTING_VERB = re.compile(
-    r"\b(?:says|said|claims|claimed|asserts|insists|declares|writes|wrote|announces|states)"
+    r"\b(?:says|said|claims|claimed|asserts|insists|declares|writes|wrote|announces|states|ended with|ends with|contains|reads)"
     r"(?: that)?[ ]?[:,]?[ ]?$",
     re.IGNORECASE,
 )

@@ -97,21 +97,11 @@ def equalities(sentence: str, n: int, before: str = "") -> Iterator[frozenset[in
     """
     of_all = n == 2 or ALL in sentence or (ALL in before and not indices(sentence + before))  # noqa: PLR2004
     yield from signed_equalities(sentence, n)
-    for found in _EQUAL.finditer(sentence):
-        adverb = (found["adverb"] or "").lower()
-        if adverb not in NO_MERIT and stated(found, sentence):
-            yield from _several(members(found["one"], sentence, n))
-    for found in _TIE.finditer(sentence):
-        if stated(found, sentence):
-            yield from _several(
-                members(found["one"], sentence, n) | members(found["other"], sentence, n)
-            )
+    yield from _named_equals(sentence, n)
     everybody = frozenset(range(1, n + 1))
-    for found in _ANNOUNCED.finditer(sentence):
-        if stated(found, sentence):
-            yield everybody
-    for found in _OF_MERIT.finditer(sentence):
-        if of_all and stated(found, sentence):
+    of_everybody = [_ANNOUNCED, *([_OF_MERIT] if of_all else [])]
+    for pattern in of_everybody:
+        if any(stated(found, sentence) for found in pattern.finditer(sentence)):
             yield everybody
     for found in _NO_DIFFERENCE.finditer(sentence):
         between = found["one"] or (ALL if of_all else "")
@@ -119,6 +109,18 @@ def equalities(sentence: str, n: int, before: str = "") -> Iterator[frozenset[in
             yield from _several(members(between, sentence, n))
     if n == 2 and _NEITHER.search(sentence) and not conditional(sentence):  # noqa: PLR2004
         yield everybody
+
+
+def _named_equals(sentence: str, n: int) -> Iterator[frozenset[int]]:
+    """Yield the groups that are said to be equal by their names, or as all."""
+    for found in _EQUAL.finditer(sentence):
+        adverb = (found["adverb"] or "").lower()
+        if adverb not in NO_MERIT and stated(found, sentence):
+            yield from _several(members(found["one"], sentence, n))
+    for found in _TIE.finditer(sentence):
+        if stated(found, sentence):
+            both = [members(found[each], sentence, n) for each in ("one", "other")]
+            yield from _several(both[0] | both[1])
 
 
 def signed_equalities(sentence: str, n: int) -> Iterator[frozenset[int]]:

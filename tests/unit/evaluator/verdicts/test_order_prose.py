@@ -1,10 +1,23 @@
 """Orders told in sentences: read where one reading exists, and with low confidence."""
 
+# ruff: noqa: RUF001 - such characters are what judges write
+
 import pytest
 
 from services.evaluator.judging.verdicts import read_order
 
 SENTENCES = [
+    ("The better answer is A.", 2, [1, 2]),
+    ("Answer A is better.", 2, [1, 2]),
+    ("Model B wins", 2, [2, 1]),
+    ("Both A and B are equally good.", 2, [1, 1]),
+    ("A and B are tied.", 2, [1, 1]),
+    ("总的来说，助手1比助手2好。", 2, [1, 2]),
+    ("助手一优于助手二", 2, [1, 2]),
+    ("我选择助手2。", 2, [2, 1]),
+    ("三个助手不相上下。", 3, [1, 1, 1]),
+    ("アシスタント2の方が優れている。", 2, [2, 1]),
+    ("回答Aと回答Bは同程度です。", 2, [1, 1]),
     (
         "Assistant 1 and Assistant 2 are equally strong in terms of coherence, while Assistant 3 and Assistant 4 are equally average.",
         4,
