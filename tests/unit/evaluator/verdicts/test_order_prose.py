@@ -29,7 +29,7 @@ SENTENCES = [
         [1, 1, 3, 3],
     ),
     (
-        "In terms of coherence, Assistant 1 and Assistant 3 have a high level of coherence, while Assistant 2 and Assistant 4 have a moderate level of coherence.",
+        "Assistant 1 and Assistant 3 have a high level of insight, while Assistant 2 and Assistant 4 have a low level of insight.",
         4,
         [1, 3, 1, 3],
     ),
@@ -72,16 +72,16 @@ SENTENCES = [
     ("Therefore, all assistants are equally relevant (=).", 4, [1, 1, 1, 1]),
     ("Thus, they all have the same relevance (=).", 4, [1, 1, 1, 1]),
     (
-        "All four assistants provide relevant and accurate information. Therefore, they are all equal (=).",
+        "All four assistants know their subject. Therefore, they are all equal (=).",
         4,
         [1, 1, 1, 1],
     ),
     (
-        "All four responses are relevant. Therefore, the relevance of all four assistants is equal (=).",
+        "All four responses please. Therefore, the relevance of all four assistants is equal (=).",
         4,
         [1, 1, 1, 1],
     ),
-    ("All the assistants' responses are equally relevant to the question (=).", 4, [1, 1, 1, 1]),
+    ("All the assistants' responses are equally fitting (=).", 4, [1, 1, 1, 1]),
     (
         "In conclusion, all four assistants have provided equally relevant responses.",
         4,
@@ -91,7 +91,7 @@ SENTENCES = [
     ("Overall, the responses of all four assistants are equally diverse (=).", 4, [1, 1, 1, 1]),
     ("The diversity of all four assistants is equivalent (=).", 4, [1, 1, 1, 1]),
     (
-        "Overall, all four assistants' responses are coherent and there is no clear distinction between them (=).",
+        "Overall, all four assistants' responses are coherent and there is no real gap between them (=).",
         4,
         [1, 1, 1, 1],
     ),
@@ -112,7 +112,7 @@ SENTENCES = [
         [1, 1, 1, 1],
     ),
     (
-        "There is no significant difference in coherence between the four assistants (=).",
+        "There is no real difference in quality between the four assistants (=).",
         4,
         [1, 1, 1, 1],
     ),
@@ -179,7 +179,7 @@ SENTENCES = [
     ),
     ("Assistant 3 is the best, followed by Assistant 1, then Assistant 2.", 3, [2, 3, 1]),
     (
-        "Assistant 2 is the most coherent, followed by Assistant 1 and Assistant 3, which are tied.",
+        "Assistant 2 is the most vivid, followed by Assistant 1 and Assistant 3, which are tied.",
         3,
         [2, 1, 2],
     ),
@@ -216,7 +216,7 @@ SENTENCES = [
     ("Thus, Assistant 1 and Assistant 2 are tied.", 2, [1, 1]),
     ("Assistant 1 and Assistant 2 have equal relevance.", 2, [1, 1]),
     (
-        "In conclusion, there is no significant difference in coherence between Assistant 1 and Assistant 2.",
+        "In conclusion, there is no real difference in quality between Assistant 1 and Assistant 2.",
         2,
         [1, 1],
     ),
@@ -272,7 +272,7 @@ SENTENCES = [
     ("Compared to Assistant 1, Assistant 2 is better.", 2, [2, 1]),
     ("Assistant 1 is inferior to Assistant 2.", 2, [2, 1]),
     ("Assistant 2 scores higher than Assistant 1.", 2, [2, 1]),
-    ("Assistant 2 is slightly less relevant than Assistant 1.", 2, [1, 2]),
+    ("Assistant 2 is slightly less vivid than Assistant 1.", 2, [1, 2]),
     ("My preference is Assistant 2 over Assistant 1.", 2, [2, 1]),
     ("Assistant 1 is preferred over Assistant 2.", 2, [1, 2]),
     ("Assistant 1 is better than Assistant 2, which is better than Assistant 3.", 3, [1, 2, 3]),
