@@ -85,6 +85,7 @@ def test_without_arguments_there_is_help(llmzoo):
     [
         *("", "up", "down", "chat", "models", "models add", "compress", "delta", "delta make"),
         *("delta apply", "bench", "bench serve", "bench engine", "workers", "doctor", "version"),
+        *("eval", "eval artefacts"),
     ],
 )
 def test_every_command_has_help(llmzoo, command):
