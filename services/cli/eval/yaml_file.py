@@ -15,7 +15,7 @@ from typing import Any, cast
 import yaml
 from yaml.constructor import ConstructorError
 
-from shared.errors import ConfigurationError
+from shared.errors import MalformedFile
 
 MAX_BYTES = 64 * 1024 * 1024
 _MAX_VALUES = 2_000_000
@@ -32,43 +32,38 @@ _KINDS = {
 }
 
 
-def read_yaml(path: Path, name: str = "") -> object:
-    """Return what stands in a file.
-
-    Args:
-        path: the file, UTF-8; JSON if its name ends so.
-        name: told in faults in the place of the path.
+def read_yaml(path: Path) -> object:
+    """Return what stands in a file of UTF-8 text, JSON if its name ends so.
 
     Raises:
-        ConfigurationError: it cannot be read; the message names file and line.
+        MalformedFile: it cannot be read; the message names file and line.
     """
-    name = name or str(path)
-    text = _text(path, name)
+    text = _text(path)
     try:
         value = _parsed_json(text) if path.suffix == ".json" else _parsed_yaml(text)
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigurationError(f"{name}{line}: {fault.problem or fault.context}") from None
+        line = None if mark is None else mark.line + 1
+        raise MalformedFile(path, line, fault.problem or fault.context or "no YAML") from None
     except json.JSONDecodeError as fault:
-        raise ConfigurationError(f"{name}, line {fault.lineno}: {fault.msg}") from None
+        raise MalformedFile(path, fault.lineno, fault.msg) from None
     except (yaml.YAMLError, ValueError) as fault:
-        raise ConfigurationError(f"{name}: {' '.join(str(fault).split())}") from None
+        raise MalformedFile(path, None, " ".join(str(fault).split())) from None
     except RecursionError:
-        raise ConfigurationError(f"{name} is nested too deeply") from None
-    _Counter(name).count(value, 0)
+        raise MalformedFile(path, None, "is nested too deeply") from None
+    _Counter(path).count(value, 0)
     return value
 
 
-def _text(path: Path, name: str) -> str:
+def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigurationError(f"{name} is larger than {MAX_BYTES >> 20} MiB")
+            raise MalformedFile(path, None, f"is larger than {MAX_BYTES >> 20} MiB")
         return path.read_text(encoding="utf-8-sig")
     except OSError as fault:
-        raise ConfigurationError(f"{name}: {fault.strerror or fault}") from None
+        raise MalformedFile(path, None, fault.strerror or str(fault)) from None
     except UnicodeDecodeError as fault:
-        raise ConfigurationError(f"{name} is not UTF-8 text (byte {fault.start})") from None
+        raise MalformedFile(path, None, f"is not UTF-8 text (byte {fault.start})") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -117,14 +112,14 @@ def _parsed_json(text: str) -> object:
 class _Counter:
     """Counts values: aliases can make a small file a huge, or an endless, one."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._seen = 0
 
     def count(self, value: object, depth: int) -> None:
         self._seen += 1
         if self._seen > _MAX_VALUES or depth > _MAX_DEPTH:
-            raise ConfigurationError(f"{self._name} holds too many values, or too deep ones")
+            raise MalformedFile(self._path, None, "holds too many values, or too deep ones")
         parts: list[object] = []
         if isinstance(value, dict):
             parts = list(cast("dict[str, object]", value).values())

@@ -115,6 +115,7 @@ def _of_forms(path: Path, forms: set[Form]) -> list[Row]:
 def _add(found: Found, row: Row) -> None:
     match form_of(row):
         case Form.QUESTION:
+            row.identity("id", "question_id")
             found.add_question(ours.question_of(row))
         case Form.ANSWER:
             found.add_answer(row.text("candidate", "model_id", "model"), ours.answer_of(row).answer)

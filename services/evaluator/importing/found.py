@@ -49,10 +49,14 @@ class Found:
         answers[answer.question_id] = answer
 
     def add_review(self, review: GivenReview) -> None:
-        """Keep a review."""
-        self.reviews.append(review)
-        if review.ranks is None and review.scores is None:
+        """Keep a review that has a verdict, or a text in which one may be read."""
+        unread = review.ranks is None and review.scores is None
+        if unread and not (review.text or "").strip():
+            self.counted["reviews without verdict and text: left out"] += 1
+            return
+        if unread:
             self.counted["reviews without a verdict: their text is read again"] += 1
+        self.reviews.append(review)
 
     @property
     def models(self) -> list[str]:

@@ -19,9 +19,10 @@ _UNREAD = -1
 def question_of(row: Row) -> Question:
     """Return a question in our form, LLMZoo's, its multilingual one or FastChat's."""
     turns = row.texts("turns") if "turns" in row.fields else [row.text("text", "query")]
+    named = "id" in row.fields or "question_id" in row.fields
     return row.made(
         Question,
-        id=row.identity("id", "question_id"),
+        id=row.identity("id", "question_id") if named else None,
         turns=turns,
         category=row.optional_text("category", "label"),
         language=row.optional_text("language", "lang"),

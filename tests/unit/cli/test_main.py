@@ -123,7 +123,7 @@ def test_a_failure_has_an_exit_code(fault, code):
 
 
 def test_exit_codes_are_those_that_are_documented():
-    assert [code.value for code in failures.ExitCode] == [0, 1, 2, 3, 130]
+    assert [code.value for code in failures.ExitCode] == [0, 1, 2, 3, 4, 5, 130]
 
 
 def test_a_failure_is_one_line_with_its_request():
