@@ -84,7 +84,8 @@ def terminal(environment):
 
 
 def test_a_spec_is_run_watched_and_told(server, llmzoo, spec, tmp_path):
-    server.states = [RUNNING, state(RunStatus.RUNNING, 4, 5, undecoded=1), COMPLETED]
+    middle = state(RunStatus.RUNNING, 4, 5, undecoded=1, warnings=["Two answers are cut."])
+    server.states = [RUNNING, middle, {**COMPLETED, "warnings": ["Two answers are cut."]}]
     server.warning = "The judge is a candidate."
     done = llmzoo("run", spec, "--out", str(tmp_path / "report"))
     assert done.returncode == 0, done.stderr
@@ -104,6 +105,7 @@ def test_a_spec_is_run_watched_and_told(server, llmzoo, spec, tmp_path):
     assert "running, answers 4/4, reviews 5/10, 1 undecoded" in done.stderr
     assert "$0.2500" in done.stderr
     assert "warning: The judge is a candidate." in done.stderr
+    assert done.stderr.count("warning: Two answers are cut.") == 1
     assert done.stderr.count("is completed.") == 1
     [run_id] = server.runs
     written = {path.name: path.read_text() for path in (tmp_path / "report").iterdir()}
@@ -329,7 +331,7 @@ def test_submit_prints_a_name_that_all_commands_take(server, llmzoo, spec):
             "running, answers 1/4, reviews 0/10, $0.2500",
         ]
     assert orjson.loads(llmzoo("status", "--json").stdout)["id"] == told["run_id"]
-    assert named in llmzoo("status", told["eval_id"]).stdout
+    assert told["run_id"] in llmzoo("status", told["eval_id"]).stdout
     server.states = [RUNNING, COMPLETED]
     assert llmzoo("watch", named).returncode == 0
 
@@ -420,7 +422,8 @@ def test_runs_are_listed_also_those_of_openai_clients(server, llmzoo, spec, tmp_
     second = llmzoo("submit", "other.yaml").stdout.strip()
     head, *rows = llmzoo("list").stdout.splitlines()
     assert head.split()[:3] == ["RUN", "NAME", "STATUS"]
-    assert [row.split()[:2] for row in rows] == [[second, "second"], [first, "trial"]]
+    ids = [named.partition("/")[2] for named in (second, first)]
+    assert [row.split()[:2] for row in rows] == [[ids[0], "second"], [ids[1], "trial"]]
     server.openai_run = {
         "id": "evalrun_openai",
         "eval_id": "eval_x",
@@ -512,7 +515,7 @@ def test_import_makes_a_spec_that_run_takes(server, llmzoo, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == "made/alpaca.yaml: 4 questions, 2 candidates, 3 reviews\n"
     assert "new against base: win rate 58.33 %" in done.stderr
-    assert "1 reviews without verdict and text: left out" in done.stderr
+    assert "reviews without verdict and text, left out: 1" in done.stderr
     assert llmzoo("run", "made/alpaca.yaml").returncode == 0
     [body] = server.bodies("/v1/evals")
     assert body["mode"] == "pairwise"

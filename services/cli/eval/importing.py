@@ -36,7 +36,7 @@ def import_spec(source: str, paths: Sequence[Path], out: Path) -> list[str]:
     left_out = set(unanswered(found))
     notes = found.told()
     if left_out:
-        notes.append(f"{len(left_out)} questions that not every model has answered: left out")
+        notes.append(f"questions that not every model has answered, left out: {len(left_out)}")
     if len(left_out) == len(found.questions):
         raise InvalidRequest("There is no question that every model has answered.")
     spec = _spec(found, source, out, left_out)

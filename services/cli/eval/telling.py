@@ -52,7 +52,7 @@ def runs_table(runs: list[NamedRun]) -> Iterator[str]:
     """Yield one line a run."""
     rows = [
         (
-            f"{run.eval_id}/{run.id}",
+            run.id,
             run.name or name or "-",
             run.status.value + (f" ({run.reason})" if run.reason else ""),
             f"{run.progress.done}/{run.progress.total}",

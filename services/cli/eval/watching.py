@@ -30,6 +30,7 @@ class Watch:
         self._view = view
         self._patience = patience
         self._happened = asyncio.Event()
+        self._warned: set[str] = set()
 
     async def to_the_end(self, run: Run) -> Run:
         """Show `run` until it is over, and return it as it is then.
@@ -37,19 +38,30 @@ class Watch:
         Raises:
             LLMZooError: the server refuses, or was away for too long.
         """
-        self._view.show(run)
+        self._show(run)
         reader = asyncio.create_task(self._listen(run), name="events of a run")
         try:
             while not run.status.over:
                 self._happened.clear()
                 run = await self._look(run)
-                self._view.show(run)
+                self._show(run)
                 if not run.status.over:
                     await self._wait()
         finally:
             reader.cancel()
             await asyncio.wait({reader})
         return run
+
+    def _show(self, run: Run) -> None:
+        for text in run.warnings:
+            self._warn(text)
+        self._view.show(run)
+
+    def _warn(self, text: str) -> None:
+        """Say once what should be known."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self._view.say(f"warning: {text}")
 
     async def _wait(self) -> None:
         """Wait for an event, not less and not more than a while."""
@@ -76,6 +88,5 @@ class Watch:
             async with contextlib.aclosing(events.events()) as told:
                 async for event in told:
                     if event.event == "warning":
-                        text = event.data.get("text") or event.data.get("message")
-                        self._view.say(f"warning: {text}")
+                        self._warn(str(event.data.get("text") or event.data.get("message")))
                     self._happened.set()

@@ -33,7 +33,11 @@ _FORMS = {
     Source.ALPACA: {Form.ALPACA_ANNOTATION, Form.ALPACA_OUTPUT},
     Source.LLMZOO: _OURS | {Form.LLMZOO_REVIEW},
 }
-_ENDINGS = (".jsonl", ".json")
+_ENDINGS = {
+    Source.FASTCHAT: (".jsonl",),
+    Source.ALPACA: (".json", ".jsonl"),
+    Source.LLMZOO: (".jsonl",),  # its figures, beside its reviews, are .json
+}
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -74,14 +78,14 @@ def read_reviews(path: Path) -> list[GivenReview]:
 
 
 def import_files(source: Source, paths: Sequence[Path]) -> Found:
-    """Return all that these files, and the JSON and JSONL files in these folders, hold.
+    """Return all that these files, and the project's files in these folders, hold.
 
     Raises:
         MalformedFile: a file cannot be read, or is none of this project's.
         InvalidRequest: there are no questions, or neither answers nor reviews.
     """
     found = Found()
-    rows = [row for path in _files(paths) for row in _of_forms(path, _FORMS[source])]
+    rows = [row for path in _files(paths, source) for row in _of_forms(path, _FORMS[source])]
     if source is Source.ALPACA:
         _add_alpaca(found, rows)
     else:
@@ -92,12 +96,12 @@ def import_files(source: Source, paths: Sequence[Path]) -> Found:
     return found
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
+def _files(paths: Sequence[Path], source: Source) -> list[Path]:
     files: list[Path] = []
     for path in paths:
-        inside = sorted(each for each in path.rglob("*") if each.suffix in _ENDINGS)
+        inside = sorted(each for each in path.rglob("*") if each.suffix in _ENDINGS[source])
         if path.is_dir() and not inside:
-            raise MalformedFile(path, None, "is a folder without JSON or JSONL files")
+            raise MalformedFile(path, None, "is a folder without such files")
         files += inside if path.is_dir() else [path]
     return list(dict.fromkeys(files))
 
@@ -128,11 +132,11 @@ def _add(found: Found, row: Row) -> None:
 def _add_fastchat_answer(found: Found, row: Row) -> None:
     told = fastchat.answer_of(row)
     if fastchat.failed(told.answer):
-        found.counted["answers that failed when they were asked for: left out"] += 1
+        found.counted["answers that failed when they were asked for, left out"] += 1
     elif told.model is not None:
         found.add_answer(told.model, told.answer)
     if len(row.fields["choices"]) > 1:
-        found.counted["answers with several choices: the first is taken"] += 1
+        found.counted["answers with several choices, the first is taken"] += 1
 
 
 def _add_review(found: Found, row: Row) -> None:

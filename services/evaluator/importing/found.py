@@ -45,17 +45,17 @@ class Found:
         answers = self.answers.setdefault(model, {})
         before = answers.get(answer.question_id)
         if before is not None and before != answer:
-            self.counted["answers given twice: the last one is taken"] += 1
+            self.counted["answers given twice, the last one is taken"] += 1
         answers[answer.question_id] = answer
 
     def add_review(self, review: GivenReview) -> None:
         """Keep a review that has a verdict, or a text in which one may be read."""
         unread = review.ranks is None and review.scores is None
         if unread and not (review.text or "").strip():
-            self.counted["reviews without verdict and text: left out"] += 1
+            self.counted["reviews without verdict and text, left out"] += 1
             return
         if unread:
-            self.counted["reviews without a verdict: their text is read again"] += 1
+            self.counted["reviews without a verdict, their text is read again"] += 1
         self.reviews.append(review)
 
     @property
@@ -90,10 +90,10 @@ class Found:
             key = (review.question_id, review.dimension, review.judge, tuple(review.lineup))
             if seen[key] and review.repeat == 0:
                 self.reviews[place] = review.model_copy(update={"repeat": seen[key]})
-                self.counted["reviews given several times: they count as repeats"] += 1
+                self.counted["reviews given several times, they count as repeats"] += 1
             seen[key] += 1
 
     def told(self) -> list[str]:
         """Return what a person should know, a line each."""
-        counted = [f"{number} {what}" for what, number in sorted(self.counted.items())]
+        counted = [f"{what}: {number}" for what, number in sorted(self.counted.items())]
         return [*self.notes, *counted]
