@@ -7,7 +7,7 @@ OpenAI-compatible server.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -148,7 +148,7 @@ class ZooClient:
     @asynccontextmanager
     async def reading(
         self, path: str, headers: dict[str, str] | None = None, silence: float | None = None
-    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+    ) -> AsyncGenerator[AsyncGenerator[bytes]]:
         """Yield the bytes at `path` as they come; entering and iterating raise as `chat`.
 
         Args:
@@ -289,6 +289,18 @@ class _ChatConnection:
         await self._response.aclose()
 
 
+def _faults(error: dict[str, Any]) -> list[tuple[str, str]]:
+    listed: object = error.get("errors")
+    if not isinstance(listed, list):
+        return []
+    return [
+        (str(fault.get("pointer", "")), str(fault.get("message", "")))
+        for fault in cast("list[Any]", listed)
+        if isinstance(fault, dict)
+        for fault in (cast("dict[str, Any]", fault),)
+    ]
+
+
 async def _pieces(base_url: str, response: httpx.Response) -> AsyncGenerator[bytes]:
     try:
         async for piece in response.aiter_raw():
@@ -305,18 +317,6 @@ def _connection_error(base_url: str, fault: httpx.HTTPError) -> LLMZooError:
             return UpstreamTimeout(f"{base_url} did not answer in time.")
         case _:
             return UpstreamFailed(f"The connection to {base_url} broke off ({fault}).")
-
-
-def _faults(error: dict[str, Any]) -> list[tuple[str, str]]:
-    listed: object = error.get("errors")
-    if not isinstance(listed, list):
-        return []
-    return [
-        (str(fault.get("pointer", "")), str(fault.get("message", "")))
-        for fault in cast("list[Any]", listed)
-        if isinstance(fault, dict)
-        for fault in (cast("dict[str, Any]", fault),)
-    ]
 
 
 def _api_error(response: httpx.Response, content: bytes) -> APIError:
