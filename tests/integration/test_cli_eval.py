@@ -357,6 +357,14 @@ def test_an_unknown_run_is_named(llmzoo, spec):
     assert "evalrun_0" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["", "/", "eval_1/", "/evalrun_1"])
+def test_half_a_name_is_none(server, llmzoo, name):
+    done = llmzoo("cancel", name)
+    assert done.returncode == 2
+    assert "names no run" in done.stderr
+    assert server.asked == []
+
+
 def test_a_run_is_canceled(server, llmzoo, spec):
     server.states = [RUNNING]
     named = llmzoo("submit", spec).stdout.strip()

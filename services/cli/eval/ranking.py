@@ -17,28 +17,28 @@ _NOTHING = "-"
 
 def ranking_lines(results: Results) -> Iterator[str]:
     """Yield the lines that tell of a run's results."""
-    overall = [scope for scope in results.scopes if _whole(scope) and scope.dimension is None]
-    if overall:
-        yield from _overall(overall[0])
-    dimensions = [scope for scope in results.scopes if _whole(scope) and scope.dimension]
-    if len(dimensions) > 1:
+    for table in _tables(results):
+        yield from table
         yield ""
-        yield from _by_dimension(dimensions)
-    if results.composite:
-        yield ""
-        yield from columns(
-            ("CANDIDATE", "COMPOSITE"),
-            [(name, f"{value:.3f}") for name, value in results.composite],
-        )
-    metrics = [each for each in results.answers if each.language is None and each.values]
-    if metrics:
-        yield ""
-        yield from _metrics(metrics)
-    yield ""
     if not results.complete:
         yield "The run is not complete: these are the figures so far."
     yield from (f"warning: {warning.text}" for warning in results.warnings)
     yield usage_line(results.usage)
+
+
+def _tables(results: Results) -> Iterator[Iterator[str]]:
+    overall = [scope for scope in results.scopes if _whole(scope) and scope.dimension is None]
+    if overall and overall[0].candidates:
+        yield _overall(overall[0])
+    dimensions = [scope for scope in results.scopes if _whole(scope) and scope.dimension]
+    if len(dimensions) > 1:
+        yield _by_dimension(dimensions)
+    if results.composite:
+        rows = [(name, f"{value:.3f}") for name, value in results.composite]
+        yield columns(("CANDIDATE", "COMPOSITE"), rows)
+    metrics = [each for each in results.answers if each.language is None and each.values]
+    if metrics:
+        yield _metrics(metrics)
 
 
 def figure_text(figure: Figure | None, digits: int = 2) -> str:

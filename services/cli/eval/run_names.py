@@ -29,6 +29,8 @@ def find(settings: ClientSettings, named: str | None) -> Run:
     if named is None:
         named = _remembered(settings)
     eval_id, slash, run_id = named.rpartition("/")
+    if not run_id or (slash and not eval_id):
+        raise ConfigurationError(f"{named!r} names no run", param="RUN")
 
     async def look(evals: EvalClient) -> Run:
         return await (evals.run(eval_id, run_id) if slash else evals.find_run(run_id))
