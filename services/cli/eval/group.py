@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from services.cli.eval.artefacts import artefacts
 from services.cli.eval.reading import compare, report
 from services.cli.eval.starting import import_, run, submit
 from services.cli.eval.tending import cancel, list_, resume, status, watch
@@ -25,4 +26,5 @@ def eval_group() -> typer.Typer:
     group.command()(compare)
     group.command("list")(list_)
     group.command("import")(import_)
+    group.command()(artefacts)
     return group
