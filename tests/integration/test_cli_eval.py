@@ -340,6 +340,7 @@ def test_detached_is_not_watched(server, llmzoo, spec):
     server.states = [RUNNING]
     done = llmzoo("run", spec, "--detach")
     assert done.returncode == 0
+    assert done.stdout == llmzoo("submit", spec).stdout
     assert "llmzoo eval watch evalrun_" in done.stderr
     assert server.last_event_ids == []
 

@@ -35,7 +35,7 @@ class Manner:
 
 def follow(settings: ClientSettings, run: Run, manner: Manner) -> ExitCode:
     """Watch a run and tell its results, or tell how to; raises as ZooClient."""
-    print(f"{run.eval_id}/{run.id}", file=sys.stderr)
+    print(f"{run.eval_id}/{run.id}", file=sys.stderr if manner.watch else sys.stdout)
     if not manner.watch:
         print(f"It is {run.status}. Watch it with: llmzoo eval watch {run.id}", file=sys.stderr)
         return ExitCode.OK
@@ -80,6 +80,8 @@ def _tell(settings: ClientSettings, run: Run, manner: Manner) -> None:
         return
     results = call(settings, lambda zoo: EvalClient(zoo).results(run))
     print(*ranking_lines(results), sep="\n")
-    if manner.out is not None:
-        for path in write_all(settings, run, manner.out):
-            print(f"wrote {path}", file=sys.stderr)
+    if manner.out is None:
+        print(f"Every answer: llmzoo eval report {run.id} --open", file=sys.stderr)
+        return
+    for path in write_all(settings, run, manner.out):
+        print(f"wrote {path}", file=sys.stderr)
