@@ -1,5 +1,7 @@
 """Texts without a single reading stay undecoded: denied, supposed, reported, about other things."""
 
+# ruff: noqa: RUF001 - such characters are what judges write
+
 import pytest
 
 from services.evaluator.judging.verdicts import parse_order

@@ -175,6 +175,7 @@ def test_scores_are_within_their_bounds_or_none(text, n):
     [
         *("assistant ", "Assistant 1 is more ", "Assistant 1 and ", "Assistant 1 > ", "A > ", "\n"),
         *("(", "[[", "{", "<think>", "*1", "1 ", "| Assistant 1 ", "Both are equal. ", "x", "no "),
+        *("Assistant 1 is Assistant 1 = 1 provides a ", "Assistant 1's > 助手1比[[1>"),
     ],
 )
 def test_a_hostile_text_of_100000_characters_takes_linear_time(piece):
