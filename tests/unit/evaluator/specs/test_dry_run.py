@@ -1,0 +1,123 @@
+"""A dry run counts calls exactly and expects tokens and cost, and asks nobody."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from services.evaluator.judging.assessment import Form
+from services.evaluator.specs.dry_run import DryRun
+from shared.protocol.evals.spec import EvalSpec
+from tests.fakes.spec_readers import (
+    completions,
+    eval_body,
+    openai_eval,
+    read_eval,
+    read_run,
+    string_check,
+)
+
+
+@dataclass
+class Counted:
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+
+
+class Prices:
+    """Counts a token for four letters; each answer has ten."""
+
+    def __init__(self, unknown: str = "") -> None:
+        self.unknown = unknown
+        self.bodies = []
+
+    def __call__(self, body):
+        self.bodies.append(body)
+        letters = sum(len(message["content"]) for message in body["messages"])
+        cost = None if body["model"] == self.unknown else 0.5
+        return Counted(letters // 4, 10, cost)
+
+
+class Asking:
+    """A review whose one request holds the answers."""
+
+    forms = (Form.SCHEMA, Form.TEXT)
+
+    def __init__(self, task, model):
+        self._task, self._model = task, model
+
+    def request(self, form):
+        assert form is Form.SCHEMA
+        shown = " ".join(turn for answer in self._task.answers for turn in answer.turns)
+        return {"model": self._model, "messages": [{"role": "user", "content": shown}]}
+
+
+class ByRule:
+    forms = ()
+
+
+def assess(spec: EvalSpec, dimension: int, task):
+    if task.judge is not None:
+        return Asking(task, task.judge.model)
+    grader = spec.graders[dimension - len(spec.dimensions)]
+    return Asking(task, grader.model) if grader.model else ByRule()
+
+
+async def counts_of(body, run, prices):
+    spec = await read_eval(body)
+    request = await read_run(run, spec)
+    return DryRun(spec, request.run, prices, assess).counts()
+
+
+async def test_calls_are_counted_exactly():
+    body = eval_body(
+        dimensions=["general", "immersion"], mode="ordering", swap="both", judge=["judge", "beta"]
+    )
+    given = [{"question_id": "3", "turns": ["a" * 40, "b" * 40]}]
+    run = {"candidates": ["alpha", {"model": "beta", "answers": given}]}
+    prices = Prices()
+    counts = await counts_of(body, run, prices)
+    # Three questions, the last of two turns; beta has answered that one.
+    assert counts.answers == 4 + 2
+    # Two orders, two judges; immersion applies to one question.
+    assert counts.judge == 3 * 4 + 1 * 4
+    assert counts.judge_at_most == 2 * counts.judge
+    assert counts.completion_tokens == 10 * (counts.answers + counts.judge)
+    assert counts.cost_usd == pytest.approx(0.5 * (counts.answers + counts.judge))
+    assert any("'beta'" in warning for warning in counts.warnings)
+    # Answers that are not there yet are as long as expected: 40 letters.
+    shown = [body for body in prices.bodies if body["model"] == "judge"]
+    assert {len(body["messages"][0]["content"]) for body in shown} == {81, 163}
+
+
+async def test_an_unknown_price_makes_the_sum_unknown():
+    counts = await counts_of(eval_body(), {"candidates": ["alpha"]}, Prices(unknown="judge"))
+    assert counts.cost_usd is None
+    assert (counts.answers, counts.judge) == (4, 3)
+
+
+async def test_many_calls_are_expected_from_some():
+    body = eval_body(questions=[{"text": "x" * 100}] * 5000)
+    prices = Prices()
+    counts = await counts_of(body, {"candidates": ["alpha"]}, prices)
+    assert (counts.answers, counts.judge) == (5000, 5000)
+    assert counts.prompt_tokens == 5000 * 25 + 5000 * 10
+    assert len(prices.bodies) < 1000
+
+
+async def test_graders_by_rule_need_no_call():
+    score = {
+        "type": "score_model",
+        "name": "s",
+        "model": "judge",
+        "input": [{"role": "user", "content": "{{sample.output_text}}"}],
+    }
+    rows = [{"q": "a", "a": "b"}] * 3
+    counts = await counts_of(openai_eval(score, string_check()), completions(*rows), Prices())
+    assert (counts.answers, counts.judge) == (3, 3)
+
+
+async def test_given_reviews_ask_nobody():
+    review = {"question_id": "1", "judge": "old", "lineup": ["x"], "scores": [3]}
+    counts = await counts_of(eval_body(), {"reviews": [review]}, Prices())
+    assert (counts.answers, counts.judge, counts.cost_usd) == (0, 0, 0.0)
