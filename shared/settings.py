@@ -268,6 +268,9 @@ class EvaluatorSettings(FleetSettings):
     base_url: str = Field("http://127.0.0.1:8000", description="the controller, without `/v1`")
     api_key: SecretStr = Field(SecretStr(""), description="key that clients send")
     eval_concurrency: int = Field(8, ge=1, le=256, description="calls in flight at once")
+    eval_body_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="largest body of an evaluation request, in bytes"
+    )
 
 
 class ClientSettings(Settings):

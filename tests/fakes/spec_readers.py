@@ -91,9 +91,10 @@ class Fleet:
         return SpecReader(self.models, question_set, METRICS, self.ask)
 
 
-def question_set(name: str) -> list[Question] | None:
+def question_set(name: str) -> list[Question]:
     if name != "own":
-        return None
+        msg = "there is no such set"
+        raise NotFound(msg)
     return [
         Question(id="own-1", turns=["Why?"], category="generic", language="en"),
         Question(id="own-2", turns=["Be a cat."], category="roleplay", language="en"),

@@ -13,6 +13,7 @@ import orjson
 
 from services.evaluator.specs.findings import Findings, child
 from services.evaluator.specs.shapes import Fields, as_list, as_object, renamed, validated
+from shared.errors import NotFound
 from shared.protocol.evals.base import MAX_QUESTIONS
 from shared.protocol.evals.spec import Question
 
@@ -26,8 +27,8 @@ _NAMES = {
 }
 _ONE_TURN = frozenset({"text", "query"})
 
-QuestionSet = Callable[[str], list[Question] | None]
-"""Returns the set of a name; None: there is none."""
+QuestionSet = Callable[[str], list[Question]]
+"""Returns the set of a name; raises NotFound."""
 
 
 @dataclass
@@ -71,8 +72,9 @@ def id_text(value: object) -> object:
 
 
 def _named(name: str, findings: Findings, load_set: QuestionSet) -> Questions:
-    questions = load_set(name)
-    if questions is None:
+    try:
+        questions = load_set(name)
+    except NotFound:
         findings.add("/questions", "there is no set of questions of this name")
         return Questions()
     return Questions(questions, [(each.category, each.language) for each in questions])

@@ -5,6 +5,7 @@ Every fault is found before anything is stored or asked for, in one pass.
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from services.evaluator.specs.fleet import AskJudge, ServedModels, check_judges,
 from services.evaluator.specs.openai_eval import is_openai, read_openai_eval
 from services.evaluator.specs.openai_run import read_openai_run
 from services.evaluator.specs.questions import QuestionSet
+from services.evaluator.specs.requests import Resumption, read_resumption
 from shared.errors import Gone, InvalidRequest, NotFound
 from shared.protocol.evals.spec import EvalSpec
 
@@ -41,10 +43,11 @@ class SpecReader:
             InvalidSpec: all faults at once. Unavailable: the fleet cannot be asked.
         """
         findings = Findings()
+        # In a thread: a large body keeps nobody else waiting.
         if is_openai(body):
-            spec = read_openai_eval(body, findings, self.metrics)
+            spec = await to_thread(read_openai_eval, body, findings, self.metrics)
         else:
-            spec = read_eval(body, findings, self.load_set)
+            spec = await to_thread(read_eval, body, findings, self.load_set)
         await check_models(findings, self.served)
         findings.raise_if_any()
         return spec
@@ -55,10 +58,10 @@ class SpecReader:
         """Return a run of an eval; raises as `eval_spec`."""
         findings = Findings()
         if "data_source" in body:
-            request = read_openai_run(body, spec, findings)
+            request = await to_thread(read_openai_run, body, spec, findings)
         else:
             earlier = await _earlier(body.get("answers_from_run"), findings, earlier_run)
-            request = read_run(body, spec, findings, earlier)
+            request = await to_thread(read_run, body, spec, findings, earlier)
         await check_models(findings, self.served)
         if request.wishes.check_judge and not findings:
             run = request.run
@@ -66,6 +69,16 @@ class SpecReader:
             await check_judges([] if run.reviews else judges, findings, self.ask_judge)
         findings.raise_if_any()
         return request
+
+    async def resumption(self, body: dict[str, Any], spec: EvalSpec) -> Resumption:
+        """Return how a run of an eval goes on; raises as `eval_spec`."""
+        findings = Findings()
+        asked = read_resumption(body, findings)
+        if asked.judges is not None and not spec.dimensions:
+            findings.add("/judge", "has nothing to judge: the eval has no dimensions")
+        await check_models(findings, self.served)
+        findings.raise_if_any()
+        return asked
 
 
 async def _earlier(run_id: object, findings: Findings, earlier_run: EarlierRun) -> Earlier | None:

@@ -10,12 +10,11 @@ from services.evaluator.specs.execution import check_limits
 from services.evaluator.specs.findings import Findings
 from services.evaluator.specs.judges import read_judges
 from services.evaluator.specs.metadata import check_metadata
-from services.evaluator.specs.reviews import is_ranking
 from services.evaluator.specs.shapes import Fields, renamed, validated
 from shared.protocol.evals.base import Asked
-from shared.protocol.evals.item import OutputItem, OverrideRequest
+from shared.protocol.evals.item import OverrideRequest
 from shared.protocol.evals.run import Limits
-from shared.protocol.evals.spec import EvalSpec, Judge, Rubric
+from shared.protocol.evals.spec import Judge
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -59,47 +58,10 @@ def read_resumption(body: dict[str, Any], findings: Findings) -> Resumption:
     return Resumption(only=request.only, limits=request.limits, judges=judges)
 
 
-def read_override(body: dict[str, Any], item: OutputItem, spec: EvalSpec) -> OverrideRequest:
-    """Return a person's verdict on an item. Raises InvalidSpec."""
+def read_override(body: dict[str, Any]) -> OverrideRequest:
+    """Return a person's verdict; whether it fits its item, the store says. Raises InvalidSpec."""
     findings = Findings()
-    request = validated(OverrideRequest, Fields("", body), findings)
-    if request is not None:
-        _check_verdict(request, item, spec, findings)
-    return _whole(request, findings)
-
-
-def _check_verdict(
-    request: OverrideRequest, item: OutputItem, spec: EvalSpec, findings: Findings
-) -> None:
-    """Note a verdict that is none on this item."""
-    given = [name for name in ("ranks", "scores", "label") if getattr(request, name) is not None]
-    if len(given) != 1:
-        findings.add("", "should have exactly one of 'ranks', 'scores' and 'label'")
-        return
-    rivals = len(item.lineup)
-    grader = next((each for each in spec.graders if each.name == item.dimension), None)
-    if item.dimension is None:
-        findings.add("", "is for reviews; this run has answers only")
-    elif request.ranks is not None and not is_ranking(request.ranks, rivals):
-        findings.add("/ranks", "is no competition ranking of the line-up, such as 1, 2, 2, 4")
-    elif request.scores is not None:
-        low, high = bounds_of(spec, item.dimension)
-        if len(request.scores) != rivals or not all(low <= each <= high for each in request.scores):
-            text = f"should be {rivals} from {low:g} to {high:g}, in the order of the line-up"
-            findings.add("/scores", text)
-    elif request.label is not None and request.label not in ((grader and grader.labels) or []):
-        findings.add("/label", "is none of the grader's labels")
-
-
-def bounds_of(spec: EvalSpec, dimension: str) -> tuple[float, float]:
-    """Return between what a dimension's scores lie."""
-    for grader in spec.graders:
-        if grader.name == dimension:
-            return grader.range or (0.0, 1.0)
-    for each in spec.dimensions:
-        if isinstance(each, Rubric) and each.name == dimension:
-            return each.low, each.high
-    return 1.0, 10.0
+    return _whole(validated(OverrideRequest, Fields("", body), findings), findings)
 
 
 def _whole(request: Shape | None, findings: Findings) -> Shape:

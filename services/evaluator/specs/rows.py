@@ -14,8 +14,8 @@ from services.evaluator.specs.shapes import Object, as_list, as_object
 from services.evaluator.specs.templates import (
     MISSING,
     check_template,
-    names_in,
     render,
+    speaks_of_sample,
     value_at,
 )
 from shared.protocol.evals.base import MAX_QUESTIONS, MAX_TEXT
@@ -53,7 +53,7 @@ def read_prompt(value: object, spec: EvalSpec, findings: Findings) -> Prompt | N
             read = read_messages(content.get("template"), findings, at)
             for pointer, message in read:
                 check_template(message.content, item_schema(spec), findings, pointer)
-                if any(name.split(".")[0] == "sample" for name in names_in(message.content)):
+                if speaks_of_sample(message.content):
                     findings.add(pointer, "a prompt knows no sample")
             return Prompt([message for _, message in read])
         case "item_reference":

@@ -15,6 +15,7 @@ from services.evaluator.specs.findings import Findings
 
 # No braces inside, so that a search takes linear time on any text.
 _PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
+_STEP = re.compile(r"[^.\[\]]+|\[[0-9]{1,6}\]")
 SAMPLE_FIELDS = frozenset({"output_text", "output_json"})
 _MISSING = object()
 
@@ -26,13 +27,13 @@ def names_in(text: str) -> list[str]:
 
 def speaks_of_sample(text: str) -> bool:
     """Return whether a template needs the candidate's answer."""
-    return any(name.split(".")[0] == "sample" for name in names_in(text))
+    return any(_STEP.findall(name)[:1] == ["sample"] for name in names_in(text))
 
 
 def check_template(text: str, schema: Mapping[str, Any], findings: Findings, where: str) -> None:
     """Note each placeholder that is neither in the items' schema nor of a sample."""
     for name in dict.fromkeys(names_in(text)):
-        root, *path = name.split(".")
+        root, *path = _STEP.findall(name) or [""]
         if root == "item" and path:
             if not _in_schema(path, schema):
                 findings.add(where, "a placeholder names what the item schema does not have")
@@ -60,10 +61,14 @@ def render(text: str, item: Mapping[str, Any]) -> str | None:
 def value_at(path: str, item: Mapping[str, Any]) -> object:
     """Return what stands at a dotted path, `MISSING` where nothing does."""
     value: object = item
-    for part in path.split("."):
-        if not isinstance(value, Mapping) or part not in value:
+    for step in _STEP.findall(path):
+        if step.startswith("[") and isinstance(value, list):
+            items, place = cast("list[object]", value), int(step[1:-1])
+            value = items[place] if place < len(items) else _MISSING
+        elif isinstance(value, Mapping) and step in value:
+            value = cast("Mapping[str, object]", value)[step]
+        else:
             return _MISSING
-        value = cast("Mapping[str, object]", value)[part]
     return value
 
 
@@ -72,14 +77,17 @@ MISSING = _MISSING
 
 def _in_schema(path: list[str], schema: object) -> bool:
     """Return whether a JSON schema allows for a path; a schema that names nothing allows all."""
-    for part in path:
+    for step in path:
         if not isinstance(schema, dict):
             return True
         known = cast("dict[str, Any]", schema)
+        if step.startswith("["):
+            schema = known.get("items")
+            continue
         properties = known.get("properties")
         if not isinstance(properties, dict):
             return True
-        if part not in properties:
+        if step not in properties:
             return bool(known.get("additionalProperties", False))
-        schema = cast("dict[str, Any]", properties)[part]
+        schema = cast("dict[str, Any]", properties)[step]
     return True
