@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from services.evaluator.specs.candidates import Earlier
@@ -75,9 +76,12 @@ class Fleet:
         self.looked_at = 0
         self.asked: list[str] = []
         self.fault: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def models(self) -> dict[str, object]:
         self.looked_at += 1
+        await self.gate.wait()
         if self.fault is not None:
             raise self.fault
         return dict.fromkeys(self.served, object())
