@@ -184,9 +184,7 @@ async def test_a_key_is_done_once(api):
     assert again.headers["idempotent-replayed"] == "true"
     other = await api.client.post("/v1/evals", json=eval_body(), headers=key)
     assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
-    elsewhere = await api.client.post(
-        f"{first.headers['location']}/runs", json=body, headers=key
-    )
+    elsewhere = await api.client.post(f"{first.headers['location']}/runs", json=body, headers=key)
     assert elsewhere.json()["error"]["code"] == "idempotency_key_reused"
     # Another one's key of the same text is another key.
     stranger = {**key, "x-llmzoo-principal": "key_2"}
