@@ -13,7 +13,7 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from services.evaluator.jobs.connection import Script, StoreUnreachable, reaching_redis
-from services.evaluator.jobs.ends import End
+from services.evaluator.jobs.ends import SCRIPTS, End
 from services.evaluator.jobs.scripts.life import FAIL
 from services.evaluator.jobs.scripts.work import KEEP, LOOK, MINE, RELEASE, TAKE
 from services.evaluator.jobs.work import Unit, Work, units_of
@@ -136,8 +136,8 @@ class Queue:
         unknown = [place for place, each in enumerate(replies) if isinstance(each, NoScriptError)]
         if unknown:
             with reaching_redis():
-                for text in {commands[place][0].text for place in unknown}:
-                    await self.redis.script_load(text)
+                for script in (*SCRIPTS, _TAKE, _RELEASE, _KEEP):
+                    await self.redis.script_load(script.text)
             again = await self._try([commands[place] for place in unknown])
             for place, reply in zip(unknown, again, strict=True):
                 replies[place] = reply

@@ -164,12 +164,13 @@ class Runner:
         except BaseException:
             self._ended = ended + self._ended
             raise
-        for (work, unit, _), more in zip(ended, added, strict=True):
-            work.end(unit, more=more > 0)
-        if any(added):
-            self._wake.set()
         for take, brought in zip(takes, taken, strict=True):
             self._begin(take, brought)
+        for (work, unit, _), more in zip(ended, added, strict=True):
+            # Nothing was taken of a run while its own bounds were reached.
+            if more or work.full:
+                self._wake.set()
+            work.end(unit, more=more > 0)
 
     def _begin(self, take: Take, brought: Taken) -> None:
         work = take.work
@@ -192,6 +193,7 @@ class Runner:
             self._ended.append((work, unit, ends.spread(work.plan, unit)))
             self._wake.set()
             return
+        work.executing += 1
         task = asyncio.create_task(self._work_on(work, unit))
         self._tasks[task] = work
         task.add_done_callback(self._forget)
@@ -212,7 +214,7 @@ class Runner:
             self._ended.append((work, unit, end))
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+        self._tasks.pop(task).executing -= 1
         self._wake.set()
 
     async def _recover(self) -> None:

@@ -88,6 +88,7 @@ class Work:
     """What is fixed of its hash, to write it again should Redis lose it."""
     in_work: dict[bytes, Unit] = field(default_factory=dict[bytes, Unit])
     """What was taken and is not committed yet, by entry."""
+    executing: int = 0
     dry: bool = False
     """Nothing was there when it was last asked."""
     full: bool = False
@@ -104,8 +105,8 @@ class Work:
 
     @property
     def busy(self) -> int:
-        """Return how many of its units are in work here."""
-        return len(self.in_work)
+        """Return how many of its units are executed here; those that wait for their commit not."""
+        return self.executing
 
     @property
     def most(self) -> int:
