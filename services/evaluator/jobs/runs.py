@@ -54,6 +54,7 @@ def fields_of(spec: RunSpec, plan: Plan, answers: bytes) -> dict[str, str | int 
         "name": spec.name,
         "candidates": orjson.dumps([candidate.name for candidate in spec.candidates]),
         "reviewed": int(plan.reviews > 0),
+        "judges_asked": int(asks_judges(plan, spec)),
         "total": total,
         "answers_total": plan.answers - answers.count(NOT_ASKED),
         "answered": given,
@@ -68,6 +69,12 @@ def fields_of(spec: RunSpec, plan: Plan, answers: bytes) -> dict[str, str | int 
     return fields
 
 
+def asks_judges(plan: Plan, spec: RunSpec) -> bool:
+    """Return whether reviews make calls."""
+    graders = any(grader.model for grader in plan.spec.graders)
+    return spec.reviews is None and (bool(plan.spec.dimensions) or graders)
+
+
 def limit_fields(limits: Limits) -> dict[str, int]:
     """Return the fields that hold a run's limits, only those that there are."""
     cost = limits.max_cost_usd
@@ -77,7 +84,8 @@ def limit_fields(limits: Limits) -> dict[str, int]:
         "max_tokens": limits.max_tokens,
         "max_cost": None if cost is None else picodollars(cost),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    fields = {name: value for name, value in found.items() if value is not None}
+    return {**fields, "limited": 1} if fields else {}
 
 
 def deadline_ms(limits: Limits) -> int:

@@ -96,6 +96,10 @@ class EvalStore:
         """Return since when things are kept, in Unix seconds: what is older has been lost."""
         return await self._evals.kept_since()
 
+    async def put_back(self, evaluation: Evaluation) -> None:
+        """Write an eval again that Redis has lost."""
+        await self._evals.put_back(evaluation)
+
     async def create_run(
         self, evaluation: Evaluation, run: RunSpec, *, force_new: bool = False
     ) -> tuple[Run, bool]:

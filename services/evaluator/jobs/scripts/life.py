@@ -171,7 +171,7 @@ end
 for place, name in ipairs({'held_calls', 'held_judge_calls', 'held_tokens', 'held_cost'}) do
   redis.call('HSET', run, name, whole(held[place]))
 end
-redis.call('HDEL', run, 'max_calls', 'max_judge_calls', 'max_tokens', 'max_cost')
+redis.call('HDEL', run, 'max_calls', 'max_judge_calls', 'max_tokens', 'max_cost', 'limited')
 redis.call('HSET', run, 'limits', ARGV[3])
 for i = 5, #ARGV, 2 do redis.call('HSET', run, ARGV[i], ARGV[i + 1]) end
 if tonumber(ARGV[4]) > 0 then
