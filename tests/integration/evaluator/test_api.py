@@ -248,9 +248,7 @@ async def test_figures_are_made_once_for_all_who_ask(api):
 async def test_too_many_figures_at_once_are_refused(api):
     paths = [await made_run(api, eval_body(name=str(number))) for number in range(6)]
     api.figures.gate.clear()
-    asking = []
-    for path in paths[:4]:
-        asking.append(asyncio.create_task(api.client.get(f"{path}/results")))
+    asking = [asyncio.create_task(api.client.get(f"{path}/results")) for path in paths[:4]]
     await eventually(lambda: len(api.bench._making) == 4)
     refused = await api.client.get(f"{paths[5]}/results")
     assert refused.status_code == 429

@@ -101,10 +101,11 @@ async def test_who_leaves_frees_the_place(api, path):
 
 async def test_readers_are_bounded(api, path):
     await tell(api, path, 1)
+    kept = []
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(MAX_READERS):
-            _, lines = await stack.enter_async_context(following(api, path))
-            await next_event(lines)
+            kept.append(await stack.enter_async_context(following(api, path)))
+            await next_event(kept[-1][1])
         refused = await api.client.get(f"{path}/events")
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
