@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import cast
+from typing import Literal, cast
 
 import orjson
 
@@ -185,3 +185,36 @@ def _read_json(text: str, form: _Form) -> ScoreReading | None:
 
 def _values(numbers: str) -> list[float]:
     return [float(number) for number in re.findall(_NUMBER, numbers)]
+
+
+_CHAIN = re.compile(rf"{_ANY_LABEL}(?:\s*[>=]\s*{_ANY_LABEL})+", re.IGNORECASE)
+_NAMED = re.compile(r"([>=]?)\s*\w+\s*#?\s*([0-9]{1,2}|[a-z])\b", re.IGNORECASE)
+
+
+class OrderRule(StrEnum):
+    """How an order was read."""
+
+    CHAIN = "chain"
+    NO_ORDER = "no_order"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderReading:
+    """The order that a text gives."""
+
+    ranks: tuple[int, ...] | None
+    rule: OrderRule
+    confidence: Literal["high", "low"] = "high"
+
+
+def read_order(text: str, n: int) -> OrderReading:
+    """Return the last whole chain of a text."""
+    for found in reversed(list(_CHAIN.finditer(text))):
+        ranks: dict[int, int] = {}
+        for sign, label in _NAMED.findall(found[0]):
+            place = int(label) if label.isdigit() else ord(label.lower()) - ord("a") + 1
+            tied = sign == "=" and bool(ranks)
+            ranks[place] = list(ranks.values())[-1] if tied else len(ranks) + 1
+        if sorted(ranks) == list(range(1, n + 1)):
+            return OrderReading(tuple(ranks[place] for place in sorted(ranks)), OrderRule.CHAIN)
+    return OrderReading(None, OrderRule.NO_ORDER)
