@@ -7,7 +7,7 @@ OpenAI-compatible server.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,12 +24,15 @@ from shared.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
+from shared.http.retry_after import parse_retry_after
 from shared.lasting_stream import LastingStream
 from shared.protocol.event_id import CONTINUED_HEADER, LAST_EVENT_ID_HEADER
 
-_CHAT_PATH = "/v1/chat/completions"
+CHAT_PATH = "/v1/chat/completions"
 _CONNECT_SECONDS = 5.0
 _PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
+_NO_MONEY = "insufficient_quota"
+"""OpenAI's code for an account that is empty; waiting does not fill it."""
 
 
 class APIError(LLMZooError):
@@ -46,7 +49,8 @@ class APIError(LLMZooError):
             retry_after=retry_after,
         )
         self.status = status
-        self.retryable = status in _PASSING or status >= httpx.codes.INTERNAL_SERVER_ERROR
+        passing = status in _PASSING and self.code != _NO_MONEY
+        self.retryable = passing or status >= httpx.codes.INTERNAL_SERVER_ERROR
         self.type = str(error.get("type") or "server_error")
         self.request_id = request_id
 
@@ -68,12 +72,15 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One whole answer."""
+    """One whole answer; `logprobs` are the entries of the text's tokens, if any were told."""
 
     text: str
     finish_reason: str
     usage: dict[str, Any] = field(default_factory=dict[str, Any])
     request_id: str = ""
+    model: str = ""
+    system_fingerprint: str = ""
+    logprobs: list[Any] | None = None
 
 
 class ZooClient:
@@ -151,17 +158,8 @@ class ZooClient:
             Unavailable: no connection. UpstreamTimeout: silence. UpstreamFailed: no JSON, or
             the connection broke off.
         """
-        answer = await self._json("POST", _CHAT_PATH, body, headers)
-        try:
-            choice = answer["choices"][0]
-            text = choice["message"]["content"] or ""
-            finish_reason = choice["finish_reason"] or ""
-        except (KeyError, IndexError, TypeError):
-            text = finish_reason = None
-        if not isinstance(text, str) or not isinstance(finish_reason, str):
-            msg = f"{self.base_url} answered with something that is no chat completion."
-            raise MalformedAnswer(msg)
-        return Answer(text, finish_reason, answer.get("usage") or {}, answer["_request_id"])
+        answer = await self._json("POST", CHAT_PATH, body, headers)
+        return read_answer(answer, self.base_url, answer["_request_id"])
 
     async def stream_chat(self, body: dict[str, Any]) -> AsyncGenerator[Delta]:
         """Yield the pieces of a streamed answer; closing the iterator ends the request.
@@ -172,7 +170,7 @@ class ZooClient:
         Raises:
             as `chat`; an error event in the stream is raised as APIError.
         """
-        asked = self._http.build_request("POST", _CHAT_PATH, json={**body, "stream": True})
+        asked = self._http.build_request("POST", CHAT_PATH, json={**body, "stream": True})
         stream = LastingStream(partial(self._open, asked.content), self._patience)
         async with aclosing(stream.items()) as items:
             async for delta in items:
@@ -183,7 +181,7 @@ class ZooClient:
         headers = {"content-type": "application/json"}
         if after:
             headers[LAST_EVENT_ID_HEADER] = after
-        request = self._http.build_request("POST", _CHAT_PATH, content=body, headers=headers)
+        request = self._http.build_request("POST", CHAT_PATH, content=body, headers=headers)
         async with AsyncExitStack() as opened:
             try:
                 response = await self._http.send(request, stream=True)
@@ -193,7 +191,7 @@ class ZooClient:
             except httpx.HTTPError as fault:
                 raise _connection_error(self.base_url, fault) from fault
             if response.is_error:
-                raise _api_error(response, response.content)
+                raise api_error(response.status_code, response.headers, response.content)
             if after and CONTINUED_HEADER not in response.headers:
                 raise MalformedAnswer(f"{self.base_url} began another answer.")
             opened.pop_all()
@@ -211,7 +209,7 @@ class ZooClient:
         except httpx.HTTPError as fault:
             raise _connection_error(self.base_url, fault) from fault
         if response.is_error:
-            raise _api_error(response, response.content)
+            raise api_error(response.status_code, response.headers, response.content)
         try:
             answer: Any = orjson.loads(response.content)
         except orjson.JSONDecodeError:
@@ -273,16 +271,40 @@ def _connection_error(base_url: str, fault: httpx.HTTPError) -> LLMZooError:
             return UpstreamFailed(f"The connection to {base_url} broke off ({fault}).")
 
 
-def _api_error(response: httpx.Response, content: bytes) -> APIError:
+def api_error(status: int, headers: Mapping[str, str], content: bytes) -> APIError:
+    """Return the error that an answer with a status from 400 on tells of; names in lower case."""
     try:
         body: Any = orjson.loads(content)
     except orjson.JSONDecodeError:
         body = {}
     error: Any = cast("dict[str, Any]", body).get("error") if isinstance(body, dict) else None
-    retry_after = response.headers.get("retry-after", "")
     return APIError(
-        response.status_code,
+        status,
         cast("dict[str, Any]", error) if isinstance(error, dict) else {},
-        response.headers.get("x-request-id", ""),
-        float(retry_after) if retry_after.isdigit() else None,
+        headers.get("x-request-id", ""),
+        parse_retry_after(headers.get("retry-after")),
+    )
+
+
+def read_answer(body: dict[str, Any], base_url: str, request_id: str) -> Answer:
+    """Return what a chat completion says. Raises MalformedAnswer."""
+    try:
+        choice: Any = body["choices"][0]
+        text = choice["message"]["content"] or ""
+        finish_reason = choice["finish_reason"] or ""
+        logprobs: Any = choice["logprobs"]["content"] if choice.get("logprobs") else None
+        usage: Any = body.get("usage")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        text = finish_reason = logprobs = usage = None
+    if not isinstance(text, str) or not isinstance(finish_reason, str):
+        msg = f"{base_url} answered with something that is no chat completion."
+        raise MalformedAnswer(msg)
+    return Answer(
+        text,
+        finish_reason,
+        cast("dict[str, Any]", usage) if isinstance(usage, dict) else {},
+        request_id,
+        model=str(body.get("model") or ""),
+        system_fingerprint=str(body.get("system_fingerprint") or ""),
+        logprobs=cast("list[Any]", logprobs) if isinstance(logprobs, list) else None,
     )

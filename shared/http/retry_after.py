@@ -8,11 +8,11 @@ from email.utils import parsedate_to_datetime
 _LONGEST = 24 * 3600.0
 
 
-def parse_retry_after(value: bytes | None) -> float | None:
+def parse_retry_after(value: bytes | str | None) -> float | None:
     """Return the seconds to wait, a day at most; None if the header says nothing of use."""
     if value is None:
         return None
-    text = value.decode("latin-1").strip()
+    text = (value.decode("latin-1") if isinstance(value, bytes) else value).strip()
     if text.isascii() and text.replace(".", "", 1).isdigit():
         return min(_LONGEST, float(text))
     try:
