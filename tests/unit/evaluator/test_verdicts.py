@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.evaluator.judging.verdicts import Rule, parse_scores, read_scores
+from services.evaluator.judging.verdicts import ScoreRule as Rule
+from services.evaluator.judging.verdicts import parse_scores, read_scores
 
 PAIRS = {
     "8 9": [8, 9],
