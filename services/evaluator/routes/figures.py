@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast, get_args
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.evaluator.jobs.material import RunMaterial
 from services.evaluator.jobs.store import EvalStore
+from services.evaluator.reports.data import MEDIA_TYPES, ReportFormat, ReportTable
 from services.evaluator.routes.incoming import chosen, switch
 from services.evaluator.routes.outgoing import answer
 from services.evaluator.routes.workbench import Workbench
@@ -23,15 +25,8 @@ from shared.protocol.evals.item import OutputItem
 from shared.protocol.evals.results import Comparison, Results, Scope
 
 _TEXT = "text/plain; charset=utf-8"
-_LINES = "application/x-ndjson"
-FORMATS = {
-    "html": "text/html; charset=utf-8",
-    "md": "text/markdown; charset=utf-8",
-    "json": "application/json",
-    "csv": "text/csv; charset=utf-8",
-    "jsonl": _LINES,
-}
-TABLES = ("figures", "items")
+_LINES = MEDIA_TYPES["jsonl"]
+TABLES = get_args(ReportTable)
 ARTEFACTS = {
     "metric.json": "application/json",
     "ordering.txt": _TEXT,
@@ -60,8 +55,7 @@ class FigureMakers:
 
     results: Callable[[RunMaterial], Results]
     compare: Callable[[RunMaterial, RunMaterial], Comparison]
-    report: Callable[[str, str, RunMaterial, Results, list[OutputItem]], bytes]
-    """Takes format and table."""
+    report: Callable[[ReportFormat, ReportTable, RunMaterial, Results, list[OutputItem]], bytes]
     artefact: Callable[[RunMaterial, ArtefactRequest], bytes]
 
 
@@ -80,8 +74,8 @@ class FigureHandlers:
 
     async def report(self, request: Request) -> Response:
         """`GET …/report`."""
-        form = chosen(request, "format", FORMATS, "html")
-        table = chosen(request, "table", TABLES, TABLES[0])
+        form = cast("ReportFormat", chosen(request, "format", MEDIA_TYPES, "html"))
+        table = cast("ReportTable", chosen(request, "table", TABLES, TABLES[0]))
         material, digest = await self._material(**request.path_params)
         results = await self._results(material, digest)
         evaluation, run = material.evaluation, material.run
@@ -94,7 +88,7 @@ class FigureHandlers:
         headers = {"content-disposition": _disposition(run.id, form)}
         if form == "html":
             headers["content-security-policy"] = _SANDBOX
-        return _file(content, FORMATS[form], headers)
+        return _file(content, MEDIA_TYPES[form], headers)
 
     async def compare(self, request: Request) -> Response:
         """`GET …/compare?run=`; the other run may be of another eval, as `eval/run`."""

@@ -264,8 +264,8 @@ async def test_too_many_figures_at_once_are_refused(api):
         ("html", "text/html; charset=utf-8", "inline"),
         ("md", "text/markdown; charset=utf-8", "inline"),
         ("json", "application/json", "inline"),
-        ("csv", "text/csv; charset=utf-8", "attachment"),
-        ("jsonl", "application/x-ndjson", "attachment"),
+        ("csv", "text/csv; charset=utf-8; header=present", "attachment"),
+        ("jsonl", "application/jsonl", "attachment"),
     ],
 )
 async def test_reports(api, form, media_type, shown):
