@@ -8,7 +8,7 @@ OpenAI-compatible server.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -53,6 +53,8 @@ class APIError(LLMZooError):
         self.retryable = passing or status >= httpx.codes.INTERNAL_SERVER_ERROR
         self.type = str(error.get("type") or "server_error")
         self.request_id = request_id
+        self.faults = _faults(error)
+        """Of a request with several faults: where each is (JSON pointer), and what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,34 @@ class ZooClient:
         """Delete what is at `path` and return the JSON answer; raises as `chat`."""
         return await self._json("DELETE", path, None)
 
+    @asynccontextmanager
+    async def reading(
+        self, path: str, headers: dict[str, str] | None = None, silence: float | None = None
+    ) -> AsyncGenerator[AsyncGenerator[bytes]]:
+        """Yield the bytes at `path` as they come; entering and iterating raise as `chat`.
+
+        Args:
+            path: of a GET request.
+            headers: sent beside the client's own.
+            silence: seconds after which the connection counts as lost; None: as every call's.
+        """
+        request = self._http.build_request("GET", path, headers=headers)
+        if silence is not None:
+            request.extensions["timeout"] = httpx.Timeout(
+                silence, connect=_CONNECT_SECONDS
+            ).as_dict()
+        async with AsyncExitStack() as opened:
+            try:
+                response = await self._http.send(request, stream=True)
+                opened.push_async_callback(response.aclose)
+                if response.is_error:
+                    await response.aread()
+            except httpx.HTTPError as fault:
+                raise _connection_error(self.base_url, fault) from fault
+            if response.is_error:
+                raise _api_error(response, response.content)
+            yield _pieces(self.base_url, response)
+
     async def chat(self, body: dict[str, Any], headers: dict[str, str] | None = None) -> Answer:
         """Return one whole answer to a chat request.
 
@@ -230,12 +260,8 @@ class _ChatConnection:
         self._response = response
         self._request_id = response.headers.get("x-request-id", "")
 
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        try:
-            async for piece in self._response.aiter_raw():
-                yield piece
-        except httpx.HTTPError as fault:
-            raise _connection_error(self._base_url, fault) from fault
+    def pieces(self) -> AsyncGenerator[bytes]:
+        return _pieces(self._base_url, self._response)
 
     def read(self, data: bytes) -> Delta:
         """Return what one event says; raises APIError for an error event."""
@@ -259,6 +285,26 @@ class _ChatConnection:
 
     async def close(self) -> None:
         await self._response.aclose()
+
+
+def _faults(error: dict[str, Any]) -> list[tuple[str, str]]:
+    listed: object = error.get("errors")
+    if not isinstance(listed, list):
+        return []
+    return [
+        (str(fault.get("pointer", "")), str(fault.get("message", "")))
+        for fault in cast("list[Any]", listed)
+        if isinstance(fault, dict)
+        for fault in (cast("dict[str, Any]", fault),)
+    ]
+
+
+async def _pieces(base_url: str, response: httpx.Response) -> AsyncGenerator[bytes]:
+    try:
+        async for piece in response.aiter_raw():
+            yield piece
+    except httpx.HTTPError as fault:
+        raise _connection_error(base_url, fault) from fault
 
 
 def _connection_error(base_url: str, fault: httpx.HTTPError) -> LLMZooError:

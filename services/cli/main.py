@@ -62,7 +62,7 @@ def build_app() -> typer.Typer:
     bench.command()(serve)
     bench.command()(engine)
     app.add_typer(bench, name="bench", help="Measure a server, or the engine alone.")
-    app.add_typer(eval_group(), name="eval", help="Measure models against each other.")
+    app.add_typer(eval_group(), name="eval", help="Evaluate models: run, watch, report, compare.")
     app.command()(workers)
     app.command()(top)
     app.command()(drain)

@@ -78,6 +78,10 @@ def _check_together(
         findings.add("/baseline", "is for the mode pairwise only")
     if spec.swap is not Swap.NONE and not dimensions.places:
         findings.add("/swap", "without a dimension nothing is judged in any order")
+    if spec.alone and spec.mode is not Mode.SCORING:
+        findings.add("/alone", "is for the mode scoring only")
+    if spec.alone and spec.swap is not Swap.NONE:
+        findings.add("/swap", "has nothing to turn round where each answer is scored alone")
     if len(set(spec.metrics)) < len(spec.metrics):
         findings.add("/metrics", "names one twice")
     if questions and not any(question.references for question in questions):

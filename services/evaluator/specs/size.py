@@ -33,6 +33,8 @@ def fits(rule: Filter | None, question: Question) -> bool:
 
 def _lineups(spec: EvalSpec, rivals: int, run: RunSpec) -> int:
     """Return in how many orders candidates are shown together."""
+    if spec.mode is Mode.SCORING and spec.alone:
+        return rivals
     if spec.mode is Mode.PAIRWISE:
         with_baseline = any(each.name == spec.baseline for each in run.candidates)
         pairs = rivals - 1 if with_baseline else comb(rivals, 2)

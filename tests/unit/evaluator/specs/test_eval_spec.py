@@ -159,6 +159,7 @@ async def test_what_does_not_fit_together():
         "/metrics/0": {"metrics": ["chrf"], "questions": [{"text": "no reference"}]},
         "/dimensions/0": {"dimensions": ["integrity"]},
         "/swap": {"dimensions": [], "swap": "both"},
+        "/alone": {"alone": True, "mode": "ordering"},
         "/judge/1": {"judge": ["judge", "judge"]},
         "/judge/model": {"judge": {"model": "nobody"}},
         "/judge": {"judge": "nobody"},

@@ -265,7 +265,8 @@ def test_warnings():
 @pytest.mark.parametrize("swap", list(Swap))
 @pytest.mark.parametrize("rivals", [1, 2, 5])
 @pytest.mark.parametrize("baseline", [None, "c0"])
-def test_the_size_is_the_plans(mode, swap, rivals, baseline):
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_size_is_the_plans(mode, swap, rivals, baseline, alone):
     spec = EvalSpec(
         questions=[
             Question(id="1", turns=["a"], category="roleplay"),
@@ -277,6 +278,7 @@ def test_the_size_is_the_plans(mode, swap, rivals, baseline):
         swap=swap,
         baseline=baseline,
         repeats=3,
+        alone=alone,
         applies_to={"tone": {"category": ["math"]}},
     )
     run = RunSpec(candidates=[Candidate(name=f"c{n}") for n in range(rivals)])
