@@ -7,9 +7,9 @@ elsewhere, on the workbench: once for all who ask for the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import cast, get_args
+from typing import TypeVar, cast, get_args
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,6 +36,8 @@ ARTEFACTS = {
 # A report shows texts of strangers: whatever one of them achieved, it has no origin of ours.
 _SANDBOX = "sandbox allow-scripts allow-downloads allow-popups"
 _ANY = ""
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,17 @@ class FigureHandlers:
         table = cast("ReportTable", chosen(request, "table", TABLES, TABLES[0]))
         material, digest = await self._material(**request.path_params)
         results = await self._results(material, digest)
-        evaluation, run = material.evaluation, material.run
-        count = material.plan.reviews or material.plan.answers
-        items = await self._store.items_at(evaluation, run, range(count))
+        run = material.run
+
+        async def made() -> bytes:
+            count = material.plan.reviews or material.plan.answers
+            items = await self._store.items_at(material.evaluation, run, range(count))
+            return await self._bench.run(
+                lambda: self._makers.report(form, table, material, results, items)
+            )
+
         content = await self._bench.get(
-            ("report", run.id, _moment(material, digest), form, table),
-            lambda: self._makers.report(form, table, material, results, items),
+            ("report", run.id, _moment(material, digest), form, table), made
         )
         headers = {"content-disposition": _disposition(run.id, form)}
         if form == "html":
@@ -102,7 +109,7 @@ class FigureHandlers:
         first, digest = await self._material(**request.path_params)
         other, other_digest = await self._material(eval_id, run_id)
         key = ("comparison", first.run.id, digest, other.run.id, other_digest)
-        return answer(await self._bench.get(key, lambda: self._makers.compare(first, other)))
+        return answer(await self._made(key, lambda: self._makers.compare(first, other)))
 
     async def artefact(self, request: Request) -> Response:
         """`GET …/artifacts/{name}`."""
@@ -120,7 +127,7 @@ class FigureHandlers:
             candidate=request.query_params.get("candidate"),
         )
         key = ("artefact", material.run.id, digest, wanted)
-        content = await self._bench.get(key, lambda: self._makers.artefact(material, wanted))
+        content = await self._made(key, lambda: self._makers.artefact(material, wanted))
         headers = {"content-disposition": f'attachment; filename="{name}"'}
         return _file(content, ARTEFACTS[name], headers)
 
@@ -137,7 +144,10 @@ class FigureHandlers:
 
     async def _results(self, material: RunMaterial, digest: str) -> Results:
         key = ("results", material.run.id, _moment(material, digest))
-        return await self._bench.get(key, lambda: self._makers.results(material))
+        return await self._made(key, lambda: self._makers.results(material))
+
+    async def _made(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        return await self._bench.get(key, lambda: self._bench.run(make))
 
 
 def _moment(material: RunMaterial, digest: str) -> tuple[str, ...]:

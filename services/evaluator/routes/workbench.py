@@ -16,7 +16,7 @@ from shared.errors import Overloaded
 
 MAX_WAITING = 8
 _KEPT = 8
-_KEPT_BYTES = 64 * 1024 * 1024
+_KEPT_BYTES = 8 * 1024 * 1024
 _RETRY_AFTER = 5.0
 
 Made = TypeVar("Made")
@@ -32,28 +32,32 @@ class Workbench:
         self._made: OrderedDict[Hashable, Any] = OrderedDict()
         self._making: dict[Hashable, asyncio.Task[Any]] = {}
 
-    async def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Return what `make` returns for `key`, made at most once at a time and kept a while.
-
-        Whoever waits for it and leaves stops nothing for the others.
+    async def get(self, key: Hashable, work: Callable[[], Awaitable[Made]]) -> Made:
+        """Return what `work` returns for `key`, done once at a time and kept a while.
 
         Raises:
-            Overloaded: too many other things are being made. Whatever `make` raises.
+            Overloaded: too many other things are being made. Whatever `work` raises.
         """
         if key in self._made:
             self._made.move_to_end(key)
             return self._made[key]
 
         async def made() -> Made:
-            loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self._thread, make)
+            found = await work()
             self._keep(key, found)
             return found
 
         return await self.join(key, made)
 
+    async def run(self, make: Callable[[], Made]) -> Made:
+        """Return what `make` returns, made in the thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, make)
+
     async def join(self, key: Hashable, work: Callable[[], Awaitable[Made]]) -> Made:
-        """Return what `work` returns; who asks for the same meanwhile waits for the same."""
+        """Return what `work` returns; who asks for the same meanwhile waits for the same.
+
+        Whoever waits and leaves stops nothing for the others. Raises as `get`.
+        """
         task = self._making.get(key)
         if task is None:
             if len(self._making) >= self._most:

@@ -63,11 +63,9 @@ async def test_everything_passes_that_is_needed(controller):
 
     path = made.headers["location"]
     run = (await client.post(f"{path}/runs", json=RUN)).headers["location"]
-    events = []
     async with asyncio.timeout(20), client.stream("GET", f"{run}/events") as stream:
-        async for line in stream.aiter_lines():
-            if line.startswith("id: "):
-                events.append(line[4:])
+        lines = [line async for line in stream.aiter_lines()]
+    events = [line[4:] for line in lines if line.startswith("id: ")]
     assert len(events) > 1
     missed = await client.get(f"{run}/events", headers={"last-event-id": events[-2]})
     assert missed.text.count("id: ") == 1
