@@ -21,6 +21,7 @@ from shared.protocol.evals.spec import EvalSpec, Question
 _LOOKED_AT = 200
 """Answers, and reviews, that are looked at."""
 _LETTERS_OF_TOKEN = 4
+_MONEY_DIGITS = 9
 _BY_RULE = frozenset({"string_check", "text_similarity"})
 
 
@@ -92,7 +93,7 @@ class DryRun:
             judge_at_most=2 * judge,
             prompt_tokens=round(total.prompt),
             completion_tokens=round(total.completion),
-            cost_usd=total.cost,
+            cost_usd=None if total.cost is None else round(total.cost, _MONEY_DIGITS),
             warnings=warnings_of(self._spec, self._run),
         )
 
