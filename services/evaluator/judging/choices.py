@@ -18,6 +18,7 @@ _KEY = (
     r"\s*(?::|=|\bis\b|是)+\s*"
 )
 _KEYED = re.compile(_KEY + r"(.+)", re.IGNORECASE)
+_KEYED_WORD = re.compile(_KEY + r"([^\s,;.]+)", re.IGNORECASE)
 _DOUBLED = re.compile(r"\[\[([^\[\]\n]{1,200})\]\]")
 _EITHER = re.compile(r"(.+?)(?:\s+or\s+|\s*/\s*|或者?)(.+)", re.IGNORECASE)
 _AROUND = " \t*_`\"'.。!()[]{}【】“”「」"
@@ -52,6 +53,11 @@ def is_torn(text: str, words: Mapping[str, str]) -> bool:
     named = _DOUBLED.findall(last) if either is None else either.groups()
     values = {words.get(_bare(word)) for word in named} - {None}
     return len(values) > 1
+
+
+def holds_choice(text: str, words: Mapping[str, str]) -> bool:
+    """Return whether a key with one of `words` stands anywhere in `text`."""
+    return any(_bare(found[1]) in words for found in _KEYED_WORD.finditer(plain(text)))
 
 
 def _lines(text: str) -> list[str]:

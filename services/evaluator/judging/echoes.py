@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 _HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _TOKEN = re.compile(rf"[0-9]+(?:\.[0-9]+)?|[{_HAN}]|[^\W\d_{_HAN}]+|[<>=\u2248\u2264\u2265]|\d")
 _PIECE = re.compile(rf"(?:(?![{_HAN}<>=\u2248\u2264\u2265])[\w \t]|(?<=[0-9])\.(?=[0-9]))+")
+_DOUBLED = re.compile(r"\[\s*·*\s*\[([^\[\]\n]{1,40})\]\s*\]")
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _SURE = 3
@@ -51,6 +52,11 @@ def words_of(text: str) -> list[str]:
     return [_word(found) for found in _TOKEN.findall(plain(text))]
 
 
+def is_doubled(line: str) -> bool:
+    """Return whether a plain line holds something in double brackets."""
+    return _DOUBLED.search(line) is not None
+
+
 class Echoes:
     """The word sequences of a material."""
 
@@ -58,16 +64,23 @@ class Echoes:
         """Take the material; nothing is computed before it is asked for."""
         self._raw = material
 
-    def holds(self, words: list[str]) -> bool:
+    def holds(self, words: list[str], *, doubled: bool = False) -> bool:
         """Return whether `words` stand in the material, one after the other.
 
-        A single word is held only where it stands by itself: every text has the word `a`.
+        A single word is held only where it stands by itself: every text has the word `a`. One in
+        `doubled` brackets is held where it stands in such: that is how verdicts are written, and
+        an answer may well be one letter.
         """
         if any(word not in self._folded for word in words):
             return False
         if len(words) == 1:
-            return words[0] in self._alone
+            word = words[0]
+            return word in (self._doubled if doubled else self._alone)
         return all(gram in self._grams for gram in _grams(words, min(_SURE, len(words))))
+
+    def holds_line(self, words: list[str]) -> bool:
+        """Return the same; a single word must be a whole line."""
+        return self.holds(words) and (len(words) != 1 or words[0] in self._lines)
 
     def made_of(self, words: list[str]) -> bool:
         """Return whether `words` consist of pieces of two and more that the material holds."""
@@ -87,9 +100,10 @@ class Echoes:
             if end - start >= _SURE or not passage.replace(" ", "").isalpha():
                 yield passage
                 yield _with_brackets(line, first, last)
+                yield from (found[0] for found in _DOUBLED.finditer(passage))
         for token in tokens:
             alone = _with_brackets(line, token.start, token.end)
-            if alone[0] in "[(\"'*{" and token.word in self._alone:
+            if alone[0] in "[(\"'*{" and self.holds([token.word], doubled=is_doubled(alone)):
                 yield alone
 
     def _runs(self, words: list[str]) -> Iterator[tuple[int, int]]:
@@ -116,13 +130,23 @@ class Echoes:
         return {gram for size in (2, _SURE) for gram in _grams(words, size)}
 
     @cached_property
+    def _doubled(self) -> set[str]:
+        """Return what stands in double brackets, in which a dot may stand (`markers`)."""
+        return {" ".join(words_of(found)) for found in _DOUBLED.findall(self._material)}
+
+    @cached_property
     def _alone(self) -> set[str]:
-        words: set[str] = set()
-        for piece in _PIECE.finditer(self._material):
-            found = _TOKEN.findall(piece[0])
-            if len(found) == 1:
-                words.add(_word(found[0]))
-        return words
+        return self._lines | _single(piece[0] for piece in _PIECE.finditer(self._material))
+
+    @cached_property
+    def _lines(self) -> set[str]:
+        return _single(self._material.splitlines())
+
+
+def _single(texts: Iterable[str]) -> set[str]:
+    """Return the words of those texts that consist of one."""
+    found = (_TOKEN.findall(text) for text in texts)
+    return {_word(tokens[0]) for tokens in found if len(tokens) == 1}
 
 
 def _word(text: str) -> str:

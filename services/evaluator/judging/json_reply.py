@@ -1,20 +1,17 @@
 """A reply that must be one JSON object, read strictly.
 
-Owns what counts as one: nothing before or after it but a code fence, no key twice, no number
-that JSON does not have. Knows no schema.
+Owns what counts as one: from the first brace to the last, no key twice, no number that JSON does
+not have. Knows no schema.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any, NoReturn, cast
 
 from services.evaluator.judging.echoes import Echoes, words_of
 from services.evaluator.judging.faults import Fault
-
-_FENCED = re.compile(r"\A```[A-Za-z]{0,10}\n(.*)\n```\Z", re.DOTALL)
 
 
 class Unreadable(Exception):
@@ -25,24 +22,25 @@ class Unreadable(Exception):
         self.fault = fault
 
 
-def json_object(reply: str) -> dict[str, Any]:
-    """Return the object that a reply consists of.
+def json_object(reply: str) -> tuple[dict[str, Any], str]:
+    """Return the one object in a reply, and the text around it.
 
     Raises:
-        Unreadable: it is empty, something else, or has a key twice.
+        Unreadable: there is none or more than one, or a key stands in it twice.
     """
-    text = reply.strip()
-    if (fenced := _FENCED.match(text)) is not None:
-        text = fenced[1].strip()
-    if not text:
-        raise Unreadable(Fault.EMPTY)
+    start, end = reply.find("{"), reply.rfind("}") + 1
+    if not 0 <= start < end:
+        raise Unreadable(Fault.NOT_JSON)
     try:
-        told: object = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
+        told: object = json.loads(
+            reply[start:end], object_pairs_hook=_object, parse_constant=_no_number
+        )
     except (ValueError, RecursionError):
         raise Unreadable(Fault.NOT_JSON) from None
-    if not isinstance(told, dict):
+    before, after = reply[:start], reply[end:]
+    if before.rstrip().endswith("[") or after.lstrip().startswith("]"):
         raise Unreadable(Fault.NOT_JSON)
-    return cast("dict[str, Any]", told)
+    return cast("dict[str, Any]", told), f"{before}\n{after}"
 
 
 def is_echo(told: dict[str, Any], echoes: Echoes) -> bool:

@@ -12,13 +12,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from services.evaluator.judging.echoes import Echoes, plain, words_of
+from services.evaluator.judging.echoes import Echoes, is_doubled, plain, words_of
 from services.evaluator.judging.marks import Marks
 
 _THOUGHT = re.compile(r"\s*<(think|thinking|reasoning)>")
 _THOUGHT_END = re.compile(r"^[ \t]*</(?:think|thinking|reasoning)>", re.MULTILINE)
 _BEFORE_VERDICT = " \t*_`:\uff1a]\u3011)"
 _QUOTED = re.compile(r"^(?:\s*>)+")
+# Who says something, or its number in a list; a key of a verdict is no one.
+_SAID = re.compile(
+    r"[^\w\n]*(?:[0-9]{1,2}[.)]|(?![^:]*\b(?:scores?|ratings?|grades?|verdict|winner|better|rank(?:ing)?|"
+    r"order|label)\s*:)(?!(?:评分|得分|分数|裁决|排序|标签)\s*:)[^:\n]{1,60}:)\s*(.+)",
+    re.IGNORECASE,
+)
 _FENCE_LINE = re.compile(r"[>\s*_`-]*[\[\u3010].*[\]\u3011][\s*_`]*")
 
 
@@ -91,9 +97,12 @@ def _repeats(line: str, source: Source) -> bool:
     for words in (words_of(line), words_of(_QUOTED.sub("", line))):
         if not words:
             return False
-        if source.echoes.holds(words) or source.tells(words):
+        if source.echoes.holds(words, doubled=is_doubled(line)) or source.tells(words):
             return True
-    return "{" in line and source.echoes.made_of(words_of(line))
+    if "{" in line and source.echoes.made_of(words_of(line)):
+        return True
+    said = _SAID.fullmatch(line)
+    return said is not None and source.echoes.holds_line(words_of(said[1]))
 
 
 @lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ from services.evaluator.judging.excerpts import MAX_QUESTION, answer_bound, exce
 from services.evaluator.judging.markers import neutralised
 from services.evaluator.judging.marks import Marks, marks_of
 from services.evaluator.judging.wording import Wording
-from shared.protocol.evals.spec import Mode, Question
+from shared.protocol.evals.spec import Message, Mode, Question
 
 _A = ord("A")
 
@@ -56,9 +56,10 @@ class _Fences:
 
     def question(self, question: Question) -> Iterator[str]:
         """Yield what was asked; turns of a conversation are shown with the answers."""
-        for message in (question.messages or [])[:-1]:
+        before = _before(question)
+        for message in before:
             label = self.wording.context.replace("{role}", message.role)
-            yield self._block(label, message.content, MAX_QUESTION)
+            yield self._block(label, message.content, MAX_QUESTION // len(before))
         if len(question.turns) == 1:
             yield self._block(self.wording.question, question.turns[0], MAX_QUESTION)
 
@@ -72,6 +73,8 @@ class _Fences:
     def answers(self, task: ReviewTask) -> Iterator[str]:
         asked = task.question.turns
         bound = answer_bound(len(task.answers), len(asked))
+        # In a conversation each answer has the user's turns beside it.
+        asked_bound = 2 * MAX_QUESTION // (max(2, len(task.answers)) * len(asked))
         for place, answer in enumerate(task.answers):
             name = name_of(task.mode, place)
             if len(asked) == 1:
@@ -81,7 +84,7 @@ class _Fences:
             for number, turn in enumerate(asked):
                 text = answer.turns[number] if number < len(answer.turns) else ""
                 said = self._label(self.wording.user_turn, name, number)
-                yield self._block(said, turn, MAX_QUESTION // len(asked))
+                yield self._block(said, turn, asked_bound)
                 yield self._block(self._label(self.wording.reply_turn, name, number), text, bound)
 
     @staticmethod
@@ -94,3 +97,12 @@ class _Fences:
         inner = neutralised(excerpt(text, bound, note)) if text.strip() else ""
         end = self.wording.end.replace("{what}", label)
         return f"[{label} {mark}]\n{inner or f'[{self.wording.empty} {mark}]'}\n[{end} {mark}]"
+
+
+def _before(question: Question) -> list[Message]:
+    """Return the messages of a prompt without its last user text, which is the question."""
+    messages = list(question.messages or [])
+    asked = [place for place, message in enumerate(messages) if message.role == "user"]
+    if asked:
+        del messages[asked[-1]]
+    return messages

@@ -5,6 +5,8 @@ Owns which parts of a reply are looked at in which order. Kinds know what a verd
 
 from __future__ import annotations
 
+import re
+
 from services.evaluator.judging.assessment import Form
 from services.evaluator.judging.faults import Fault
 from services.evaluator.judging.json_reply import Unreadable, is_echo, json_object
@@ -18,6 +20,8 @@ from services.evaluator.judging.own_words import (
 )
 from shared.protocol.evals.item import Verdict
 
+_ONLY_OBJECT = re.compile(r"(?:```(?:json)?\s*)?\{.*\}(?:\s*```)?", re.DOTALL)
+
 
 def read_reply(kind: Kind, form: Form, reply: str, source: Source) -> Verdict:
     """Return the verdict of a reply.
@@ -30,7 +34,7 @@ def read_reply(kind: Kind, form: Form, reply: str, source: Source) -> Verdict:
         return Verdict(rule=Fault.EMPTY)
     if form is Form.SCHEMA and "{" in text:
         return _read_object(kind, text, source)
-    if text.startswith(("{", "```")):
+    if _ONLY_OBJECT.fullmatch(text):
         verdict = _read_object(kind, text, source)
         if verdict.decoded or verdict.rule == Fault.ECHO:
             return verdict
@@ -38,12 +42,23 @@ def read_reply(kind: Kind, form: Form, reply: str, source: Source) -> Verdict:
 
 
 def _read_object(kind: Kind, text: str, source: Source) -> Verdict:
+    """Return what the one object in a text says, if nothing around it says otherwise."""
     try:
-        told = json_object(text)
+        told, around = json_object(text)
         verdict = kind.from_object(told)
     except Unreadable as unreadable:
         return Verdict(rule=unreadable.fault)
-    return Verdict(rule=Fault.ECHO) if is_echo(told, source.echoes) else verdict
+    if is_echo(told, source.echoes):
+        return Verdict(rule=Fault.ECHO)
+    if around.strip(" \n`"):
+        other = kind.from_text(own_words(around, source))
+        if other.confidence == "high" and other.decoded and not _same(other, verdict):
+            return Verdict(rule=Fault.CONTRADICTORY)
+    return verdict
+
+
+def _same(first: Verdict, second: Verdict) -> bool:
+    return (first.ranks, first.scores, first.label) == (second.ranks, second.scores, second.label)
 
 
 def _read_text(kind: Kind, text: str, source: Source) -> Verdict:

@@ -5,7 +5,7 @@ Owns the words for it; anything longer is read as an order of two.
 
 from __future__ import annotations
 
-from services.evaluator.judging.choices import is_torn, read_choice_line
+from services.evaluator.judging.choices import holds_choice, is_torn, read_choice_line
 
 RANKS = {"A": [1, 2], "B": [2, 1], "tie": [1, 1]}
 """Each verdict as ranks, by its label."""
@@ -20,7 +20,7 @@ _NAMES = (
     "助手 {}",
     "回答{}",
 )
-_TIES = ("tie", "c", "a tie", "equal", "draw", "both", "平局", "平手", "同样好")
+_TIES = ("tie", "c", "a tie", "equal", "draw", "平局", "平手", "同样好")
 _WORDS = {
     **{name.format(letter.casefold()): letter for letter in "AB" for name in _NAMES},
     **{f"{name.format(letter.casefold())} is better": letter for letter in "AB" for name in _NAMES},
@@ -36,3 +36,8 @@ def read_winner(text: str) -> str | None:
 def is_undecided(text: str) -> bool:
     """Return whether a text ends with two of them, one or the other."""
     return is_torn(text, _WORDS)
+
+
+def names_winner(text: str) -> bool:
+    """Return whether a winner is named anywhere in a text."""
+    return holds_choice(text, _WORDS)

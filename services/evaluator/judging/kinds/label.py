@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from services.evaluator.judging.choices import read_choice_line
+from services.evaluator.judging.choices import holds_choice, is_torn, read_choice_line
 from services.evaluator.judging.faults import Fault
 from services.evaluator.judging.kinds.order import RULE_SCHEMA
 from services.evaluator.judging.schemas import choice_schema, read_choice
@@ -42,17 +42,22 @@ class Label:
 
     def from_text(self, text: str) -> Verdict:
         """Return the label that a text ends with."""
-        folded = {" ".join(label.casefold().split()): label for label in self.labels}
-        # Labels that differ in case alone cannot be told apart in a text.
-        words = folded if len(folded) == len(self.labels) else {}
-        label = read_choice_line(text, words)
+        if is_torn(text, self._words):
+            return Verdict(rule=Fault.CONTRADICTORY)
+        label = read_choice_line(text, self._words)
         return (
             Verdict(rule=Fault.UNREADABLE) if label is None else self._verdict(label, _RULE_CHOICE)
         )
 
     def said_in(self, passage: str) -> bool:
         """Return whether a passage gives a label."""
-        return self.from_text(passage).decoded
+        return holds_choice(passage, self._words) or self.from_text(passage).decoded
+
+    @property
+    def _words(self) -> dict[str, str]:
+        folded = {" ".join(label.casefold().split()): label for label in self.labels}
+        # Labels that differ in case alone cannot be told apart in a text.
+        return folded if len(folded) == len(self.labels) else {}
 
     def _how(self, wording: Wording) -> str:
         told = json.dumps(list(self.labels), ensure_ascii=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,10 @@ from shared.protocol.evals.item import Verdict
 RULE_SCHEMA = "schema"
 _SHORT = 3
 """So many answers are a whole chain of the form that is shown."""
+_NAMED = re.compile(
+    r"(?i:assistant|answer|response|model|candidate|助手|回答)\s*#?(?:[0-9]{1,2}|[A-Z])(?![\w])\s*\S"
+    r"|\S\s*(?i:assistant|answer|response|model|candidate|助手|回答)\s*#?(?:[0-9]{1,2}|[A-Z])(?![\w])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,5 +55,10 @@ class Order:
         return Verdict(ranks=ranks, rule=reading.rule.value, confidence=reading.confidence)
 
     def said_in(self, passage: str) -> bool:
-        """Return whether a passage tells an order."""
-        return read_order(passage, self.answers).ranks is not None
+        """Return whether a passage tells an order, or says something of an answer."""
+        return speaks_of_answers(passage) or read_order(passage, self.answers).ranks is not None
+
+
+def speaks_of_answers(passage: str) -> bool:
+    """Return whether a passage says something of an answer that it names."""
+    return _NAMED.search(passage) is not None

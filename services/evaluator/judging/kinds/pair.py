@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.evaluator.judging.faults import Fault
-from services.evaluator.judging.kinds.order import RULE_SCHEMA
+from services.evaluator.judging.kinds.order import RULE_SCHEMA, speaks_of_answers
 from services.evaluator.judging.schemas import choice_schema, read_choice
 from services.evaluator.judging.verdicts import read_order
-from services.evaluator.judging.winners import RANKS, is_undecided, read_winner
+from services.evaluator.judging.winners import RANKS, is_undecided, names_winner, read_winner
 from services.evaluator.judging.wording import Wording
 from shared.protocol.evals.item import Verdict
 
@@ -50,8 +50,9 @@ class Pair:
         return Verdict(rule=reading.rule.value)
 
     def said_in(self, passage: str) -> bool:
-        """Return whether a passage tells the better one."""
-        return self.from_text(passage).decoded
+        """Return whether a passage tells the better one, or says something of one."""
+        named = speaks_of_answers(passage) or names_winner(passage)
+        return named or self.from_text(passage).decoded
 
 
 def _verdict(label: str, rule: str, *, low: bool = False) -> Verdict:

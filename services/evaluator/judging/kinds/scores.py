@@ -13,9 +13,12 @@ from services.evaluator.judging.verdicts import read_scores
 from services.evaluator.judging.wording import Wording
 from shared.protocol.evals.item import Verdict
 
-_LABEL = re.compile(
-    r"\W*(?:assistant|answer|response|model|candidate|助手|回答)\W*(?:[0-9]{1,2}|[a-z])\b",
-    re.IGNORECASE,
+_NAME = (
+    r"(?:assistant|answer|response|model|candidate|助手|回答)[\W_]*(?:[0-9]{1,2}|[a-z])(?![a-z0-9])"
+)
+_LABEL = re.compile(rf"\W*{_NAME}", re.IGNORECASE)
+_TOLD = re.compile(
+    rf"(?:{_NAME}|scores?|ratings?|grades?|result|评分|得分|分数)\W{{1,12}}[0-9]", re.IGNORECASE
 )
 
 
@@ -66,6 +69,8 @@ class Scores:
 
     def said_in(self, passage: str) -> bool:
         """Return whether a passage tells scores, or that of one of several answers."""
+        if _TOLD.search(passage):
+            return True
         label = _LABEL.match(passage)
         rest = passage[label.end() :] if label else passage
         if not any(character.isdigit() for character in rest):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.evaluator.judging.assessment import Form
+from services.evaluator.judging.markers import neutralised
 from shared.protocol.evals.spec import Grader, Mode
 from tests.fakes.reviews import QUESTION, assessed, graded, prompt_of, task
 
@@ -63,11 +64,15 @@ SHAPES = [(Mode.SCORING, 1), (Mode.SCORING, 2), (Mode.ORDERING, 2), (Mode.ORDERI
 SHAPES.append((Mode.PAIRWISE, 2))
 PLACES = [(mode, count, place) for mode, count in SHAPES for place in {0, count - 1}]
 
+CASES = [(*place, form, "en") for place in PLACES for form in Form]
+CASES += [(mode, count, 0, Form.TEXT, "zh") for mode, count in SHAPES]
+
 
 def echoes_of(answer, prompt):
     """Yield what a judge writes that only repeats."""
     lines = [line for line in answer.splitlines() if line.strip()]
     yield answer
+    yield neutralised(answer)
     yield prompt
     yield f"{answer}\n{prompt}"
     yield f"The answer was:\n\n{answer}\n"
@@ -99,9 +104,7 @@ def echoes_of(answer, prompt):
             yield f"```json\n{json.dumps(told)}\n```"
 
 
-@pytest.mark.parametrize("form", Form)
-@pytest.mark.parametrize(("mode", "count", "place"), PLACES)
-@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(("mode", "count", "place", "form", "language"), CASES)
 def test_an_echoing_judge_gives_no_verdict(mode, count, place, form, language):
     taken = []
     for name, injection in INJECTIONS.items():
@@ -164,18 +167,24 @@ HONEST = {
 }
 
 
-@pytest.mark.parametrize("injection", INJECTIONS.values(), ids=INJECTIONS)
 @pytest.mark.parametrize(("mode", "count"), SHAPES)
-def test_a_marked_verdict_counts_whatever_was_repeated_before_it(mode, count, injection):
-    assessment = assessed(task(mode, *[injection] * count))
-    prompt = prompt_of(assessment.request(Form.TEXT))
+def test_a_marked_verdict_counts_whatever_was_repeated_before_it(mode, count):
     said, expected = HONEST[mode, count]
-    for echo in echoes_of(injection, prompt):
-        if echo.startswith("<think>") and "</think>" not in echo:
-            continue
-        reply = f"{echo}\nVerdict {mark_in(assessment)}: {said}"
-        verdict = assessment.read(Form.TEXT, reply, None)
-        assert (verdict.scores or verdict.ranks) == expected
+    for injection in INJECTIONS.values():
+        assessment = assessed(task(mode, *[injection] * count))
+        prompt = prompt_of(assessment.request(Form.TEXT))
+        for echo in (injection, prompt, f"> {injection}", f"<think>{injection}</think>"):
+            reply = f"{echo}\nVerdict {mark_in(assessment)}: {said}"
+            verdict = assessment.read(Form.TEXT, reply, None)
+            assert (verdict.scores or verdict.ranks) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "ranks"), [("[[A]]", [1, 2]), ("Verdict: A", [1, 2]), ("[[B]]", [2, 1])]
+)
+def test_a_verdict_may_name_the_letter_that_is_an_answer(said, ranks):
+    assessment = assessed(task(Mode.PAIRWISE, "A", "B", turns=["A, B or C?"]))
+    assert assessment.read(Form.TEXT, f"The other is wrong.\n{said}", None).ranks == ranks
 
 
 def test_an_answer_that_holds_every_verdict_cannot_keep_a_judge_from_giving_one():

@@ -43,8 +43,9 @@ def test_the_questions_language_chooses_the_whole_prompt(dimension, tag, languag
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("dimension", DIMENSIONS)
-@pytest.mark.parametrize(("mode", "count"), SHAPES)
-@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize(
+    ("mode", "count", "form"), [(*shape, form) for shape in SHAPES for form in Form]
+)
 def test_the_instructions_alone_are_no_verdict(mode, count, form, dimension, language):
     assessment = assessed(task(mode, *["Swifts."] * count, language=language), dimension)
     told = prompt_of(assessment.request(form))
@@ -163,6 +164,13 @@ def test_each_answer_stands_once_between_lines_that_no_answer_holds(answers, lan
     assert not any(code in answer for answer in answers)
 
 
+def test_a_long_conversation_is_bounded_too():
+    turns = ["q" * 32_000] * 16
+    messages = [Message(role="user", content="m" * 32_000)] * 40
+    review = task(Mode.ORDERING, *[tuple(["a" * 32_000] * 16)] * 26, turns=turns, messages=messages)
+    assert len(prompt(review)) < 300_000
+
+
 def test_a_rubric_is_told_as_it_stands_on_its_own_scale():
     rubric = Rubric(name="legs", criteria="Count {legs} %s {{item.x}}.", low=0, high=5)
     assessment = assessed(task(Mode.SCORING, "Two."), rubric)
@@ -200,6 +208,6 @@ def test_asking_again_shows_the_reply_and_what_was_wrong_with_it():
 
 def test_asking_again_after_nothing_or_too_much():
     assessment = assessed(task(Mode.SCORING, "Swifts."))
-    for reply in ("", "x" * 1_000_000):
+    for reply in ("", "x " * 50_000):
         body = assessment.again(Form.TEXT, reply, assessment.read(Form.TEXT, reply, None))
         assert 0 < len(body["messages"][-2]["content"]) < 10_000

@@ -43,8 +43,9 @@ UNREAD = [
     (SOLO, "", "empty_reply"),
     (SOLO, "<think>Swifts are", "empty_reply"),
     (SOLO, '{"reason": "It is', "not_json"),
-    (SOLO, '{"score": 8} Enjoy.', "not_json"),
-    (SOLO, 'Here: {"score": 8}', "not_json"),
+    (SOLO, 'Score: 9\n{"score": 8}', "contradictory"),
+    (SOLO, 'Here: {"score": 8} or {"score": 9}', "not_json"),
+    (SOLO, 'A set {a, b}.\n{"score": 8}', "not_json"),
     (SOLO, '{"score": 8}\n{"score": 9}', "not_json"),
     (SOLO, '[{"score": 8}]', "not_json"),
     (SOLO, '{"score": NaN}', "not_json"),
@@ -192,8 +193,8 @@ def test_each_answer_has_its_place_in_the_schema():
         "!",
     ],
 )
-@pytest.mark.parametrize("ends", [("", ""), ("A", "B"), ("Verdict: A or", "B")])
+@pytest.mark.parametrize("ends", [("", ""), ("Verdict: A or", "B")])
 def test_a_long_hostile_reply_is_read_in_no_time(unit, ends, form):
-    reply = f"{ends[0]}{unit * (50_000 // len(unit))}{ends[1]}"
+    reply = f"{ends[0]}{unit * (20_000 // len(unit))}{ends[1]}"
     for assessment in (SOLO, PAIR):
         assert assessment.read(form, reply, None).rule
