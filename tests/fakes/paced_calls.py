@@ -39,6 +39,7 @@ def course_of(
     calls: int,
     latency: float,
     tell: Callable[[float], float | None],
+    *,
     end: Callable[[], None] = lambda: None,
 ) -> Course:
     """Make `calls` calls, as early as the pace lets; `tell` makes a Retry-After of the wait."""
@@ -67,6 +68,6 @@ def course_of(
                 end()
                 pace.succeeded(ticket, now)
         else:
-            now = math.ceil(turn / _TICK) * _TICK
+            now = max(math.ceil(turn / _TICK) * _TICK, now + _TICK / 10)
     course.ended = now
     return course

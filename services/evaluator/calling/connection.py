@@ -36,7 +36,7 @@ class CallConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
-        self._size = 0
+        self._size = self._head_size = 0
         self._done: asyncio.Future[None] | None = None
         self._framed = self._reusable = False
 
@@ -89,13 +89,13 @@ class CallConnection(asyncio.Protocol):
             self.close()
             return
         self.answered = True
-        self._size += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
             self._fail(MalformedAnswer(f"{self._server} answered with no HTTP ({fault})."))
             return
-        if self._size > (MAX_BODY_BYTES if self.status else MAX_HEAD_BYTES):
+        self._head_size += 0 if self.status else len(data)
+        if self._size > MAX_BODY_BYTES or self._head_size > MAX_HEAD_BYTES:
             self._fail(MalformedAnswer(f"{self._server} answered with more than it may."))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -116,13 +116,13 @@ class CallConnection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status >= _FIRST_FINAL:
             self.status = status
-            self._size = 0
             framing = {"content-length", "transfer-encoding"}
             self._framed = status in _BODILESS or not framing.isdisjoint(self.headers)
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece."""
         self._body.append(body)
+        self._size += len(body)
 
     def on_message_complete(self) -> None:
         """Note the end; behind an interim answer the one that counts begins."""
@@ -133,7 +133,7 @@ class CallConnection(asyncio.Protocol):
 
     def _begin(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self.status = self._size = 0
+        self.status = self._size = self._head_size = 0
         self.headers = {}
         self._body = []
         self.answered = self._framed = self._reusable = False

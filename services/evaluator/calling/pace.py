@@ -3,8 +3,8 @@
 Owns what a refusal (status 429) means. Calls at once grow by one a round trip and fall to 0.8 of
 themselves once an episode of refusals (AIMD; Chiu and Jain 1989). Calls a second are unbounded
 until the first episode; then they are what was accepted from one episode's end to the next one's,
-less a margin, so that a server that counts calls by the minute is asked evenly. They grow again
-slowly, the more slowly the more often the same rate was found. Pure: every `now` is given.
+so that a server that counts calls by the minute is asked evenly, and they grow again slowly. Pure:
+every `now` is given.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from services.evaluator.calling.rate_belief import (
+    DOUBTED,
+    LEAST_DOUBT,
+    LEAST_RATE,
+    MOST_DOUBT,
+    RateBelief,
+)
+
 FIRST_LIMIT = 16
 _CUT = 0.8
-_MARGIN = 0.97
-_LEAST_RATE = 1 / 120
 _FIRST_GUESS, _LONGEST_GUESS, _GUESS_GROWTH = 0.25, 15.0, 2.0
 """Seconds of a pause where the server names none, after which one call is tried alone."""
 
 _ROUND_CALLS, _ROUND_SECONDS = 20, 1.0
 _SHORT_ROUND_CALLS, _SHORT_ROUND_SECONDS = 5, 0.25
-_LEAST_DOUBT, _DOUBTED, _MOST_DOUBT = 0.01, 0.05, 0.25
-"""Growth begins with the doubt in what was learnt; where there is much of it, rounds are short."""
+"""Where there is much doubt in what was learnt, rounds of growth are short."""
 
 _MOST_GROWTH, _MOST_PROBING = 0.5, 0.05
 """A round's growth below what may have been meant, and beyond it."""
 
-_ALIKE = 1.2
-_FADING = 0.98
-"""What earlier episodes told is believed a little less at each one."""
+_FEW = 5
+"""Accepted calls that tell something of a rate."""
 
-_FIRST_HOLD, _LONGEST_HOLD = 2, 64
-"""Rounds without growth behind an episode that left no doubt."""
-
-_SLACK_SECONDS = 0.02
+_SLACK_SECONDS = 0.1
 """By so much the sending may lag behind and be caught up with: timers are late."""
 
 
@@ -69,9 +70,9 @@ class Pace:
         self._open = self._blind = self._probing = self._missed = False
         self._whole = True
         self._guess = _FIRST_GUESS
-        self._low, self._high = 0.0, math.inf
-        self._agreed = self._hold = self._held = 0
-        self._doubt = self._growth = _MOST_DOUBT
+        self._belief = RateBelief()
+        self._held = 0
+        self._growth = MOST_DOUBT
         self._round_calls = 0
         self._round_at = 0.0
         self._bound = False
@@ -108,7 +109,7 @@ class Pace:
             self._resume(ticket.sent_at)
             self._accepted += 1
         self._round_calls += 1
-        short = self._growth >= _DOUBTED and self.rate < self._high
+        short = self._growth >= DOUBTED and self.rate < self._belief.high
         calls = _SHORT_ROUND_CALLS if short else _ROUND_CALLS
         seconds = _SHORT_ROUND_SECONDS if short else _ROUND_SECONDS
         if self._round_calls >= calls and now - self._round_at >= seconds:
@@ -178,43 +179,34 @@ class Pace:
             return
         assert self._began_at is not None
         self._open = False
-        if self._accepted > 0:
-            self._learn(self._accepted, at - self._began_at)
-            self._period += 1
-            self._accepted = 0
-            self._began_at = at
+        if self._accepted >= _FEW or (self._accepted > 0 and self.rate == math.inf):
+            self._learn(at)
+            self._begin_period(at)
+        elif self._accepted > 0:
+            # So few tell little: the period goes on.
+            self.rate = max(LEAST_RATE, _CUT * self.rate)
         self._next_at = at + 1 / self.rate if self._blind else at
         self._restart_growth(at)
 
-    def _learn(self, accepted: int, seconds: float) -> None:
-        """Bound the rate by what was accepted from the last episode's end to this one's.
+    def _begin_period(self, at: float) -> None:
+        self._period += 1
+        self._accepted = 0
+        self._began_at = at
+
+    def _learn(self, at: float) -> None:
+        """Take what was accepted from the last episode's end to this one's.
 
         Calls were accepted again at some time before the first one that was: after the last one
         that was refused, or within the second to which a Retry-After was rounded up.
         """
         assert self._began_at is not None
+        seconds = at - self._began_at
         least = self._refused_at - self._began_at if self._blind else seconds - self._whole
-        low = accepted / max(seconds, 1e-3)
-        high = max(low, accepted / max(least, 1e-3))
-        if high * _ALIKE < self._low or low > self._high * _ALIKE:
-            self._low, self._high, self._agreed = low, high, 0
-        else:
-            self._low = max(low, self._low * _FADING)
-            self._high = max(self._low, min(high, self._high / _FADING))
-            self._agreed += 1
-        doubt = self._high / self._low - 1
-        if self._agreed > (self._blind and doubt > _MOST_DOUBT):
-            self.rate = self._low
-            self._doubt = _LEAST_DOUBT
-            self._hold = min(_LONGEST_HOLD, _FIRST_HOLD << self._agreed)
-        else:
-            self.rate = min(math.sqrt(self._low * self._high), (1 + _MOST_DOUBT) * self._low)
-            self._doubt = min(_MOST_DOUBT, max(_LEAST_DOUBT, doubt))
-            self._hold = 0 if doubt >= _DOUBTED else _FIRST_HOLD
-        self.rate = max(_LEAST_RATE, _MARGIN * self.rate)
+        self._belief.learn(self._accepted, least, seconds, told=not self._blind)
+        self.rate = self._belief.rate
 
     def _restart_growth(self, now: float) -> None:
-        self._growth = self._doubt
+        self._growth = self._belief.doubt
         self._held = 0
         self._round_calls = 0
         self._round_at = now
@@ -223,13 +215,16 @@ class Pace:
         """Grow, if the rate is what bounds the calls."""
         if self._bound:
             self._held += 1
-        if self._bound and self._held > self._hold:
-            below = self.rate < self._high
+        if self._bound and self._held > self._belief.hold:
+            below = self.rate < self._belief.high
             self.rate *= 1 + self._growth
+            if self._growth >= MOST_DOUBT:
+                # What was accepted at a much lower rate tells nothing of this one.
+                self._begin_period(now)
             self._growth = min(_MOST_GROWTH if below else _MOST_PROBING, 2 * self._growth)
-            if below and self.rate >= self._high:
-                self.rate = self._high
-                self._growth = _LEAST_DOUBT
+            if below and self.rate >= self._belief.high:
+                self.rate = self._belief.high
+                self._growth = LEAST_DOUBT
         self._bound = False
         self._round_calls = 0
         self._round_at = now

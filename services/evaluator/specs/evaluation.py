@@ -74,6 +74,17 @@ def _check_together(
     for name in spec.weights:
         if name not in dimensions.places:
             findings.add(child("/weights", name), "is no dimension of this eval")
+    _check_mode(spec, dimensions, findings)
+    if len(set(spec.metrics)) < len(spec.metrics):
+        findings.add("/metrics", "names one twice")
+    if questions and not any(question.references for question in questions):
+        for place, metric in enumerate(spec.metrics):
+            if metric in _WITH_REFERENCES:
+                findings.add(child("/metrics", place), "needs references; no question has any")
+
+
+def _check_mode(spec: EvalSpec, dimensions: Dimensions, findings: Findings) -> None:
+    """Note what does not go with the mode."""
     if spec.baseline is not None and spec.mode is not Mode.PAIRWISE:
         findings.add("/baseline", "is for the mode pairwise only")
     if spec.swap is not Swap.NONE and not dimensions.places:
@@ -82,9 +93,3 @@ def _check_together(
         findings.add("/alone", "is for the mode scoring only")
     if spec.alone and spec.swap is not Swap.NONE:
         findings.add("/swap", "has nothing to turn round where each answer is scored alone")
-    if len(set(spec.metrics)) < len(spec.metrics):
-        findings.add("/metrics", "names one twice")
-    if questions and not any(question.references for question in questions):
-        for place, metric in enumerate(spec.metrics):
-            if metric in _WITH_REFERENCES:
-                findings.add(child("/metrics", place), "needs references; no question has any")

@@ -25,9 +25,7 @@ MINUTE = 60.0
 @pytest.mark.parametrize("per_minute", [120, 600])
 def test_a_limit_by_the_minute_is_used_up_and_hardly_ever_hit(said, latency, per_minute):
     calls = 6 * per_minute
-    course = course_of(
-        Pace(64), fixed_window(per_minute, MINUTE), calls, latency, SAID[said]
-    )
+    course = course_of(Pace(64), fixed_window(per_minute, MINUTE), calls, latency, SAID[said])
     assert course.ended <= 1.25 * 6 * MINUTE
     assert course.refused_after(MINUTE) <= 0.05
 
@@ -49,7 +47,7 @@ def test_behind_a_pause_calls_come_at_the_rate_learnt_and_not_all_at_once():
 
 def test_a_server_that_takes_few_at_once_gets_few_at_once():
     admit, end = concurrency(4)
-    course = course_of(Pace(64), admit, 3000, 0.05, lambda _: None, end)
+    course = course_of(Pace(64), admit, 3000, 0.05, lambda _: None, end=end)
     assert course.refused_after(course.ended / 2) <= 0.05
     assert course.ended <= 2.5 * 3000 * 0.05 / 4
 
