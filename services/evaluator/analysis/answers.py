@@ -8,7 +8,7 @@ import numpy as np
 
 from services.evaluator.analysis.bootstrap import Bootstrap
 from services.evaluator.analysis.figures import ratio
-from services.evaluator.analysis.references import reference_figures
+from services.evaluator.analysis.references import LONGEST, comparable, reference_figures
 from services.evaluator.analysis.rows import AnswerRow
 from services.evaluator.analysis.variety import distinct_figures, self_bleu
 from services.evaluator.analysis.words import language_of, tokenization
@@ -27,6 +27,7 @@ def answer_metrics(
         groups.setdefault((answer.candidate, answer.language), []).append(answer)
     order = {name: place for place, name in enumerate(candidates)}
     found: list[AnswerMetrics] = []
+    warnings = list(_too_long(answers, metrics))
     notes: dict[str, None] = {}
     for (candidate, language), own in sorted(
         groups.items(),
@@ -40,7 +41,20 @@ def answer_metrics(
         found.append(
             AnswerMetrics(candidate=candidate, language=language, answers=len(own), values=values)
         )
-    return found, [ResultWarning(code="tokenizer_missing", text=note) for note in notes]
+    warnings += [ResultWarning(code="tokenizer_missing", text=note) for note in notes]
+    return found, warnings
+
+
+def _too_long(answers: Sequence[AnswerRow], metrics: Sequence[str]) -> Iterator[ResultWarning]:
+    for metric in metrics:
+        total = sum(bool(answer.references) for answer in answers)
+        left_out = total - len(comparable(metric, answers))
+        if left_out:
+            text = (
+                f"{left_out} of {total} answers are not in {metric}: they or their references have more "
+                f"than {LONGEST[metric]} words"
+            )
+            yield ResultWarning(code="answers_too_long", text=text)
 
 
 def _figures(

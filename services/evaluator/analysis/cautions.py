@@ -102,7 +102,7 @@ def _scopes(counted: Sequence[Counted]) -> Iterator[ResultWarning]:
         text = (
             f"in {len(steadied)} of {len(counted)} parts of the reviews somebody never lost, or "
             "never won, against the rest, or was never compared with them: one imaginary review "
-            "in which all tie keeps the ratings there finite"
+            "in which all tie keeps the ratings there finite, and their intervals show too little"
         )
         yield _caution("rating_steadied", text)
     if overall.mixed:

@@ -66,14 +66,16 @@ def ratio(
 
 
 def drawn_figure(value: float, draws: Floats, questions: int, n: int) -> Figure:
-    """Return a figure that was computed anew for each draw."""
+    """Return a figure that was computed anew for each draw.
+
+    Without an interval where all draws are alike: they do not tell how uncertain it is.
+    """
     if not np.isfinite(value):
         return Figure(value=None, n=n)
-    return Figure(
-        value=float(value),
-        interval=intervals(draws[:, None], np.array([float(questions)]))[0],
-        n=n,
-    )
+    interval = intervals(draws[:, None], np.array([float(questions)]))[0]
+    if interval is not None and interval.high - interval.low < 1e-9:  # noqa: PLR2004 - rounding
+        interval = None
+    return Figure(value=float(value), interval=interval, n=n)
 
 
 def wilson(successes: float, trials: float) -> Interval:

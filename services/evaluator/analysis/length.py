@@ -2,6 +2,7 @@
 
 Bradley-Terry with one more term: the difference of two answers' lengths in characters, divided by
 its root mean square and passed through tanh, so that a single very long answer decides nothing.
+What Markdown adds beside it is fitted with a second such term.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from services.evaluator.analysis.ranking import (
     rating_figures,
     steadied,
 )
-from services.evaluator.analysis.rows import AnswerRow
 from services.evaluator.analysis.table import Table
 from services.evaluator.analysis.tally import Tally, chosen_pairs
 from shared.protocol.evals.results import Figure
@@ -37,18 +37,6 @@ class LengthControl:
 
     ratings: list[Figure]
     coefficient: Figure
-
-
-def lengths_of(answers: Sequence[AnswerRow], table: Table) -> Floats:
-    """Return characters of answers (questions, candidates); NaN where there is none."""
-    questions = {name: number for number, name in enumerate(table.questions)}
-    candidates = {name: number for number, name in enumerate(table.candidates)}
-    lengths = np.full((len(questions), len(candidates)), np.nan)
-    for answer in answers:
-        if answer.question in questions and answer.candidate in candidates:
-            place = questions[answer.question], candidates[answer.candidate]
-            lengths[place] = len(answer.text)
-    return lengths
 
 
 def longer_share(
@@ -71,85 +59,111 @@ def longer_share(
 def length_control(
     tally: Tally, lengths: Floats, bootstrap: Bootstrap, undecoded: int
 ) -> LengthControl | None:
-    """Return ratings and coefficient; None where no two answers differ in length.
-
-    The draws are one step of Newton's method from the fit of all, which costs no fit each.
-    """
-    here = lengths[np.ix_(tally.questions, tally.candidates)]
-    apart = here[:, tally.first] - here[:, tally.second]
-    known = np.isfinite(apart)
-    won, met = np.where(known, tally.won, 0.0), np.where(known, tally.met, 0.0)
-    scale = np.sqrt((met * np.nan_to_num(apart) ** 2).sum() / max(1.0, met.sum()))
-    if not scale > 0:
+    """Return ratings and coefficient; None where no two answers differ in length."""
+    data = _data(tally, [lengths])
+    if data is None:
         return None
-    data = _Data(tally.first, tally.second, tally.size, won, met, np.tanh(_filled(apart) / scale))
-    best = data.fit()
-    drawn = best + data.steps(best, bootstrap)
-    questions = int(covered(met.sum(axis=1, keepdims=True))[0])
-    coefficient = drawn_figure(best[-1], drawn[:, -1], questions, round(met.sum()))
+    best, drawn = data.fitted(bootstrap)
     return LengthControl(
-        ratings=rating_figures(best[:-1], drawn[:, :-1], met, tally.first, tally.second),
-        coefficient=coefficient.model_copy(update={"undecoded": undecoded}),
+        ratings=rating_figures(
+            best[: tally.size], drawn[:, : tally.size], data.met, tally.first, tally.second
+        ),
+        coefficient=data.figure(best, drawn, 0, undecoded),
     )
 
 
-def _filled(values: Floats) -> Floats:
-    return np.nan_to_num(values, nan=0.0)
+def markdown_coefficient(
+    tally: Tally, lengths: Floats, marks: Floats, bootstrap: Bootstrap, undecoded: int
+) -> Figure | None:
+    """Return what Markdown adds beside length; None where no two answers differ in both."""
+    data = _data(tally, [lengths, marks])
+    if data is None:
+        return None
+    return data.figure(*data.fitted(bootstrap), 1, undecoded)
+
+
+def _data(tally: Tally, measures: Sequence[Floats]) -> _Data | None:
+    """Return pairs of answers that are known, with their differences in each measure."""
+    place = np.ix_(tally.questions, tally.candidates)
+    apart = [each[place][:, tally.first] - each[place][:, tally.second] for each in measures]
+    known = np.isfinite(np.sum(apart, axis=0))
+    won, met = np.where(known, tally.won, 0.0), np.where(known, tally.met, 0.0)
+    terms: list[Floats] = []
+    for each in apart:
+        difference = np.where(known, each, 0.0)
+        scale = np.sqrt((met * difference**2).sum() / max(1.0, met.sum()))
+        if not scale > 0:
+            return None
+        terms.append(np.tanh(difference / scale))
+    return _Data(tally.first, tally.second, tally.size, won, met, terms)
 
 
 @dataclass(frozen=True, slots=True)
 class _Data:
-    """Pairs by question, with the difference of lengths; parameters: candidates, then length."""
+    """Pairs by question with differences; parameters: the candidates, then one for each term."""
 
     first: Ints
     second: Ints
     size: int
     won: Floats
     met: Floats
-    longer: Floats
+    terms: list[Floats]
 
-    def fit(self) -> Floats:
-        """Return the parameters that fit all questions best."""
+    def figure(self, best: Floats, drawn: Floats, term: int, undecoded: int) -> Figure:
+        """Return one term's coefficient."""
+        questions = int(covered(self.met.sum(axis=1, keepdims=True))[0])
+        column = self.size + term
+        found = drawn_figure(best[column], drawn[:, column], questions, round(self.met.sum()))
+        return found.model_copy(update={"undecoded": undecoded})
+
+    def fitted(self, bootstrap: Bootstrap) -> tuple[Floats, Floats]:
+        """Return the parameters that fit all questions best, and those of each draw.
+
+        A draw's are one step of Newton's method from the fit of all, which costs no fit each.
+        """
+        best = self._fit()
+        return best, best + self._steps(best, bootstrap)
+
+    def _fit(self) -> Floats:
         tie = self._tie()
 
         def loss(parameters: Floats) -> tuple[float, Floats]:
             odds = self._odds(parameters)
             level = parameters[self.first] - parameters[self.second]
+            own = parameters[self.size :]
             value = (self.met * np.logaddexp(0, odds) - self.won * odds).sum()
             value += tie * (np.logaddexp(0, level) - 0.5 * level).sum()
-            value += _PRIOR / 2 * parameters[-1] ** 2
+            value += _PRIOR / 2 * (own**2).sum()
             slopes = -self._slopes(self.won - self.met * _chance(odds)).sum(axis=0)
             extra = tie * (_chance(level) - 0.5)
-            slopes[:-1] += by_candidate(extra, self.first, self.second, self.size)
-            slopes[-1] += _PRIOR * parameters[-1]
+            slopes[: self.size] += by_candidate(extra, self.first, self.second, self.size)
+            slopes[self.size :] += _PRIOR * own
             return float(value), slopes
 
         # scipy brings no types.
         minimize = cast("Callable[..., Any]", optimize.minimize)  # pyright: ignore[reportUnknownMemberType]
         options = {"maxiter": 2000, "ftol": 1e-14, "gtol": 1e-9}
-        found = minimize(
-            loss, np.zeros(self.size + 1), jac=True, method="L-BFGS-B", options=options
-        )
+        start = np.zeros(self.size + len(self.terms))
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
         return np.asarray(found.x, dtype=np.float64)
 
-    def steps(self, best: Floats, bootstrap: Bootstrap) -> Floats:
+    def _steps(self, best: Floats, bootstrap: Bootstrap) -> Floats:
         """Return for each draw one Newton step from the fit of all: (draws, parameters)."""
-        odds = self._odds(best)
-        chance = _chance(odds)
-        slopes = bootstrap.sums(self._slopes(self.won - self.met * chance))
+        chance = _chance(self._odds(best))
+        slopes = self._slopes(self.won - self.met * chance)
         # The fit of all is where slopes, prior and the added tie cancel: only the change counts.
-        slopes -= self._slopes(self.won - self.met * chance).sum(axis=0)
+        change = bootstrap.sums(slopes) - slopes.sum(axis=0)
         weights = self.met * chance * (1 - chance)
         level = bootstrap.sums(weights) + self._tie() / 4
-        cross = bootstrap.sums(
-            by_candidate(weights * self.longer, self.first, self.second, self.size)
-        )
-        own = bootstrap.sums((weights * self.longer**2).sum(axis=1, keepdims=True))
-        matrix = np.zeros((len(slopes), self.size + 1, self.size + 1))
-        matrix[:, :-1, :-1] = laplacian(level, self.first, self.second, self.size)
-        matrix[:, :-1, -1] = matrix[:, -1, :-1] = cross
-        matrix[:, -1, -1] = own[:, 0] + _PRIOR
-        return np.asarray(np.linalg.solve(matrix, slopes[..., None])[..., 0], dtype=np.float64)
+        many = len(best)
+        matrix = np.zeros((len(change), many, many))
+        matrix[:, : self.size, : self.size] = laplacian(level, self.first, self.second, self.size)
+        for place, term in enumerate(self.terms, self.size):
+            curvature = bootstrap.sums(self._slopes(weights * term))
+            matrix[:, :, place] = matrix[:, place, :] = curvature
+        diagonal = range(self.size, many)
+        matrix[:, diagonal, diagonal] += _PRIOR
+        return np.asarray(np.linalg.solve(matrix, change[..., None])[..., 0], dtype=np.float64)
 
     def _tie(self) -> float:
         """Return 1 if one imaginary review, in which all tie, must keep the ratings finite."""
@@ -158,13 +172,15 @@ class _Data:
         return float(held[0])
 
     def _odds(self, parameters: Floats) -> Floats:
-        level = parameters[self.first] - parameters[self.second]
-        return level + parameters[-1] * self.longer
+        odds = parameters[self.first] - parameters[self.second] + np.zeros_like(self.met)
+        for own, term in zip(parameters[self.size :], self.terms, strict=True):
+            odds = odds + own * term
+        return odds
 
     def _slopes(self, residuals: Floats) -> Floats:
         """Return by question the likelihood's slopes: (questions, parameters)."""
         own = by_candidate(residuals, self.first, self.second, self.size)
-        return np.column_stack([own, (residuals * self.longer).sum(axis=1)])
+        return np.column_stack([own, *((residuals * term).sum(axis=1) for term in self.terms)])
 
 
 def _chance(odds: Floats) -> Floats:

@@ -1,6 +1,6 @@
 """Answers against references: BLEU, chrF, TER by sacrebleu, ROUGE by rouge-score, exact match.
 
-A question without references is in none of them. Of several references the best counts, as each
+A question without references is in none of them, a text that is too long not in TER and ROUGE. Of several references the best counts, as each
 metric defines it.
 """
 
@@ -16,28 +16,43 @@ from services.evaluator.analysis.arrays import Floats
 from services.evaluator.analysis.bootstrap import Bootstrap
 from services.evaluator.analysis.figures import SHARE, drawn_figure, ratio
 from services.evaluator.analysis.rows import AnswerRow
-from services.evaluator.analysis.words import UnitTokenizer
+from services.evaluator.analysis.words import UnitTokenizer, units
 from shared.protocol.evals.results import Figure
 
+LONGEST = {"ter": 200, "rouge": 2000}
+"""Words that a text may have: both take the square of that or more, TER up to seconds a pair."""
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
 def reference_figures(
     metrics: Sequence[str], answers: Sequence[AnswerRow], tokenize: str, bootstrap: Bootstrap
 ) -> Iterator[tuple[str, Figure]]:
-    """Return name and figure of each metric asked for, over the answers that have references."""
-    answers = [answer for answer in answers if answer.references]
+    """Return name and figure of each metric asked for, over the answers that can be compared."""
     for metric in metrics:
+        compared = comparable(metric, answers)
         if metric in {"bleu", "chrf", "ter"}:
             figure = Figure(value=None)
-            if answers:
-                figure = _corpus(_sacrebleu(metric, tokenize), answers, bootstrap)
+            if compared:
+                figure = _corpus(_sacrebleu(metric, tokenize), compared, bootstrap)
             yield metric, figure
         elif metric == "rouge":
-            yield from _rouge(answers, bootstrap)
+            yield from _rouge(compared, bootstrap)
         elif metric == "exact_match":
-            hits = np.array([_matches(answer) for answer in answers], dtype=np.float64)
+            hits = np.array([_matches(answer) for answer in compared], dtype=np.float64)
             yield metric, _mean(hits, bootstrap)
+
+
+def comparable(metric: str, answers: Sequence[AnswerRow]) -> list[AnswerRow]:
+    """Return the answers that have references and are not too long for a metric."""
+    longest = LONGEST.get(metric)
+    with_references = [answer for answer in answers if answer.references]
+    if longest is None:
+        return with_references
+    return [
+        answer
+        for answer in with_references
+        if all(len(units(text)) <= longest for text in (answer.text, *answer.references))
+    ]
 
 
 def _sacrebleu(metric: str, tokenize: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from services.evaluator.analysis.differences import SIGNIFICANT, holm, sign_flip
 from services.evaluator.analysis.figures import BALANCE, SHARE, ratios
 from services.evaluator.analysis.groups import groups_of
 from services.evaluator.analysis.keys import ScopeKey
-from services.evaluator.analysis.length import LengthControl, length_control
+from services.evaluator.analysis.length import LengthControl, length_control, markdown_coefficient
 from services.evaluator.analysis.ranking import Ranking, rank
 from services.evaluator.analysis.table import Table
 from services.evaluator.analysis.tally import Tally, tally_of
@@ -27,6 +27,8 @@ class Counted:
     key: ScopeKey
     scope: Scope
     length: LengthControl | None
+    markdown: Figure | None
+    """Of plain scopes."""
     steadied: bool
     """An imaginary review keeps its ratings finite."""
     mixed: bool
@@ -37,11 +39,12 @@ class Counting:
     """Counts the scopes of one run."""
 
     def __init__(
-        self, table: Table, lengths: Floats, bootstrap: Bootstrap, *, scoring: bool
+        self, table: Table, lengths: Floats, marks: Floats, bootstrap: Bootstrap, *, scoring: bool
     ) -> None:
         """Keep what all scopes share; `scoring`: mean scores decide who is best."""
         self._table = table
         self._lengths = lengths
+        self._marks = marks
         self._bootstrap = bootstrap
         self._scoring = scoring
         self._done: dict[bytes, Counted] = {}
@@ -52,7 +55,7 @@ class Counting:
         same = self._done.get(packed)
         if same is None:
             same = self._done[packed] = self._count(key, chosen)
-        return Counted(key, _named(same.scope, key), same.length, same.steadied, same.mixed)
+        return replace(same, key=key, scope=_named(same.scope, key))
 
     def _count(self, key: ScopeKey, chosen: Bools) -> Counted:
         reviews = [self._table.reviews[row] for row in np.flatnonzero(chosen)]
@@ -60,6 +63,11 @@ class Counting:
         tally = tally_of(self._table, chosen)
         ranking = rank(tally.won, tally.met, tally.first, tally.second, self._bootstrap)
         length = length_control(tally, self._lengths, self._bootstrap, lost) if ranking else None
+        markdown = None
+        if length and key.plain:
+            markdown = markdown_coefficient(
+                tally, self._lengths, self._marks, self._bootstrap, lost
+            )
         candidates = self._candidates(tally, ranking, length)
         best_first = sorted(candidates, key=self._worth, reverse=True)
         pairs = self._pairs(tally, [each.candidate for each in best_first])
@@ -77,7 +85,7 @@ class Counting:
             groups=groups_of([each.candidate for each in best_first], separable),
         )
         steady = ranking is not None and ranking.steadied
-        return Counted(key, scope, length, steady, tally.won_by_review is not None)
+        return Counted(key, scope, length, markdown, steady, tally.won_by_review is not None)
 
     def _worth(self, figures: CandidateFigures) -> tuple[float, float]:
         """Return by what candidates are ordered."""

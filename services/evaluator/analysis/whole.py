@@ -12,18 +12,19 @@ from services.evaluator.analysis.bootstrap import Bootstrap
 from services.evaluator.analysis.cautions import cautions
 from services.evaluator.analysis.composite import composite_of
 from services.evaluator.analysis.keys import parts_of
-from services.evaluator.analysis.length import lengths_of, longer_share
+from services.evaluator.analysis.length import longer_share
 from services.evaluator.analysis.options import AnalysisOptions
 from services.evaluator.analysis.position import position_of
 from services.evaluator.analysis.rows import AnswerRow, Review
 from services.evaluator.analysis.scopes import Counted, Counting
 from services.evaluator.analysis.sources import agreements
+from services.evaluator.analysis.style import markdown_marks, measured
 from services.evaluator.analysis.table import Table
 from shared.protocol.evals.results import LengthBias, PositionBias, Results, ResultWarning
 from shared.protocol.evals.spec import Mode
 
 _MOST_SCOPES = 160
-_MOST_PAIRS = 12_000
+_MOST_PAIRS = 8_000
 """Of candidates in all scopes: 26 candidates have 325 in each."""
 
 
@@ -32,10 +33,11 @@ def counted_results(
 ) -> Results:
     """Return all figures of a run."""
     table = Table(reviews, options.candidates)
-    lengths = lengths_of(answers, table)
+    lengths = measured(answers, table, len)
+    marks = measured(answers, table, markdown_marks)
     bootstrap = Bootstrap(options.seed, options.resamples)
     scoring = options.mode == Mode.SCORING
-    counting = Counting(table, lengths, bootstrap, scoring=scoring)
+    counting = Counting(table, lengths, marks, bootstrap, scoring=scoring)
     parts, left_out = parts_of(table.reviews, _most(len(table.candidates)))
     counted = [counting.count(key, chosen) for key, chosen in parts]
     composite, weights = composite_of(
@@ -98,6 +100,7 @@ def _length(
             dimension=each.key.dimension,
             longer_share=longer_share(table, own, lengths, bootstrap, each.scope.undecoded),
             coefficient=each.length.coefficient,
+            markdown=each.markdown,
         )
         for each, own in zip(counted, chosen, strict=True)
         if each.key.plain and each.length is not None

@@ -102,6 +102,9 @@ class LengthBias(Told):
     dimension: str | None
     longer_share: Figure
     coefficient: Figure | None = Field(description="of tanh of the standardised length difference")
+    markdown: Figure | None = Field(
+        default=None, description="the same of headings, list items, bold and code, beside length"
+    )
 
 
 class Agreement(Told):

@@ -95,6 +95,20 @@ def test_without_references_there_are_no_values():
         assert found.values[name].value is None
 
 
+def test_texts_that_would_take_too_long_are_left_out_and_that_is_told():
+    rows = [
+        AnswerRow("1", None, "en", "a", "word " * 200, ("word " * 200,)),
+        AnswerRow("2", None, "en", "a", "word " * 201, ("word",)),
+        AnswerRow("3", None, "en", "a", "word", ("word", "word " * 2001)),
+    ]
+    (found,), notes = answer_metrics(rows, ["a"], ("ter", "rouge", "bleu"), BOOTSTRAP)
+    assert (found.values["ter"].n, found.values["rouge1"].n, found.values["bleu"].n) == (1, 2, 3)
+    assert [(note.code, note.text[:28]) for note in notes] == [
+        ("answers_too_long", "2 of 3 answers are not in te"),
+        ("answers_too_long", "1 of 3 answers are not in ro"),
+    ]
+
+
 def test_candidates_and_languages_are_counted_apart():
     rows = [
         AnswerRow("1", None, language, name, name * size)

@@ -64,7 +64,7 @@ def any_run(draw):
             language,
             name,
             draw(texts),
-            draw(st.sampled_from([(), ("yes",), ("no", "東京")])),
+            draw(st.sampled_from([(), ("yes",), ("no", "東京"), ("",)])),
         )
         for question in range(draw(st.integers(0, 3)))
         for name in candidates

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import optimize
 
 from services.evaluator.analysis.results import results_of
 from services.evaluator.analysis.rows import AnswerRow
+from services.evaluator.analysis.style import markdown_marks
 from tests.fakes.judged_worlds import options, review, swapped_pairs
 
 
@@ -118,3 +120,46 @@ def test_the_longer_that_always_wins_has_a_finite_coefficient():
         reviews.append(review(question, "ab", (2, 1) if question % 2 else (1, 2)))
     coefficient = results_of(reviews, answers, options("ab")).length[0].coefficient
     assert 1 < coefficient.value < 100
+
+
+def test_a_planted_preference_for_markdown_is_told_from_one_for_length():
+    rng = np.random.default_rng(3)
+    answers, reviews = [], []
+    for question in range(1500):
+        sizes = rng.integers(100, 900, 2)
+        marks = rng.integers(0, 9, 2)
+        answers += [
+            AnswerRow(str(question), None, None, name, "- x\n" * marks[place] + "y" * sizes[place])
+            for place, name in enumerate("ab")
+        ]
+        won = rng.random() < 1 / (1 + np.exp(-1.2 * np.tanh((marks[0] - marks[1]) / 4)))
+        reviews.append(review(question, "ab", (1, 2) if won else (2, 1)))
+    bias = results_of(reviews, answers, options("ab")).length[0]
+    assert bias.markdown.interval.low > 0.7
+    assert bias.coefficient.interval.low < 0.15
+
+
+def test_marks_are_headings_items_bold_and_code():
+    text = "# Title\n\n- one\n- **two**\n1. three\n```\ncode\n```\nplain - text * and # more"
+    assert markdown_marks(text) == 7
+    assert markdown_marks("") == 0
+    assert markdown_marks("\n" * 100_000 + " " * 100_000 + "*" * 100_000) < 10
+
+
+def test_the_controlled_fit_is_an_independent_ones():
+    reviews, answers = world_of_lengths(np.random.default_rng(4), 300, 1.0)
+    length = {(each.question, each.candidate): len(each.text) for each in answers}
+    apart = np.array([length[each.question, "a"] - length[each.question, "b"] for each in reviews])
+    won = np.array([each.ranks[0] == 1 for each in reviews], dtype=float)
+    longer = np.tanh(apart / np.sqrt((apart**2).mean()))
+
+    def loss(fitted):
+        odds = fitted[0] + fitted[1] * longer
+        return (np.logaddexp(0, odds) - won * odds).sum()
+
+    expected = optimize.minimize(loss, np.zeros(2)).x
+    results = results_of(reviews, answers, options("ab"))
+    assert results.length[0].coefficient.value == pytest.approx(expected[1], abs=0.002)
+    top = {each.candidate: each for each in results.scopes[0].candidates}
+    rating = top["a"].rating_length_controlled.value - top["b"].rating_length_controlled.value
+    assert rating == pytest.approx(400 / np.log(10) * expected[0], abs=0.2)

@@ -102,4 +102,5 @@ def test_only_where_no_finite_rating_fits_a_tie_is_added():
     assert "rating_steadied" in {warning.code for warning in told.warnings}
     top = told.scopes[0].candidates[0]
     assert top.candidate == "a"
+    assert top.rating.interval is None
     assert top.rating.value - 1000 == pytest.approx(200 * np.log10(40.5 / 0.5), abs=0.01)
