@@ -93,6 +93,7 @@ def test_without_arguments_there_is_help(llmzoo):
         *("delta apply", "bench", "bench serve", "bench engine", "workers", "doctor", "version"),
         *("eval", "eval run", "eval submit", "eval status", "eval watch", "eval cancel"),
         *("eval resume", "eval report", "eval compare", "eval list", "eval import"),
+        "eval artefacts",
     ],
 )
 def test_every_command_has_help(llmzoo, command):

@@ -19,7 +19,7 @@ _KEYED = re.compile(
     r"[\])\"'. 。]{0,4}$",
     re.MULTILINE | re.IGNORECASE,
 )
-_ONLY = re.compile(r"\A\W{0,12}([A-Z]|tie|draw|equal|=)\W{0,12}\Z", re.IGNORECASE)
+_ONLY = re.compile(r"\A\W{0,12}([AB]|tie|draw|equal|=|平局|平手|打平)\W{0,12}\Z", re.IGNORECASE)
 _TIE = re.compile(
     r"(?:an? )?(?:tie|tied|draw|equal|both(?: equal)?|neither|平局|平手|打平|引き分け|=|[AB12] ?= ?[AB12])",
     re.IGNORECASE,

@@ -10,6 +10,8 @@ from services.evaluator.judging.verdicts.sentences import Sentences
 
 _TAIL = 2
 """How many sentences at the end may hold a chain that leaves answers out."""
+_ANNOUNCED_TAIL = 4
+"""How many may, if theirs announces a verdict."""
 
 
 def read_chains(sentences: Sentences, n: int) -> OrderReading | None:
@@ -22,7 +24,7 @@ def read_chains(sentences: Sentences, n: int) -> OrderReading | None:
     full = [chain for chain in chains if chain.ranks is not None]
     tail = sentences.spans[-_TAIL:][0][0] if sentences.spans else 0
     if not full:
-        return _partial([chain for chain in chains if chain.start >= tail], n)
+        return _partial(_in_tail(sentences, chains), n)
     last = full[-1]
     after = [chain for chain in chains if chain.start > last.start]
     if any(chain.broken for chain in after):
@@ -33,6 +35,18 @@ def read_chains(sentences: Sentences, n: int) -> OrderReading | None:
         if chain.start >= tail and together.contradict(n):
             return OrderReading(None, OrderRule.CONTRADICTORY)
     return _decided(sentences, full)
+
+
+def _in_tail(sentences: Sentences, chains: list[Chain]) -> list[Chain]:
+    """Return the chains at the end, the nearest place that has any."""
+    count = len(sentences.spans)
+    places = [count - sentences.place(chain.start) for chain in chains]
+    near = [chain for chain, place in zip(chains, places, strict=True) if place <= _TAIL]
+    return near or [
+        chain
+        for chain, place in zip(chains, places, strict=True)
+        if place <= _ANNOUNCED_TAIL and _standing(sentences, chain) > Cue.NONE
+    ]
 
 
 def read_spaced(sentences: Sentences, n: int) -> OrderReading | None:

@@ -22,10 +22,10 @@ _NEXT = rf"(?:{NAME}|{LABEL})"
 _CHAIN = re.compile(rf"{NAME}(?:{_JOINT}{_NEXT})+")
 _LINK = re.compile(rf"{_JOINT}({_NEXT})")
 _SPACED = re.compile(
-    rf"{NAME}(?:(?:'s)?(?: [\w-]{{1,24}}){{0,5}} ?{OPERATOR} ?(?:[\w'-]{{1,24}} ){{0,6}}{NAME})+"
+    rf"{NAME}(?:(?:'s)?(?: \w[\w-]{{0,23}}){{0,5}} ?{OPERATOR} ?(?:[\w'-]{{1,24}} ){{0,6}}{NAME})+"
 )
 _SPACED_LINK = re.compile(rf"({OPERATOR})[^<>=≥≤≠≯≮!]{{0,180}}?({NAME})")
-_JOINED_BEFORE = re.compile(rf"{NAME} ?(?:,|/|&|,? ?\b(?:and|or)\b) ?$")
+_JOINED_BEFORE = re.compile(rf"(?<![<>=≥≤] )(?<![<>=≥≤]){NAME} ?(?:,|/|&|,? ?\b(?:and|or)\b) ?$")
 _JOINED_AFTER = re.compile(rf" ?(?:,|/|&|,? ?\b(?:and|or)\b) ?{NAME}(?! ?{OPERATOR})")
 _OPEN_AFTER = re.compile(rf"(?: ?\([^()\n]{{0,60}}\))?\s?{OPERATOR}(?![\"')\]])")
 _OPEN_BEFORE = re.compile(r"\w ?[<>=≥≤]{1,3} ?$")

@@ -29,13 +29,13 @@ _MORE = (
     rf"(?P<worse>{WORSE})|(?P<er>[a-z]{{2,12}}(?:er|ier))"
 )
 _THAN = re.compile(
-    rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,160}}?)\b(?:{_MORE})\b(?P<rest>{_BETWEEN}{{0,80}}?) "
+    rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,160}}?)\b(?:{_MORE})\b(?:{_BETWEEN}{{0,80}}?) "
     rf"(?:than|to|compared (?:to|with)|over)\b(?P<to>{_BETWEEN}{{0,40}}?)(?P<other>{GROUP})",
     re.IGNORECASE,
 )
 _UP = (
     r"(?:outperform(?:s|ed)?|beats?|surpass(?:es|ed)?|exceed(?:s|ed)?|outshines?|outclass(?:es)?|"
-    r"edges? out|bests|wins? (?:over|against)|defeats?|prevails over|"
+    r"edges? out|bests|above|ahead of|over|(?:has|had|have) (?:an? |the )?(?:\w+ )?(?:edge|advantage|lead) (?:over|on)|wins? (?:over|against)|defeats?|prevails over|"
     r"(?:is|are|was|ranks?|placed) (?:\w+ )?(?:preferred (?:over|to)|above|ahead of|"
     r"ranked (?:above|ahead of)|higher than|favou?red over))"
 )
@@ -61,18 +61,22 @@ _GIVES = (
 _SUPER = re.compile(
     rf"(?P<one>{GROUP})(?P<middle>(?:'s?)?{_BETWEEN}{{0,60}}?) (?:{_BE}|{_GIVES}) "
     rf"(?:\w+ly )?(?:the )?(?:(?:very|clear|overall|single) )?"
-    rf"(?:(?P<most>most|least) (?P<adjective>[\w-]+)|(?P<best>{BEST})|(?P<worst>{WORST}))\b"
-    r"(?P<rest>)",
+    rf"(?:(?P<most>most|least) (?P<adjective>[\w-]+)|(?P<best>{BEST})|(?P<worst>{WORST}))\b",
     re.IGNORECASE,
 )
 _ALONE = re.compile(
     rf"(?P<one>{NAME}|{OTHERS})(?P<middle>'?s?(?: (?:slightly|clearly|overall|somewhat|\w+ly))?) "
     rf"(?:(?P<be>{_BE})|{_GIVES} an?|{_GIVES} the) (?P<adverb>(?:\w+ly |somewhat |much |far |a bit |a little |the |overall )*)"
-    rf"(?:{_MORE})\b(?P<rest>)(?!{_BETWEEN}{{0,80}} (?:than|to) {_BETWEEN}{{0,40}}{GROUP})",
+    rf"(?:{_MORE})\b(?!{_BETWEEN}{{0,80}} (?:than\b|to {_BETWEEN}{{0,40}}{GROUP}))",
     re.IGNORECASE,
 )
 _WHOLE = re.compile(
     r"(?:,? (?:and )?(?:more )?[\w-]+){0,2} (?:answer|response|reply|explanation|output)\b",
+    re.IGNORECASE,
+)
+_ENDS = re.compile(
+    r" ?(?:[.,;:!)\"]|$|-|and\b|but\b|because|as\b|since|due|overall|in\b|for\b|here|of the two|(?:"
+    r"answer|response|one|choice|option|assistant|reply|model|overall)\b)",
     re.IGNORECASE,
 )
 _ONE_PART = re.compile(
@@ -86,16 +90,16 @@ _PART = re.compile(
     re.IGNORECASE,
 )
 _WINNER = re.compile(
-    r"\b(?:(?:winner|verdict|best|better|preferred|preference|choice|winning|superior|favou?rite)"
+    r"\b(?:(?:winner|verdict|best|better|preferred|preference|choice|vote|winning|superior|favou?rite)"
     r"(?: (?:answer|response|assistant|one|model|reply))?(?P<middle>(?: (?:overall|here|of the two|in this case))?)"
     r"(?: is|:| =| goes to| comes from| was)|(?:prefer|choose|pick|favou?r|select|vote for))"
-    rf" ?(?:clearly |that of |from )?(?P<one>{NAME})(?!'s? ?\w| (?:is|was|for its)\b)(?P<rest>)",
+    rf" ?(?:clearly |that of |from )?(?P<one>{NAME})(?!'s? ?\w| (?:is|was|for its)\b)",
     re.IGNORECASE,
 )
 _WINS = re.compile(
     rf"(?P<one>{NAME})(?P<middle>(?: \w+ly)?) (?:wins|won|takes the (?:win|lead)|comes out on top|"
     r"(?:is|was) the (?:clear |overall )?winner|takes first place|ranks first|"
-    r"(?:is|ranked|comes|came) (?:in )?first)\b(?P<rest>)",
+    r"(?:is|ranked|comes|came) (?:in )?first)\b",
     re.IGNORECASE,
 )
 
@@ -119,6 +123,8 @@ def _tells_of_whole(found: re.Match[str]) -> bool:
     """Return whether `is more coherent`, `gives a better one` is of the answer, not a part."""
     if _ONE_PART.match(found.string, found.end()):
         return False
+    if (found["better"] or found["worse"]) and found["be"]:
+        return bool(_ENDS.match(found.string, found.end()))
     if found["better"] or found["worse"]:
         return not _PART.match(found.string, found.end())
     of_whole = found["be"] is not None or bool(_WHOLE.match(found.string, found.end()))
@@ -139,9 +145,13 @@ def _direction(found: re.Match[str]) -> bool | None:
         return found["better"] is not None
     if found["er"]:
         return True if has_merit(found["er"]) and found["er"].lower() in _GOOD_ER else None
-    return (found["degree"].lower() == "more") if has_merit(found["adjective"]) else None
+    adjective = found["adjective"]
+    if not has_merit(adjective) or not (is_adjective(adjective) or _IS.search(found["middle"])):
+        return None
+    return found["degree"].lower() == "more"
 
 
+_IS = re.compile(r"\b(?:is|are|was|were|be|being|it|them)\b[^,]*$", re.IGNORECASE)
 _GOOD_ER = frozenset(
     [
         "clearer",

@@ -23,7 +23,7 @@ _REPORTED = re.compile(
     r"(?:\b(?:says?|said|claims?|claimed|claiming|states?|stated|writes?|wrote|written|asserts?|"
     r"argues?|insists?|tells?|told|asks?|asked|contains?|containing|includes?|including|reads?|"
     r"declares?|announces?|quotes?|quoted?|saying|stating|text|phrase|string|words?|"
-    r"instructions?|prompt|ends? with|ending with|user|question)\b|说|写道|声称|写着)",
+    r"instructions?|prompt|ends? with|ended with|ending with|user|question)\b|说|写道|声称|写着)",
     re.IGNORECASE,
 )
 _CLAUSE = re.compile(
@@ -35,14 +35,15 @@ _FORMAT = re.compile(
     r"\bsuch as\b|格式|例如|比如)",
     re.IGNORECASE,
 )
+_EXAMPLE = re.compile(r"(?:\be\.g\.|\bfor (?:example|instance))[,:]? ?[\"']?$", re.IGNORECASE)
 _REPORTING_VERB = re.compile(
-    r"\b(?:says|said|claims|claimed|asserts|insists|declares|writes|wrote|announces|states)"
+    r"\b(?:says|said|claims|claimed|asserts|insists|declares|writes|wrote|announces|states|ended with|ends with|contains|reads)"
     r"(?: that)?[ ]?[:,]?[ ]?$",
     re.IGNORECASE,
 )
 _UNREAL = re.compile(r"\b(?:would|could|might|should) have\b|\bhypothetical", re.IGNORECASE)
 _TAKEN_BACK = re.compile(
-    r"^[\s\"')\]]*(?:,[ ]?)?(?:if|unless|provided|only if|would|is (?:not|wrong|false|incorrect|"
+    r"^[\s\"')\]]*(?:,[ ]?)?(?:\((?:the )?(?:format|form|example|e\.g)|if|unless|provided|only if|would|is (?:not|wrong|false|incorrect|"
     r"untrue)|isn't|cannot|can't|were|was (?:not|wrong)|but (?:that|this) (?:is|would)|"
     r"是错|不对|不成立)\b",
     re.IGNORECASE,
@@ -99,6 +100,7 @@ def meant(before: str, after: str) -> bool:
         conditional(before + after)
         or _DENIED.search(clause)
         or _FORMAT.search(clause)
+        or _EXAMPLE.search(before)
         or _UNREAL.search(clause)
         or _REPORTING_VERB.search(before.rstrip("\"' "))
         or (quoted and _REPORTED.search(clause))

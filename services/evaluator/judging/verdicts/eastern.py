@@ -38,6 +38,7 @@ _BETTER = re.compile(
     rf"(?P<one>{NAME})(?P<middle>{_BETWEEN}{{0,10}}?)"
     r"(?:更好|更优|更佳|更胜一筹|获胜|胜出|最好|最优|最佳|の方が良い|の方が優れ|の勝ち|が勝者)"
 )
+_CHOSEN = re.compile(rf"(?:选择|更喜欢|推荐|胜者是|获胜者是)(?P<middle>)(?P<one>{NAME})")
 _DENIED = re.compile(r"不|没|并非|无法|如果|假如|若|是否|可能|也许|ない")
 _WORSE = ("差", "糟", "弱", "逊", "不好", "劣")
 
@@ -58,7 +59,7 @@ def eastern(sentence: str, n: int) -> list[Relations]:
             relations.tie(sorted(group))
             said.append(relations)
     if n == 2 and not said:  # noqa: PLR2004 - the better one of two
-        for found in _BETTER.finditer(sentence):
+        for found in (*_BETTER.finditer(sentence), *_CHOSEN.finditer(sentence)):
             one = members(found["one"], sentence, n)
             if 0 not in one and _stated(found, sentence):
                 relations = Relations()

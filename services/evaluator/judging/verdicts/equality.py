@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from services.evaluator.judging.verdicts.adjectives import NO_MERIT
 from services.evaluator.judging.verdicts.context import conditional
 from services.evaluator.judging.verdicts.hedges import stated
-from services.evaluator.judging.verdicts.names import NAME, indices
+from services.evaluator.judging.verdicts.names import NAME, indices, is_name
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
 
 _ANYBODY = rf"{NAME[1:-1]}{ALL}{OTHERS}"
@@ -28,13 +28,13 @@ _VERB = (
     r"offers?|shows?|showed|demonstrates?|demonstrated|exhibits?|exhibited|displays?|seems?|"
     r"appears?|ranks?|ranked|rates?|rated|scores?|scored|receives?|received|achieves?|achieved|"
     r"does|do|did|presents?|presented|delivers?|delivered|deserves?|stands?|comes?|remain|"
-    r"earns?|gets?|maintains?|maintained|possess(?:es)?|meets?|fulfil(?:l|ls)?|answers?|responds?)"
+    r"earns?|gets?|maintains?|maintained|possess(?:es)?|meets?|fulfil(?:l|ls)?|answers?|responds?|share[sd]?)"
 )
 _SURE = (
     r"(?P<sure>equal(?!\w| to (?!each|one another)| (?:parts?|rights?|number|amount|length|time|weight|access|pay|"
     r"opportunit|treatment|attention|emphasis|importance|size|portions?|shares?|distribution|"
     r"measure of))|"
-    r"equally (?P<adverb>[\w-]+)|equivalent(?!\w| to| (?:of|number|amount|length))|"
+    r"equally (?P<adverb>[\w-]+)|equally(?= ?[.!]?$)|equivalent(?!\w| to| (?:of|number|amount|length))|"
     r"(?:all |both )?tied?(?!\w| to)|on (?:a )?par|evenly matched|"
     r"indistinguishable|interchangeable|in a (?:tie|draw)|a (?:tie|draw|toss-up)|neck and neck|"
     r"as good as each other|no better or worse)"
@@ -62,7 +62,17 @@ _TIE = re.compile(
 _NO_DIFFERENCE = re.compile(
     r"(?P<middle>)\bno (?:\w+ ){0,3}(?:differences?|distinctions?|winner|gap|preference|order|ordering|"
     r"ranking|hierarchy)(?! (?:in|of) (?:\w+ )?(?:length|tone|style|size|wording))\b"
-    rf"(?P<rest>(?: (?!(?:between|among|amongst|of) {ALL})[\w']+){{0,10}}? (?:between|among|amongst|of) (?P<one>{GROUP}))?",
+    rf"(?:(?: (?!(?:between|among|amongst|of) {ALL})[\w']+){{0,10}}? (?:between|among|amongst|of) (?P<one>{GROUP}))?",
+    re.IGNORECASE,
+)
+_OF_MERIT = re.compile(
+    rf"\b(?:the|their)(?P<middle>)(?: \w+){{0,3}}? {_MERIT}(?: of \w+)? (?:is|are) (?:\w+ly |about |all )?"
+    r"(?:equal|equivalent|the same|comparable|similar|identical)(?![\w-]| to)",
+    re.IGNORECASE,
+)
+_SIGN_ALONE = re.compile(
+    r"\b(?:equal|equivalent|equally|same|tied?|comparable|similar)(?P<middle>)(?: \w+){0,4} "
+    r"[(\[]{1,2}[\"']?={1,2}[\"']?[)\]]{1,2}",
     re.IGNORECASE,
 )
 _NEITHER = re.compile(
@@ -73,8 +83,8 @@ _NEITHER = re.compile(
 )
 _ANNOUNCED = re.compile(
     r"\b(?:verdict|winner|result|decision|outcome|judge?ment|conclusion|order|ordering|ranking|"
-    r"it|this|that|preference|choice|answer)(?: (?:overall|here))?(?P<middle>) ?"
-    r"(?::|is|=|'s|would be called)? ?(?:an? )?[\"'(\[]{0,3}"
+    r"it|this|that|preference|choice|answer)(?: (?:overall|here))?(?P<middle>)"
+    r"(?: ?(?::|is|=|'s)){0,2} ?(?:an? |all |both )?[\"'(\[]{0,3}"
     r"(?:tie|draw|tied|equal|equality|={1,2}(?=[\"')\]. ]{0,4}$))(?![\w-]| (?:to|in|score|with))",
     re.IGNORECASE,
 )
@@ -87,18 +97,11 @@ def equalities(sentence: str, n: int, before: str = "") -> Iterator[frozenset[in
     """
     of_all = n == 2 or ALL in sentence or (ALL in before and not indices(sentence + before))  # noqa: PLR2004
     yield from signed_equalities(sentence, n)
-    for found in _EQUAL.finditer(sentence):
-        adverb = (found["adverb"] or "").lower()
-        if adverb not in NO_MERIT and stated(found, sentence):
-            yield from _several(members(found["one"], sentence, n))
-    for found in _TIE.finditer(sentence):
-        if stated(found, sentence):
-            yield from _several(
-                members(found["one"], sentence, n) | members(found["other"], sentence, n)
-            )
+    yield from _named_equals(sentence, n)
     everybody = frozenset(range(1, n + 1))
-    for found in _ANNOUNCED.finditer(sentence):
-        if stated(found, sentence):
+    of_everybody = [_ANNOUNCED, *([_OF_MERIT] if of_all else [])]
+    for pattern in of_everybody:
+        if any(stated(found, sentence) for found in pattern.finditer(sentence)):
             yield everybody
     for found in _NO_DIFFERENCE.finditer(sentence):
         between = found["one"] or (ALL if of_all else "")
@@ -108,11 +111,27 @@ def equalities(sentence: str, n: int, before: str = "") -> Iterator[frozenset[in
         yield everybody
 
 
+def _named_equals(sentence: str, n: int) -> Iterator[frozenset[int]]:
+    """Yield the groups that are said to be equal by their names, or as all."""
+    for found in _EQUAL.finditer(sentence):
+        adverb = (found["adverb"] or "").lower()
+        if adverb not in NO_MERIT and stated(found, sentence):
+            yield from _several(members(found["one"], sentence, n))
+    for found in _TIE.finditer(sentence):
+        if stated(found, sentence):
+            both = [members(found[each], sentence, n) for each in ("one", "other")]
+            yield from _several(both[0] | both[1])
+
+
 def signed_equalities(sentence: str, n: int) -> Iterator[frozenset[int]]:
     """Yield the groups of equals that are marked with the sign: `equal (=)`."""
     for found in _SIGN.finditer(sentence):
         if stated(found, sentence):
             yield from _several(members(found["one"], sentence, n))
+    if not any(map(is_name, sentence)):
+        for found in _SIGN_ALONE.finditer(sentence):
+            if stated(found, sentence):
+                yield frozenset(range(1, n + 1))
 
 
 def _several(group: frozenset[int]) -> Iterator[frozenset[int]]:

@@ -1,6 +1,6 @@
 """Sentences that rank groups: by how good each group is, or one after the other.
 
-`X and Y are equally good, Z is moderate`; `X is the best, followed by Y, then Z`.
+`X and Y are equally strong, Z is weak`; `X is the best, followed by Y, then Z`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from services.evaluator.judging.verdicts.adjectives import BETTER, WORSE, has_merit
 from services.evaluator.judging.verdicts.hedges import stated
-from services.evaluator.judging.verdicts.names import NAME
+from services.evaluator.judging.verdicts.names import NAME, UNKNOWN
 from services.evaluator.judging.verdicts.ranking import Relations
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
 
@@ -42,7 +42,7 @@ _LESS = re.compile(
     rf"(?P<one>{GROUP})(?P<middle>'?s?) (?:is|are|was|were|performs?|being)(?: (?:also|both|all))? "
     rf"(?:slightly |somewhat |much |far |a bit |a little |\w+ly )*"
     rf"(?:(?P<degree>more|less) (?P<adjective>[\w-]+)|(?P<better>{BETTER})|(?P<worse>{WORSE}))\b"
-    rf"(?! (?:than|to)\b)",
+    rf"(?! (?:than|to) (?!{UNKNOWN}))",
     re.IGNORECASE,
 )
 _NEXT = re.compile(
@@ -87,7 +87,7 @@ def behind_equals(sentence: str, n: int, equal: list[frozenset[int]]) -> Iterato
     """Yield that an answer is better or worse than the equals that its sentence names."""
     for found in _LESS.finditer(sentence):
         one = members(found["one"], sentence, n)
-        rivals = [group for group in equal if not group & one]
+        rivals = list({group for group in equal if not group & one})
         merit = not found["degree"] or has_merit(found["adjective"])
         if len(rivals) == 1 and 0 not in one and merit and stated(found, sentence):
             up = bool(found["better"]) or (found["degree"] or "").lower() == "more"

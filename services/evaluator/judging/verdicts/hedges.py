@@ -7,7 +7,7 @@ import re
 from services.evaluator.judging.verdicts.context import clause_of, denied, meant
 
 _UNSURE = re.compile(
-    r"\b(?:may|might|could|would|possibly|perhaps|maybe|arguably|potentially|should|some|others say|"
+    r"\b(?:may|might|could|(?<!I )would|possibly|perhaps|maybe|arguably|potentially|should|some|others say|"
     r"people|critics|whether|if|unless|according to|had|until|second|one of|among the \w+est|almost|nearly|"
     r"aims|tries|attempts|wants|asked|suppos\w+|used to|either|no)\b",
     re.IGNORECASE,
@@ -23,7 +23,12 @@ _EXCEPT = re.compile(
     r"were it not|with some|some of them|but only|only in|only when)\b",
     re.IGNORECASE,
 )
-_NARROWED = re.compile(r"^\W{0,2}(?:in|at|on) (?:length|size|speed|brevity|style)\b", re.IGNORECASE)
+_NARROWED = re.compile(
+    r"^\W{0,2}(?:in|at|on|for) (?!first\b|terms|its?\b|their|this|that|the (?:end|sense|range)|every|most|all\b|general|"
+    r"overall|quality|relevance|coherence|diversity|immersion|integrity|being|both|my|many|\w+ing\b|"
+    r"answer|response|how|what|addressing)[a-z]+(?=[ ]?(?:[.,;]|$)|,? (?:but|while|and)\b)",
+    re.IGNORECASE,
+)
 
 
 def stated(found: re.Match[str], sentence: str) -> bool:

@@ -30,7 +30,7 @@ _WORDS = (
 _EAST = "一二三四五六七八九十"
 _ORDINAL = (
     rf"(?:(?P<st>[0-9]{{1,2}})(?:st|nd|rd|th)\b|(?P<word>{'|'.join(_WORDS)})\b|"
-    rf"第(?P<east>[{_EAST}]|[0-9]{{1,2}})(?:名|位)?|(?P<wei>[0-9]{{1,2}})位|(?:rank|place|no\.?|#) ?(?P<hash>[0-9]{{1,2}})\b|"
+    rf"第(?P<east>[{_EAST}]|[0-9]{{1,2}})(?:名|位)?|(?P<wei>[0-9]{{1,2}})位|(?:rank|place|no\.?|#)[ :=]{{0,2}}(?P<hash>[0-9]{{1,2}})\b|"
     r"(?P<medal>[\U0001F947-\U0001F949]))"
 )
 _NAMES = rf"{NAME}(?: ?(?:,|and|&|=|/|、|和|与|と|,? and) ?{NAME}){{0,25}}"
@@ -38,9 +38,17 @@ _PLACE_NAME = re.compile(
     rf"^[^\w\n]{{0,12}}?(?:{_ORDINAL}(?: (?:place|rank|best))?|(?P<plain>[0-9]{{1,2}})(?=[.):、 ]))[ .):\-、|]*(?P<names>{_NAMES})(?P<rest>[^\n]*)$",
     re.MULTILINE | re.IGNORECASE,
 )
+_INLINE = re.compile(
+    rf"[.,;] ?(?=(?:and )?(?:[0-9]{{1,2}}(?:st|nd|rd|th)\b|(?:{'|'.join(_WORDS)}) (?:place|is)\b|第))",
+    re.IGNORECASE,
+)
+_RANK_OF = re.compile(
+    rf"\b(?:rank|place|position) (?:of|for) (?P<one>{NAME}) ?[:=] ?(?P<plain>[0-9]{{1,2}})\b",
+    re.IGNORECASE,
+)
 _NAME_PLACE = re.compile(
     rf"(?P<one>{NAME})(?:'s)? ?(?:[:\-|=]|is|ranks|ranked|comes|came|placed|finishes|takes|gets|is ranked|is placed|in)*(?: in)?"
-    rf"[ |(]{{0,3}}(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?",
+    rf"[ |(]{{0,3}}(?:the )?(?:(?P<best>best|winner)\b|(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?)",
     re.IGNORECASE,
 )
 _RANKING = re.compile(
@@ -53,11 +61,12 @@ _REVERSED = re.compile(
     re.IGNORECASE,
 )
 _ROW = re.compile(
-    rf"(?P<lead>[^\n]{{0,120}}?)(?::| is| are)\s{{0,3}}[\[(\"' ]{{0,3}}(?P<row>{NAME}(?:(?: ?[,;、/] ?(?:and |then )?| then |,? and (?:then |finally )?|,? followed by ){NAME}){{1,25}})[\])\"'. ]{{0,4}}$",
+    rf"(?P<lead>[^\n]{{0,120}}?)(?::| is| are)\s{{0,3}}[\[(\"' ]{{0,3}}(?P<row>{NAME}(?:(?: ?[,;、/\n] ?(?:and |then )?| then |,? and (?:then |finally )?|,? followed by ){NAME}){{1,25}})[\])\"'. ]{{0,4}}$",
     re.MULTILINE | re.IGNORECASE,
 )
 _CELL = re.compile(r"^ ?\|?(.*?)\|? ?$")
 _HEAD = re.compile(r"^(?:rank(?:ing)?|place|position|排名|名次|順位)$", re.IGNORECASE)
+_TIED = re.compile(r"\b(?:tie|tied|equal|best|worst|winner)\b", re.IGNORECASE)
 _ENUMERATED = 60
 """Characters before a list in which it may be announced as a ranking."""
 
@@ -79,6 +88,7 @@ def read_lists(sentences: Sentences, n: int) -> OrderReading | None:
 
 def _numbered(text: str, n: int) -> Iterator[tuple[int, ...]]:
     """Yield the last list that gives names to places."""
+    text = _INLINE.sub("\n", text)
     items = list(_PLACE_NAME.finditer(text))
     starts = [place for place, item in enumerate(items) if _number(item) == 1]
     if not starts:
@@ -99,7 +109,7 @@ def _numbered(text: str, n: int) -> Iterator[tuple[int, ...]]:
     before = text[max(0, block[0].start() - _ENUMERATED) : block[0].start()]
     announced = bool(_RANKING.search(before) or _REVERSED.search(before))
     says_places = all(item["plain"] is None for item in block)
-    bare = not any(any(c.isalnum() for c in item["rest"]) for item in block)
+    bare = not any(any(c.isalnum() for c in _TIED.sub("", item["rest"])) for item in block)
     ends = not any(c.isalnum() for c in text[block[-1].end() :])
     if not (announced or says_places or (bare and ends)):
         return
@@ -113,7 +123,9 @@ def _numbered(text: str, n: int) -> Iterator[tuple[int, ...]]:
 def _labelled(text: str, n: int) -> Iterator[tuple[int, ...]]:
     """Yield what `Assistant 1: 2nd`, `Assistant 2: 1st` say."""
     places: dict[int, int] = {}
-    for found in _NAME_PLACE.finditer(text):
+    for found in (*_NAME_PLACE.finditer(text), *_RANK_OF.finditer(text)):
+        if found.groupdict().get("best") and n == 2:  # noqa: PLR2004 - `is the best at …` is no place
+            continue
         (answer,) = indices(found["one"])
         if places.setdefault(answer, _number(found)) != _number(found):
             return
@@ -163,6 +175,8 @@ def _tables(text: str, n: int) -> Iterator[tuple[int, ...]]:
 
 def _number(found: re.Match[str]) -> int:
     groups = found.groupdict()
+    if groups.get("best"):
+        return 1
     for key in ("st", "wei", "hash", "plain"):
         if groups.get(key):
             return int(groups[key])

@@ -28,7 +28,7 @@ _LABEL = (
 )
 _TAIL = r"(?:'s?[ ](?:answer|response|reply|output|text)s?\b(?![ ](?:to|of|time|length)\b))?"
 _NAMED = re.compile(
-    rf"(?:\b(?:the[ ])?(?:AI[ ])?{_NOUN}s?|{_EAST})[ ]?[-#:_]?[ ]?[\[(\"']?({_LABEL})[\])\"]?{_TAIL}"
+    rf"(?:\b(?:the[ ])?(?:AI[ ])?{_NOUN}s?|{_EAST})[ ]?[-#_]?[ ]?(?:[\[(\"']({_LABEL})[\])\"']|({_LABEL})){_TAIL}"
     rf"(?:的?(?:回答|回复|答案|响应|応答))?",
     re.IGNORECASE,
 )
@@ -41,6 +41,7 @@ _LISTED = re.compile(
 )
 _ORDINAL = re.compile(
     rf"\bthe[ ]({'|'.join(_ORDINALS)})[ ](?:AI[ ])?(?:{_NOUN}|one)\b{_TAIL}"
+    rf"|(?<=\bthan )the ({'|'.join(_ORDINALS)})(?= ?(?:[.,;!]|$))"
     rf"|第([{_DIGITS}0-9])[个個名位款つ]?(?:{_EAST})(?:的?(?:回答|回复|答案))?",
     re.IGNORECASE,
 )
@@ -56,6 +57,7 @@ _BARE = re.compile(
     rf"(?:(?<![A-Za-z0-9_'])(?=[A-Z][ ](?:{_VERBS})\b)|(?<![A-Za-z0-9_'])(?=[A-Z](?:'s[ ]|[优更比和与好略胜不]))|"
     rf"{_BARE_BEFORE}|(?<=[A-Z] and )|(?<=is )(?=[A-Z] ?(?:[.!\n]|\Z)))([A-Z])(?![A-Za-z0-9_])"
 )
+_OF_SEVERAL = re.compile(rf"({NAME})'s(?=,? (?:and|or) |, {NAME})")
 _QUOTED_NAME = re.compile(rf"[\"'(\[]({NAME})[\"')\]]")
 
 
@@ -98,9 +100,9 @@ def indices(text: str) -> list[int]:
 def with_names(text: str, n: int) -> str:
     """Return `text` with each name of one of `n` answers as one character."""
     text = _LISTED.sub(lambda found: _expanded(found[1], n), text)
-    text = _NAMED.sub(lambda found: name(found[1], n), text)
+    text = _NAMED.sub(lambda found: name(found[1] or found[2], n), text)
     text = _LOWER_LETTER.sub(lambda found: name(found[1], n), text)
-    text = _ORDINAL.sub(lambda found: name(found[1] or found[2], n), text)
+    text = _ORDINAL.sub(lambda found: name(found[1] or found[2] or found[3], n), text)
     if n == 2:  # noqa: PLR2004 - of two there is a former and a latter one
         text = _PAIRED.sub(
             lambda found: name(
@@ -110,7 +112,7 @@ def with_names(text: str, n: int) -> str:
         )
     if not any(map(is_name, text)):
         text = _BARE.sub(lambda found: name(found[1], n), text)
-    return _QUOTED_NAME.sub(r"\1", text)
+    return _QUOTED_NAME.sub(r"\1", _OF_SEVERAL.sub(r"\1", text))
 
 
 def _expanded(labels: str, n: int) -> str:

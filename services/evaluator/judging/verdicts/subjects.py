@@ -32,12 +32,13 @@ _ALL = re.compile(
     rf"\bthey (?:are |were |have )?(?P<they>all|both)\b|"
     rf"\b(?P<both>both)(?: of)?(?: the| these| them)?(?: AI)?(?: {_PLURAL})?(?! {NAME})(?!\w)|"
     rf"\ball(?: of)?(?: the| these| them)?(?: (?P<count>{_NUMBER}))?(?: AI)?(?: of them| {_PLURAL})(?!\w)|"
+    rf"\ball (?P<some>{_NUMBER})(?= (?:have|has|are|were|perform|provide|show|equally|receive|deserve|rank|tie|of)\b)|"
     rf"\bthe (?P<number>{_NUMBER})(?: of them| (?:AI )?{_PLURAL})(?!\w)|"
     rf"\b(?P<plain>the|these|each of the) {_PLURAL}(?!\w)",
     re.IGNORECASE,
 )
 _THEY_ALL = re.compile(r"\bthey (?:are |were |have )?(?:all|both)\b", re.IGNORECASE)
-_THEY = re.compile(r"\bthey\b", re.IGNORECASE)
+_THEY = re.compile(r"\b(?:they|them)\b", re.IGNORECASE)
 _THEIRS = re.compile(r"\btheir (?:answers|responses|replies|outputs)\b", re.IGNORECASE)
 _ALL_EAST = re.compile(
     r"(?:(?P<count>[两二三四五六七八九十0-9]{1,2})(?:个|名|位|者)?(?:都|均|的)?(?:助手|回答|答案|模型|回复)?)"
@@ -82,7 +83,7 @@ def members(group: str, sentence: str, n: int) -> frozenset[int]:
 def _all(found: re.Match[str], n: int) -> str:
     if found["both"] or (found["they"] or "").lower() == "both":
         return ALL if n == 2 else UNKNOWN  # noqa: PLR2004 - both are two
-    number = (found["count"] or found["number"] or "").lower()
+    number = (found["count"] or found["number"] or found["some"] or "").lower()
     if not number:
         kept = found[0].split()[1] if found["they"] and len(found[0].split()) > 2 else ""  # noqa: PLR2004
         return f"{ALL} {kept}" if kept else ALL
