@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 import orjson
@@ -44,7 +44,8 @@ class RunEvents:
         self._zoo = zoo
         self._path = f"{run_path(eval_id, run_id)}/events"
         self._patience = patience
-        self._decoder = SSEDecoder()
+        self._place = ""
+        self._answered = time.monotonic()
 
     async def events(self) -> AsyncGenerator[RunEvent]:
         """Yield the events from the run's beginning to its end.
@@ -52,53 +53,53 @@ class RunEvents:
         Raises:
             LLMZooError: the server refuses, or was away for longer than the caller is patient.
         """
-        pause, answered = _FIRST_PAUSE, time.monotonic()
+        pause, self._answered = _FIRST_PAUSE, time.monotonic()
         while True:
             try:
                 async with aclosing(self._connection()) as events:
                     async for told in events:
-                        pause, answered = _FIRST_PAUSE, time.monotonic()
+                        self._place, pause = told.id, _FIRST_PAUSE
                         yield told
                         if told.event == "done":
                             return
             except LLMZooError as fault:
-                if not fault.retryable or time.monotonic() - answered > self._patience:
+                if not fault.retryable or time.monotonic() - self._answered > self._patience:
                     raise
                 pause = max(pause, fault.retry_after or 0)
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _connection(self) -> AsyncGenerator[RunEvent]:
-        self._decoder.reconnected()
-        place = self._decoder.last_event_id.decode("ascii", errors="ignore")
         headers = {"accept": "text/event-stream"}
-        if place:
-            headers[LAST_EVENT_ID_HEADER] = place
+        if self._place:
+            headers[LAST_EVENT_ID_HEADER] = self._place
+        decoder = SSEDecoder()
         async with self._zoo.reading(self._path, headers, _SILENCE_SECONDS) as pieces:
             async for piece in pieces:
-                for told in self._read(piece):
+                self._answered = time.monotonic()
+                for told in _read(decoder, piece):
                     yield told
         raise UpstreamFailed("The events broke off before their end.")
 
-    def _read(self, piece: bytes) -> list[RunEvent]:
-        try:
-            found = [self._event(data) for data in self._decoder.feed(piece)]
-        except (ValueError, ValidationError) as fault:
-            raise MalformedAnswer("The answer is no stream of a run's events.") from fault
-        return [told for told in found if told is not None]
 
-    def _event(self, data: bytes) -> RunEvent | None:
-        """Return what one event says; None for one that a newer server has."""
-        name = self._decoder.event
-        if name == b"error":
-            raise UpstreamFailed("The events broke off with an error.")
-        if name not in _KNOWN:
-            return None
-        told: object = orjson.loads(data)
-        return RunEvent.model_validate(
-            {
-                "id": self._decoder.last_event_id.decode("ascii", errors="ignore"),
-                "event": name.decode(),
-                "data": told if isinstance(told, dict) else {},
-            }
-        )
+def _read(decoder: SSEDecoder, piece: bytes) -> Iterator[RunEvent]:
+    """Yield the events that `piece` completes; those that a newer server has are passed over."""
+    try:
+        for data in decoder.feed(piece):
+            if decoder.event == b"error":
+                raise UpstreamFailed("The events broke off with an error.")
+            if decoder.event in _KNOWN:
+                yield _event(decoder, data)
+    except (ValueError, ValidationError) as fault:
+        raise MalformedAnswer("The answer is no stream of a run's events.") from fault
+
+
+def _event(decoder: SSEDecoder, data: bytes) -> RunEvent:
+    told: object = orjson.loads(data)
+    return RunEvent.model_validate(
+        {
+            "id": decoder.last_event_id.decode("ascii"),
+            "event": decoder.event.decode(),
+            "data": told if isinstance(told, dict) else {},
+        }
+    )

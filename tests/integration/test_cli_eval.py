@@ -222,6 +222,16 @@ def test_all_faults_of_a_spec_are_told(server, llmzoo, spec):
     assert not server.runs
 
 
+def test_no_terminal_obeys_what_others_wrote(server, llmzoo, tmp_path):
+    server.warning = "red \x1b[31malert\x07"
+    (tmp_path / "named.yaml").write_text(SPEC.replace("trial", '"blue \\e]0;title\\a"'))
+    done = llmzoo("run", "named.yaml")
+    listed = llmzoo("list")
+    assert "red [31malert" in done.stderr
+    assert "blue ]0;title" in listed.stdout
+    assert not {"\x1b", "\x07"} & set(done.stderr + done.stdout + listed.stdout)
+
+
 def test_a_dry_run_tells_calls_and_cost(server, llmzoo, spec):
     done = llmzoo("run", spec, "--dry-run")
     assert done.returncode == 0
@@ -340,6 +350,7 @@ def test_detached_is_not_watched(server, llmzoo, spec):
     server.states = [RUNNING]
     done = llmzoo("run", spec, "--detach")
     assert done.returncode == 0
+    assert done.stdout == llmzoo("submit", spec).stdout
     assert "llmzoo eval watch evalrun_" in done.stderr
     assert server.last_event_ids == []
 

@@ -5,12 +5,12 @@ Owns those lines. Everything else that goes wrong is told as in other commands.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import typer
 
+from services.cli.eval.printing import remark
 from services.cli.failures import exit_code
 from shared.client import APIError
 
@@ -28,7 +28,7 @@ def telling_faults(prefix: str = "") -> Generator[None]:
         if not fault.faults:
             raise
         count = len(fault.faults)
-        print(f"llmzoo: the spec has {count} fault{'s' if count > 1 else ''}:", file=sys.stderr)
+        remark(f"llmzoo: the spec has {count} fault{'s' if count > 1 else ''}:")
         for pointer, text in fault.faults:
-            print(f"  {prefix}{pointer or '/'}: {' '.join(text.split())}", file=sys.stderr)
+            remark(f"  {prefix}{pointer or '/'}: {' '.join(text.split())}")
         raise typer.Exit(exit_code(fault)) from None

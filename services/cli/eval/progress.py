@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from services.cli.chat.text import for_terminal
 from services.cli.eval import wording
 from services.cli.eval.pace import Pace
 from services.cli.failures import one_line
@@ -63,7 +64,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Write a line."""
-        self._stream.write(f"{text}\n")
+        self._stream.write(f"{for_terminal(text)}\n")
         self._stream.flush()
 
     def lost(self, fault: LLMZooError) -> None:
@@ -104,7 +105,7 @@ class Drawn:
 
     def say(self, text: str) -> None:
         """Write a line above the bars."""
-        self._live.console.print(text, markup=False, highlight=False)
+        self._live.console.print(for_terminal(text), markup=False, highlight=False)
 
     def lost(self, fault: LLMZooError) -> None:
         """Say so under the bars."""
@@ -114,7 +115,7 @@ class Drawn:
         from rich.console import Group  # noqa: PLC0415 - see `shown_on`
         from rich.text import Text  # noqa: PLC0415
 
-        self._live.update(Group(self._bars, Text(text, style="dim")), refresh=True)
+        self._live.update(Group(self._bars, Text(for_terminal(text), style="dim")), refresh=True)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def _tables(results: Results) -> Iterator[Iterator[str]]:
     dimensions = [scope for scope in results.scopes if _whole(scope) and scope.dimension]
     if len(dimensions) > 1:
         yield _by_dimension(dimensions)
-    if results.composite:
+    if len(dimensions) > 1 and results.composite:
         rows = [(name, f"{value:.3f}") for name, value in results.composite]
         yield columns(("CANDIDATE", "COMPOSITE"), rows)
     metrics = [each for each in results.answers if each.language is None and each.values]

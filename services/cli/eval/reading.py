@@ -48,6 +48,7 @@ def report(
     """Write a run's report: one HTML file, or Markdown, JSON, CSV, or JSONL of all items."""
     from services.cli.client import client_settings  # noqa: PLC0415 - see above
     from services.cli.eval import report_files, run_names  # noqa: PLC0415
+    from services.cli.eval.printing import remark  # noqa: PLC0415
 
     settings = client_settings(base_url, api_key)
     chosen = form or _by_name(out)
@@ -60,7 +61,7 @@ def report(
         sys.stdout.flush()
         return
     report_files.write_file(out, content)
-    print(f"wrote {out}", file=sys.stderr)
+    remark(f"wrote {out}")
     if open_browser:
         import webbrowser  # noqa: PLC0415 - see above
 
@@ -78,12 +79,14 @@ def compare(
     """Compare two runs, paired by question."""
     from services.cli.client import call, client_settings  # noqa: PLC0415 - see above
     from services.cli.eval import run_names, telling  # noqa: PLC0415
+    from services.cli.eval.printing import print_lines  # noqa: PLC0415
     from shared.eval_client import EvalClient  # noqa: PLC0415
 
     settings = client_settings(base_url, api_key)
     before, after = run_names.find(settings, first), run_names.find(settings, second)
     found = call(settings, lambda zoo: EvalClient(zoo).compare(before, after.id))
-    print(found.model_dump_json() if as_json else "\n".join(telling.comparison_lines(found)))
+    lines = [found.model_dump_json()] if as_json else telling.comparison_lines(found)
+    print_lines(lines)
 
 
 def _by_name(out: Path | None) -> Format:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from services.cli.client import call
 from services.cli.eval import wording
+from services.cli.eval.printing import print_lines, remark
 from services.cli.eval.progress import View, shown_on
 from services.cli.eval.ranking import ranking_lines
 from services.cli.eval.report_files import write_all
@@ -35,21 +36,22 @@ class Manner:
 
 def follow(settings: ClientSettings, run: Run, manner: Manner) -> ExitCode:
     """Watch a run and tell its results, or tell how to; raises as ZooClient."""
-    print(f"{run.eval_id}/{run.id}", file=sys.stderr)
     if not manner.watch:
-        print(f"It is {run.status}. Watch it with: llmzoo eval watch {run.id}", file=sys.stderr)
+        print_lines([f"{run.eval_id}/{run.id}"])
+        remark(f"It is {run.status}. Watch it with: llmzoo eval watch {run.id}")
         return ExitCode.OK
+    remark(f"{run.eval_id}/{run.id}")
     try:
         run = _watched(settings, run)
     except KeyboardInterrupt:
-        print(
-            "\nDetached; the run goes on.\n"
-            f"  llmzoo eval watch {run.id}     watches it again\n"
+        remark(
+            "",
+            "Detached; the run goes on.",
+            f"  llmzoo eval watch {run.id}     watches it again",
             f"  llmzoo eval cancel {run.id}    stops it",
-            file=sys.stderr,
         )
         return ExitCode.INTERRUPTED
-    print(wording.end_line(run), file=sys.stderr)
+    remark(wording.end_line(run))
     _tell(settings, run, manner)
     return exit_code_of(run)
 
@@ -79,7 +81,9 @@ def _tell(settings: ClientSettings, run: Run, manner: Manner) -> None:
     if not run.progress.done and not run.progress.answered:
         return
     results = call(settings, lambda zoo: EvalClient(zoo).results(run))
-    print(*ranking_lines(results), sep="\n")
-    if manner.out is not None:
-        for path in write_all(settings, run, manner.out):
-            print(f"wrote {path}", file=sys.stderr)
+    print_lines(ranking_lines(results))
+    if manner.out is None:
+        remark(f"Every answer: llmzoo eval report {run.id} --open")
+        return
+    for path in write_all(settings, run, manner.out):
+        remark(f"wrote {path}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -82,6 +83,8 @@ def _bring_files(path: Path, body: dict[str, Any], run: dict[str, Any]) -> None:
     """Put what files hold in the place of their paths."""
     from services.evaluator.importing import files  # noqa: PLC0415 - takes time to import
 
+    answers = cache(files.AnswersFile)  # several candidates may share one
+
     def brought(holder: dict[str, Any], field: str, read: Callable[[Path], list[Any]]) -> None:
         value: object = holder.get(field)
         named = cast("list[object]", value) if isinstance(value, list) else [value]
@@ -99,7 +102,7 @@ def _bring_files(path: Path, body: dict[str, Any], run: dict[str, Any]) -> None:
         if isinstance(each, dict):
             candidate = cast("dict[str, Any]", each)
             name = str(candidate.get("name") or candidate.get("model") or "")
-            brought(candidate, "answers", lambda file, name=name: files.read_answers(file, name))
+            brought(candidate, "answers", lambda file, name=name: answers(file).of(name))
 
 
 def _change(body: dict[str, Any], run: dict[str, Any], changes: Changes) -> None:

@@ -6,7 +6,6 @@ is used.
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -64,6 +63,7 @@ def run(
       llmzoo eval run pairwise -m demo -m hosted/small --judge hosted/big --max-cost-usd 5
     """  # noqa: D301 - \b keeps the examples' lines apart
     from services.cli.client import client_settings  # noqa: PLC0415 - see above
+    from services.cli.eval.printing import print_lines  # noqa: PLC0415
     from services.cli.eval.running import Manner, follow  # noqa: PLC0415
     from services.cli.eval.spec_file import Changes, read_spec  # noqa: PLC0415
     from services.cli.eval.submitting import count, submit  # noqa: PLC0415
@@ -72,7 +72,7 @@ def run(
     read = read_spec(spec, Changes(model or (), judge or (), max_cost_usd))
     settings = client_settings(base_url, api_key)
     if dry_run:
-        print(*counts_lines(count(settings, read)), sep="\n")
+        print_lines(counts_lines(count(settings, read)))
         return
     submitted = submit(settings, read, agreed=yes)
     raise typer.Exit(follow(settings, submitted, Manner(watch, out)))
@@ -125,8 +125,8 @@ def import_(
       llmzoo eval import alpacaeval annotations.json --out alpaca.yaml
     """  # noqa: D301 - \b keeps the examples' lines apart
     from services.cli.eval.importing import import_spec  # noqa: PLC0415 - see above
+    from services.cli.eval.printing import print_lines, remark  # noqa: PLC0415
 
     written, *notes = import_spec(source.value, paths, out)
-    print(written)
-    for note in notes:
-        print(note, file=sys.stderr)
+    print_lines([written])
+    remark(*notes)

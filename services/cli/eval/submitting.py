@@ -12,6 +12,7 @@ import typer
 from services.cli.client import call
 from services.cli.eval import run_names
 from services.cli.eval.failing import telling_faults
+from services.cli.eval.printing import remark
 from services.cli.eval.spec_file import Spec
 from services.cli.eval.wording import counts_lines
 from services.cli.failures import ExitCode
@@ -66,7 +67,7 @@ def _costs(counts: CallCounts) -> bool:
 
 
 def _ask(counts: CallCounts) -> None:
-    print(*counts_lines(counts), sep="\n", file=sys.stderr)
+    remark(*counts_lines(counts))
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         msg = "This run calls external models; --yes says that it may"
         raise ConfigurationError(msg, param="--yes")

@@ -51,6 +51,7 @@ def status(
     """Show how a run is doing, or all runs of an eval."""
     from services.cli.client import client_settings  # noqa: PLC0415 - see above
     from services.cli.eval import run_names, telling  # noqa: PLC0415
+    from services.cli.eval.printing import print_lines  # noqa: PLC0415
 
     settings = client_settings(base_url, api_key)
     if name is not None and "/" not in name and name.startswith("eval_"):
@@ -60,7 +61,7 @@ def status(
     if as_json:
         print(run.model_dump_json())
     else:
-        print(*telling.status_lines(run), sep="\n")
+        print_lines(telling.status_lines(run))
 
 
 def watch(
@@ -89,12 +90,13 @@ def cancel(name: RunName, *, base_url: BaseURL = None, api_key: APIKey = None) -
     """Stop a run; calls in flight are finished and kept."""
     from services.cli.client import call, client_settings  # noqa: PLC0415 - see above
     from services.cli.eval import run_names  # noqa: PLC0415
+    from services.cli.eval.printing import print_lines  # noqa: PLC0415
     from services.cli.eval.wording import end_line  # noqa: PLC0415
     from shared.eval_client import EvalClient  # noqa: PLC0415
 
     settings = client_settings(base_url, api_key)
     run = run_names.find(settings, name)
-    print(end_line(call(settings, lambda zoo: EvalClient(zoo).cancel(run))))
+    print_lines([end_line(call(settings, lambda zoo: EvalClient(zoo).cancel(run)))])
 
 
 def resume(
@@ -151,10 +153,11 @@ def _print_runs(runs: list[NamedRun], *, as_json: bool) -> None:
     import orjson  # noqa: PLC0415 - see above
 
     from services.cli.eval import telling  # noqa: PLC0415
+    from services.cli.eval.printing import print_lines  # noqa: PLC0415
 
     if as_json:
         print(orjson.dumps([run.model_dump(mode="json") for _, run in runs]).decode())
     elif runs:
-        print(*telling.runs_table(runs), sep="\n")
+        print_lines(telling.runs_table(runs))
     else:
         print("There is no run. Start one with: llmzoo eval run SPEC")

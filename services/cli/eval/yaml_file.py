@@ -44,7 +44,9 @@ def read_yaml(path: Path) -> object:
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
         line = None if mark is None else mark.line + 1
-        raise MalformedFile(path, line, fault.problem or fault.context or "no YAML") from None
+        # A question mark in `{text: Why?}` is the commonest of them, and none that is obvious.
+        hint = "" if isinstance(fault, ConstructorError) else " (texts with ?, : or # want quotes)"
+        raise MalformedFile(path, line, f"{fault.problem or 'no YAML'}{hint}") from None
     except json.JSONDecodeError as fault:
         raise MalformedFile(path, fault.lineno, fault.msg) from None
     except (yaml.YAMLError, ValueError) as fault:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.evaluator.importing import alpaca, fastchat, ours
 from services.evaluator.importing.forms import Form, form_of
-from services.evaluator.importing.found import Found, FoundAnswer
+from services.evaluator.importing.found import Found
 from services.evaluator.importing.rows import Row, read_rows
 from shared.errors import InvalidRequest, MalformedFile
 from shared.protocol.evals.run import GivenAnswer, GivenReview
@@ -45,25 +45,28 @@ def read_questions(path: Path) -> list[Question]:
     return [ours.question_of(row) for row in _of_forms(path, {Form.QUESTION})]
 
 
-def read_answers(path: Path, model: str) -> list[GivenAnswer]:
-    """Return the answers of a file in our form, LLMZoo's or FastChat's.
+class AnswersFile:
+    """A file of answers in our form, LLMZoo's or FastChat's, of one model or of several."""
 
-    Args:
-        path: the file.
-        model: whose answers are taken where several models' stand in it.
+    def __init__(self, path: Path) -> None:
+        """Read it. Raises MalformedFile."""
+        self._path = path
+        self._found = [
+            fastchat.answer_of(row) if "choices" in row.fields else ours.answer_of(row)
+            for row in read_rows(path)
+        ]
 
-    Raises:
-        MalformedFile: it is none, or has no answers of this model.
-    """
-    found: list[FoundAnswer] = []
-    for row in read_rows(path):
-        of_fastchat = "choices" in row.fields
-        found.append(fastchat.answer_of(row) if of_fastchat else ours.answer_of(row))
-    models = {each.model for each in found}
-    taken = found if len(models) == 1 else [each for each in found if each.model == model]
-    if not taken:
-        raise MalformedFile(path, None, f"has no answers of {model!r}")
-    return list({each.answer.question_id: each.answer for each in taken}.values())
+    def of(self, model: str) -> list[GivenAnswer]:
+        """Return a model's answers; all, where they are one model's, whatever its name is.
+
+        Raises:
+            MalformedFile: it has none of this model.
+        """
+        several = len({each.model for each in self._found}) > 1
+        taken = [each for each in self._found if not several or each.model == model]
+        if not taken:
+            raise MalformedFile(self._path, None, f"has no answers of {model!r}")
+        return list({each.answer.question_id: each.answer for each in taken}.values())
 
 
 def read_reviews(path: Path) -> list[GivenReview]:

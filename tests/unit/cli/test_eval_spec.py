@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -48,6 +50,7 @@ def test_yaml_means_what_it_looks_like(tmp_path, text, value):
     ("text", "says"),
     [
         ("a: 1\nb:\n  c: 1\n  c: 2", ":4: 'c' stands twice"),
+        ("a: 1\nb: {c: Why?}", ":2: expected ',' or '}', but got '?' (texts with ?"),
         ("1: a", ":1: a key here is no text"),
         ("[a]: b", ":1: "),
         ("a: !!python/name:os.system x", ":1: "),
@@ -125,6 +128,15 @@ def test_specs_that_come_along_are_specs(name):
     assert read.name == name
     Sampling.model_validate(spec.run["sampling"])
     assert (SHIPPED / f"{name}.yaml").read_text().startswith("#")
+
+
+def test_the_spec_in_the_readme_is_one(tmp_path):
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    [text] = re.findall(r"<<'END'\n(.*?)\nEND\n", readme, re.DOTALL)
+    (tmp_path / "first.yaml").write_text(text)
+    spec = read_spec(str(tmp_path / "first.yaml"), Changes())
+    assert [question["category"] for question in spec.evaluation["questions"]] == ["knowledge"] * 2
+    assert len(spec.run["candidates"]) == 2
 
 
 def test_a_judge_of_the_file_tells_how_another_writes(tmp_path):

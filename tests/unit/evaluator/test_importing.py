@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from services.evaluator.importing.alpaca import annotation_of, win_rates
 from services.evaluator.importing.files import (
+    AnswersFile,
     Source,
     import_files,
-    read_answers,
     read_questions,
     read_reviews,
     unanswered,
@@ -261,15 +261,15 @@ def test_questions_have_several_forms(written, row):
     ],
 )
 def test_answers_have_several_forms_and_one_model_needs_no_name(written, row):
-    [told] = read_answers(written("a.jsonl", row), "m")
+    [told] = AnswersFile(written("a.jsonl", row)).of("m")
     assert (told.question_id, told.turns) == ("7", ["2"])
 
 
 def test_of_several_models_the_named_one_answers(written):
     path = written("a.jsonl", answer(7, "m", "2"), answer(7, "n", "3"))
-    assert read_answers(path, "n")[0].turns == ["3"]
+    assert AnswersFile(path).of("n")[0].turns == ["3"]
     with pytest.raises(MalformedFile, match="no answers of 'o'"):
-        read_answers(path, "o")
+        AnswersFile(path).of("o")
 
 
 @pytest.mark.parametrize(
