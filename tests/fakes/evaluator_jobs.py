@@ -35,7 +35,7 @@ class EvaluatorJobs:
         assessing: Any = assess,
         lease: float = LEASE_SECONDS,
     ) -> None:
-        self.redis: Any = aredis.Redis.from_url(redis_url)
+        self.redis: Any = aredis.Redis.from_url(redis_url, socket_timeout=None)
         self.consumer = uuid.uuid4().hex
         self.store = EvalStore(self.redis, Ids("token"))
         metrics = EvaluatorMetrics(CollectorRegistry())

@@ -67,7 +67,7 @@ class Runner:
 
     def start(self) -> None:
         """Start the loop on the running event loop."""
-        self._works.changed = self.wake
+        self._works.changed = self._joined
         self._loop = asyncio.create_task(self._run(), name="runner")
 
     def poke(self) -> None:
@@ -75,8 +75,9 @@ class Runner:
         self._looked_at = 0.0
         self._wake.set()
 
-    def wake(self) -> None:
-        """Take now: something has changed in this process."""
+    def _joined(self) -> None:
+        """Take of a run that was read in, first of all what was taken before."""
+        self._unsure = True
         self._wake.set()
 
     async def stop(self) -> None:

@@ -31,7 +31,8 @@ local function milliseconds()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local function whole(value) return string.format('%.0f', value) end
+-- The sum is for -0, which Redis takes for no number.
+local function whole(value) return string.format('%.0f', value + 0) end
 
 local COUNTS = {{'total', 'answering', 'judging', 'judged', 'undecoded', 'errored', 'passed',
   'failed', 'answers_total', 'answered'}}
