@@ -71,7 +71,7 @@ def _whole(digits: str) -> int | _Beyond:
 
 def _look(value: object, findings: Findings) -> None:
     waiting: list[tuple[str, object]] = [("", value)]
-    while waiting:
+    while waiting and not findings.full:
         where, value = waiting.pop()
         if isinstance(value, _Beyond):
             findings.add(where, "is a whole number beyond 64 bits")

@@ -29,6 +29,11 @@ class Findings:
         """Return whether there is a fault."""
         return bool(self._faults)
 
+    @property
+    def full(self) -> bool:
+        """Return whether no more faults are told."""
+        return len(self._faults) >= MAX_FAULTS
+
     def add(self, pointer: str, text: str) -> None:
         """Note a fault; of those beyond the bound only how many there are."""
         if len(self._faults) < MAX_FAULTS:

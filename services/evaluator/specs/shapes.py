@@ -53,7 +53,8 @@ class Fields:
 
     def without(self, *names: str) -> Fields:
         """Return the same without some fields."""
-        values = {name: value for name, value in self.values.items() if name not in names}
+        left_out = set(names)
+        values = {name: value for name, value in self.values.items() if name not in left_out}
         return replace(self, values=values)
 
 
@@ -121,6 +122,7 @@ def without_nulls(body: Object) -> Object:
 
 def validated(shape: type[Shape], fields: Fields, findings: Findings) -> Shape | None:
     """Return `fields` as `shape`, or None with a fault for each misfit."""
+    fields = _of_shape(shape, fields, findings)
     try:
         # As JSON: what is strict there and what not is what a client of HTTP expects.
         return shape.model_validate_json(orjson.dumps(fields.values))
@@ -135,6 +137,7 @@ def fitting(shape: type[Shape], fields: Fields, findings: Findings) -> Shape:
     So that what depends on good fields is checked beside the bad ones. `shape` needs no field that
     `fields` has not.
     """
+    fields = _of_shape(shape, fields, findings)
     try:
         return shape.model_validate_json(orjson.dumps(fields.values))
     except ValidationError as fault:
@@ -142,17 +145,26 @@ def fitting(shape: type[Shape], fields: Fields, findings: Findings) -> Shape:
         return shape.model_validate_json(orjson.dumps(fields.without(*bad).values))
 
 
+def _of_shape(shape: type[BaseModel], fields: Fields, findings: Findings) -> Fields:
+    """Return the fields without unknown ones; each is a fault."""
+    unknown = [name for name in fields.values if name not in shape.model_fields]
+    for name in unknown:
+        findings.add(fields.pointer(name), _TEXTS["extra_forbidden"])
+    return fields.without(*unknown) if unknown else fields
+
+
 def _note(fault: ValidationError, fields: Fields, findings: Findings) -> set[str]:
     """Note each misfit once; return the names of the fields at fault."""
     told: set[str] = set()
-    for error in fault.errors(include_url=False, include_input=False):
+    errors = fault.errors(include_url=False, include_input=False)
+    for error in errors:
         location = _within(error["loc"], fields.values)
         pointer = fields.pointer(*location)
         # A union reports each of its branches at one place.
         if pointer not in told:
             told.add(pointer)
             findings.add(pointer, _text(cast("Object", error)))
-    return {str(error["loc"][0]) for error in fault.errors(include_url=False) if error["loc"]}
+    return {str(error["loc"][0]) for error in errors if error["loc"]}
 
 
 def _within(location: tuple[int | str, ...], value: object) -> list[int | str]:

@@ -206,6 +206,22 @@ def test_the_largest_whole_numbers():
     }
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {f"field {number}": 1 for number in range(100_000)},
+        {"questions": [{"text": "a", **{f"field {number}": 1 for number in range(100_000)}}]},
+        {"weights": {str(number): 1 for number in range(100_000)}},
+        {"applies_to": {str(number): 1 for number in range(100_000)}},
+    ],
+)
+def test_a_body_of_many_faults_is_read_in_linear_time(changes):
+    findings = Findings()
+    read_eval({**EVAL, **changes}, findings, question_set)
+    assert findings.full
+
+
 def test_types():
     assert isinstance(SPEC, EvalSpec)
     assert isinstance(read_run(RUN, SPEC, Findings()).run, RunSpec)
