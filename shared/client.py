@@ -177,7 +177,7 @@ class ZooClient:
             except httpx.HTTPError as fault:
                 raise _connection_error(self.base_url, fault) from fault
             if response.is_error:
-                raise _api_error(response, response.content)
+                raise api_error(response.status_code, response.headers, response.content)
             yield _pieces(self.base_url, response)
 
     async def chat(self, body: dict[str, Any], headers: dict[str, str] | None = None) -> Answer:

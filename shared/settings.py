@@ -274,6 +274,9 @@ class EvaluatorSettings(FleetSettings):
     eval_call_timeout: Seconds = Field(
         600.0, description="seconds after which one try of a call is given up"
     )
+    eval_body_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="largest body of an evaluation request, in bytes"
+    )
 
 
 class ClientSettings(Settings):

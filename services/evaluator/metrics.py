@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.metrics import LATENCY_BUCKETS
-from shared.protocol.evals import RunStatus
+from shared.protocol.evals.run import RunStatus
 
 OPEN_STATES = (RunStatus.QUEUED, RunStatus.RUNNING)
 ENDS = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED)

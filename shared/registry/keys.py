@@ -22,13 +22,13 @@ def refusal(service_id: str) -> str:
 
 
 def evaluation(eval_id: str) -> str:
-    """Name the key of one evaluation's spec."""
+    """Name the hash of one eval: what lists tell of it, its questions, its content's hash."""
     return f"llmzoo:eval:{eval_id}"
 
 
-def evaluation_run(run_id: str) -> str:
-    """Name the key of one run of an evaluation."""
-    return f"llmzoo:eval-run:{run_id}"
+def evaluation_content(digest: str) -> str:
+    """Name the key that holds the id of the eval with this content."""
+    return f"llmzoo:eval-content:{digest}"
 
 
 EVALUATIONS = "llmzoo:evals"
@@ -46,14 +46,48 @@ def evaluation_runs(eval_id: str) -> str:
     return f"llmzoo:eval-runs:{eval_id}"
 
 
-def evaluation_run_part(run_id: str, part: Literal["answers", "results", "scores"]) -> str:
-    """Name the hash that holds one part of what a run brought, by the item's number."""
-    return f"llmzoo:eval-run-{part}:{run_id}"
+RunPart = Literal[
+    "spec",
+    "answer-states",
+    "review-states",
+    "answers",
+    "results",
+    "overrides",
+    "events",
+    "work",
+    "alone",
+    "reserved",
+    "salts",
+]
 
 
-def evaluation_run_lease(run_id: str) -> str:
-    """Name the key that says which evaluator works on a run; it expires with its holder."""
-    return f"llmzoo:eval-run-lease:{run_id}"
+def evaluation_run(run_id: str) -> str:
+    """Name the hash of one run: its fixed facts, its status and its counters."""
+    return f"llmzoo:eval-run:{run_id}"
+
+
+def evaluation_run_part(run_id: str, part: RunPart) -> str:
+    """Name the key of one part of a run; the run's scripts build it in the same way."""
+    return f"{evaluation_run(run_id)}:{part}"
+
+
+def evaluation_run_content(digest: str) -> str:
+    """Name the key that holds the id of the run with this content."""
+    return f"llmzoo:eval-run-content:{digest}"
+
+
+def evaluator_lease(consumer: str) -> str:
+    """Name the key that says that an evaluator's process lives; it expires with it."""
+    return f"llmzoo:evaluator-lease:{consumer}"
+
+
+EVALUATION_POSTS = "llmzoo:eval-posts"
+"""Sorted set of the slots of POSTs with an Idempotency-Key, by time."""
+
+
+def evaluation_post(slot: str) -> str:
+    """Name the hash of one POST with an Idempotency-Key, and of its answer once there is one."""
+    return f"llmzoo:eval-post:{slot}"
 
 
 API_KEYS = "llmzoo:api-keys"

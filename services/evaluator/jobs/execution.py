@@ -1,157 +1,220 @@
-"""Executing one run: each item is answered, judged, read and committed by itself.
+"""Executing one unit: an answer asked for, or a review made, and what becomes of its failures.
 
-Owns an item's way and what becomes of its failures: an item that cannot be answered or judged
-is errored with the reason, and the run goes on. Holds no lease; whoever lost it learns it from
-the next commit.
+Owns a unit's way from taken to its end. A unit that fails is errored with the reason, and the
+run goes on. Holds no lease and writes nothing but reservations.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
 import structlog
 
-from services.evaluator.calls import Calls
-from services.evaluator.jobs.answers import answer_request
-from services.evaluator.jobs.claims import Claims, RunNotHeld, Work
+from services.evaluator.jobs import ends
+from services.evaluator.jobs.asking import Assess, Calls, Conversation, Estimates
+from services.evaluator.jobs.budget import OutOfBudget, Reservation
 from services.evaluator.jobs.connection import StoreUnreachable
-from services.evaluator.jobs.records import StoredAnswer, StoredResult, used
-from services.evaluator.judging.dimensions import Dimension
-from services.evaluator.judging.judge import judge_request, read_verdict
+from services.evaluator.jobs.ends import End
+from services.evaluator.jobs.given import given_verdict
+from services.evaluator.jobs.plan import ReviewUnit
+from services.evaluator.jobs.records import StoredAnswer, StoredResult, Used
+from services.evaluator.jobs.reviewing import Judged, Reviewing, used_by
+from services.evaluator.jobs.runs import usage_fields
+from services.evaluator.jobs.scripts.work import POISON_AFTER
+from services.evaluator.jobs.work import Unit, Work
+from services.evaluator.judging.assessment import AnswerShown, ReviewTask
 from services.evaluator.metrics import EvaluatorMetrics
 from shared.errors import LLMZooError
-from shared.protocol.evals import ItemError, ItemStatus, RunStatus, Verdict
+from shared.protocol.evals.item import ItemError, ItemStatus
 
 log = structlog.get_logger(__name__)
 
 _MESSAGE_LENGTH = 500
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+_POISON = "An evaluator ended {count} times while it worked on this alone; it is not tried again."
 
 Stage = Literal["answer", "judge"]
-T = TypeVar("T")
 
 
-class RunExecution:
-    """Works off what is left of one run."""
+class Execution:
+    """Works on units, of any run."""
 
     def __init__(
         self,
-        work: Work,
-        claims: Claims,
+        redis: Any,
         calls: Calls,
-        dimensions: Mapping[str, Dimension],
+        estimates: Estimates,
+        assess: Assess,
         metrics: EvaluatorMetrics,
     ) -> None:
-        """Prepare; nothing is called before `run`."""
-        self._work = work
-        self._claims = claims
+        """Ask models over `calls`, judges as `assess` says."""
+        self._redis = redis
         self._calls = calls
-        self._dimension = dimensions[work.evaluation.dimensions[0]]
+        self._estimates = estimates
+        self._assess = assess
         self._metrics = metrics
-        self._left = deque(work.left)
+        self._reviewing = Reviewing(calls, metrics)
 
-    async def run(self, width: int) -> RunStatus:
-        """Finish every item, `width` at a time, and the run; return how it ended.
+    async def execute(self, work: Work, unit: Unit) -> End | None:
+        """Return how a unit ended; None: it is back in the stream, there was no budget for it.
 
         Raises:
-            RunNotHeld: the run was cancelled or taken over; calls in flight are closed.
+            StoreUnreachable: it needs what cannot be read or reserved now.
         """
-        lost: list[RunNotHeld] = []
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(width, len(self._left))):
-                    group.create_task(self._items())
-        except* RunNotHeld as faults:
-            lost = [fault for fault in faults.exceptions if isinstance(fault, RunNotHeld)]
-        if lost:
-            raise lost[0]
-        return await self._finish()
+            return await (self._answer if unit.kind == "a" else self._review)(work, unit)
+        except OutOfBudget:
+            return None
+        except StoreUnreachable:
+            raise
+        except Exception as fault:
+            # One unit must not end a run of a thousand, whatever a server answers. This is one
+            # of the places with a broad except.
+            self._metrics.faults.inc()
+            log.exception("unit failed", run=work.run_id, unit=unit.name)
+            error = _error(
+                "answer" if unit.kind == "a" else "judge",
+                LLMZooError(f"Internal error ({type(fault).__name__}).", code="internal"),
+            )
+            return self._errored(work, unit, error)
 
-    async def _finish(self) -> RunStatus:
-        run_id = self._work.run.id
-        replies = await _until_reached(lambda: self._claims.replies(run_id))
-        status, error = RunStatus.COMPLETED, ""
-        if not replies:
-            status, error = RunStatus.FAILED, "No item could be judged; each one's error says why."
-        await _until_reached(lambda: self._claims.finish(run_id, status, error))
-        return status
-
-    async def _items(self) -> None:
-        while self._left:
-            await self._item(self._left.popleft())
-
-    async def _item(self, place: int) -> None:
-        result = await self._result(place)
-        await _until_reached(lambda: self._claims.commit_result(self._work.run, place, result))
-        self._metrics.items.labels(result.status.value).inc()
-
-    async def _result(self, place: int) -> StoredResult:
-        question = self._work.evaluation.questions[place].text
-        stage: Stage = "answer"
+    async def _answer(self, work: Work, unit: Unit) -> End:
+        place = work.plan.answer(unit.number)
+        candidate, question = (
+            work.plan.candidates[place.candidate],
+            work.plan.questions[place.question],
+        )
+        if unit.died_alone >= POISON_AFTER:
+            return self._errored(work, unit, _poison("answer", unit))
+        before = await self._before(work, unit)
+        talk = Conversation(candidate, question, work.run, before.turns)
+        used, error, finish_reason, version = Used(), None, "", before.model_version
         try:
-            answer = self._work.answers.get(place) or await self._answer(place, question)
-            stage = "judge"
-            return await self._judged(question, answer.text)
-        except RunNotHeld:
+            if candidate.model is None:
+                msg = "No answer to this question was given."
+                raise LLMZooError(msg, code="answer_missing")  # noqa: TRY301 - a failure as others
+            reservation = Reservation(self._redis, self._estimates, work, unit)
+            await reservation.begin(talk.rest(), talk.calls_left)
+            while talk.calls_left:
+                reply = await self._calls.ask(talk.request())
+                used += used_by(reply)
+                finish_reason, version = reply.finish_reason, reply.model_version
+                talk.heard(reply.text)
+        except StoreUnreachable:
             raise
         except LLMZooError as fault:
-            log.info(
-                "item errored", run=self._work.run.id, place=place, stage=stage, code=fault.code
-            )
-            return _errored(stage, fault.message, fault.code, fault.status)
-        except Exception as fault:
-            # One item must not end a run of a thousand, whatever a server answers. This is one
-            # of the three places with a broad except.
-            self._metrics.faults.inc()
-            log.exception("item failed", run=self._work.run.id, place=place, stage=stage)
-            return _errored(stage, f"Internal error ({type(fault).__name__}).", "internal", 500)
-
-    async def _answer(self, place: int, question: str) -> StoredAnswer:
-        spec = self._work.run.spec
-        told = await self._calls.ask(answer_request(spec.candidates[0], question, spec))
+            log.info("answer errored", run=work.run_id, unit=unit.name, code=fault.code)
+            error = _error("answer", fault, candidate.name)
         answer = StoredAnswer(
-            text=told.text, finish_reason=told.finish_reason, usage=used(told.usage)
+            turns=tuple(talk.turns),
+            finish_reason=finish_reason,
+            usage=before.usage + used,
+            error=error,
+            model_version=version,
         )
-        await _until_reached(lambda: self._claims.commit_answer(self._work.run, place, answer))
-        return answer
-
-    async def _judged(self, question: str, answer: str) -> StoredResult:
-        judge = self._work.evaluation.judge
-        try:
-            told = await self._calls.ask(judge_request(judge, self._dimension, question, answer))
-        except LLMZooError:
-            self._metrics.judge_calls.labels("failed").inc()
-            raise
-        self._metrics.judge_calls.labels("ok").inc()
-        reading = read_verdict(told.text, question, answer)
-        return StoredResult(
-            status=ItemStatus.JUDGED if reading.scores else ItemStatus.UNDECODED,
-            judge_text=told.text,
-            verdict=Verdict(
-                score=reading.scores[0] if reading.scores else None, rule=reading.rule.value
-            ),
-            usage=used(told.usage),
+        work.keep(unit.number, answer)
+        return ends.answered(
+            work.plan, unit, answer, usage_fields("answer", candidate.model or "", used)
         )
 
+    async def _before(self, work: Work, unit: Unit) -> StoredAnswer:
+        """Return the turns that were answered before an answer failed, of a resumed run."""
+        if unit.round:
+            found = await work.answers(self._redis, [unit.number])
+            if unit.number in found:
+                return found[unit.number]
+        return StoredAnswer(())
 
-def _errored(stage: Stage, message: str, code: str | None, status: int) -> StoredResult:
-    error = ItemError(stage=stage, message=message[:_MESSAGE_LENGTH], code=code, status=status)
-    return StoredResult(status=ItemStatus.ERRORED, error=error)
-
-
-async def _until_reached(write: Callable[[], Awaitable[T]]) -> T:
-    """Return what `write` returns, waiting for Redis as long as it is away.
-
-    What is written was paid for with a call, so it is not given up; the scripts behind write a
-    thing once however often they are asked.
-    """
-    pause = _FIRST_PAUSE
-    while True:
+    async def _review(self, work: Work, unit: Unit) -> End:
+        plan = work.plan
+        review = plan.review(unit.number)
+        if unit.died_alone >= POISON_AFTER:
+            return self._errored(work, unit, _poison("judge", unit))
+        if work.run.reviews is None:
+            numbers = [plan.answer_number(review.question, place) for place in review.lineup]
+            answers = await work.answers(self._redis, numbers)
+            if len(answers) < len(numbers):
+                return ends.postponed(plan, unit)
+            failed = next((each.error for each in answers.values() if each.error), None)
+            if failed is not None:
+                return self._errored(work, unit, failed)
+        else:
+            answers = work.given
+        task = self._task(work, review, answers)
+        assessment = self._assess(work.spec, review.dimension, task)
+        if work.run.reviews is not None:
+            told = work.run.reviews[plan.given_place(unit.number)]
+            verdict = given_verdict(plan, review, told, assessment)
+            return self._judged(unit, Judged(verdict, told.text))
+        reservation = Reservation(self._redis, self._estimates, work, unit)
         try:
-            return await write()
+            judged = await self._reviewing.review(assessment, _salt(review, unit), reservation)
         except StoreUnreachable:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            raise
+        except LLMZooError as fault:
+            log.info("review errored", run=work.run_id, unit=unit.name, code=fault.code)
+            return self._errored(work, unit, _error("judge", fault))
+        return self._judged(unit, judged)
+
+    @staticmethod
+    def _task(work: Work, review: ReviewUnit, answers: dict[int, StoredAnswer]) -> ReviewTask:
+        plan = work.plan
+        shown = tuple(
+            AnswerShown(
+                candidate=plan.candidates[place].name,
+                turns=found.turns if (found := answers.get(number)) else (),
+            )
+            for place in review.lineup
+            for number in [plan.answer_number(review.question, place)]
+        )
+        by_judge = review.dimension < len(work.spec.dimensions)
+        return ReviewTask(
+            mode=work.spec.mode,
+            question=plan.questions[review.question],
+            answers=shown,
+            repeat=review.repeat,
+            judge=plan.judges[review.judge] if by_judge else None,
+            with_references=work.spec.reference,
+        )
+
+    def _judged(self, unit: Unit, judged: Judged) -> End:
+        verdict = judged.verdict
+        status = ItemStatus.JUDGED if verdict.decoded else ItemStatus.UNDECODED
+        self._metrics.items.labels(status.value).inc()
+        result = StoredResult(
+            status=status,
+            verdict=verdict,
+            judge_text=judged.text,
+            error=judged.fault and _error("judge", judged.fault),
+            usage=judged.used,
+            model_version=judged.model_version,
+        )
+        return ends.reviewed(unit, result, usage_fields("judge", judged.model, judged.used))
+
+    def _errored(self, work: Work, unit: Unit, error: ItemError) -> End:
+        if unit.kind == "a":
+            return ends.answered(work.plan, unit, StoredAnswer((), error=error), [])
+        self._metrics.items.labels(ItemStatus.ERRORED.value).inc()
+        result = StoredResult(status=ItemStatus.ERRORED, error=error)
+        return ends.reviewed(unit, result, [])
+
+
+def _salt(review: ReviewUnit, unit: Unit) -> str:
+    """Return what tells this call from another one with the same content."""
+    repeat = f"repeat {review.repeat}" if review.repeat else ""
+    again = f"again {unit.salt}" if unit.salt else ""
+    return " ".join(filter(None, (repeat, again)))
+
+
+def _error(stage: Stage, fault: LLMZooError, candidate: str | None = None) -> ItemError:
+    return ItemError(
+        stage=stage,
+        message=fault.message[:_MESSAGE_LENGTH],
+        code=fault.code,
+        status=fault.status,
+        candidate=candidate,
+    )
+
+
+def _poison(stage: Stage, unit: Unit) -> ItemError:
+    message = _POISON.format(count=unit.died_alone)
+    return ItemError(stage=stage, message=message, code="poison", status=500)

@@ -2,7 +2,8 @@
 
 Pure: the same spec gives the same plan at every start and in every evaluator, so Redis holds
 numbers alone. Answers count by question, then candidate; reviews by question, then dimension,
-judge, line-up and repeat.
+judge, line-up and repeat. Of a run whose reviews are given, these alone count, as they are
+listed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate, combinations
 
-from shared.protocol.evals.run import Candidate, RunSpec
+from shared.errors import InvalidSpec
+from shared.protocol.evals.run import Candidate, GivenReview, RunSpec
 from shared.protocol.evals.spec import EvalSpec, Filter, Judge, Mode, Question, Swap
 
 
@@ -41,20 +43,28 @@ class Plan:
     """The units of one run."""
 
     def __init__(self, spec: EvalSpec, run: RunSpec) -> None:
-        """Count them."""
+        """Count them. Raises InvalidSpec if a given review is about nothing of this run."""
         self.spec = spec
         self.questions: list[Question] = (
             run.questions if run.questions is not None else spec.questions
         )
         self.candidates: list[Candidate] = run.candidates
         self.judges: list[Judge] = spec.judges if run.judges is None else run.judges
-        self._own = len(spec.dimensions)
-        self._lineups = _lineups(spec, run.candidates)
-        self._solo = [(place,) for place in range(len(run.candidates))]
-        counts = [
-            sum(len(self._looks(dimension)) for dimension in self._applying(question))
-            for question in self.questions
+        own = len(spec.dimensions)
+        names = spec.dimension_names
+        lineups = _lineups(spec, run.candidates)
+        solo = [(place,) for place in range(len(run.candidates))]
+        self._rules = [spec.applies_to.get(name) for name in names]
+        self._looks = [
+            _looks(lineups, len(self.judges), spec.repeats) if place < own else _looks(solo, 1, 1)
+            for place in range(len(names))
         ]
+        self._applying_to: dict[tuple[str | None, str | None], list[int]] = {}
+        self._given: list[list[tuple[int, ReviewUnit]]] | None = None
+        if run.reviews is not None:
+            self.judges = _with_given(self.judges, run.reviews)
+            self._given = _given_units(self, run.reviews)
+        counts = [self._count(place) for place in range(len(self.questions))]
         self._starts = [0, *accumulate(counts)]
 
     @property
@@ -88,8 +98,10 @@ class Plan:
         """Return what one review is about."""
         question = bisect_right(self._starts, number) - 1
         place = number - self._starts[question]
+        if self._given is not None:
+            return self._given[question][place][1]
         for dimension in self._applying(self.questions[question]):
-            looks = self._looks(dimension)
+            looks = self._looks[dimension]
             if place < len(looks):
                 judge, lineup, repeat = looks[place]
                 return ReviewUnit(question, dimension, judge, lineup, repeat)
@@ -97,22 +109,68 @@ class Plan:
         msg = f"there is no review {number}"
         raise IndexError(msg)
 
+    def given_place(self, number: int) -> int:
+        """Return the place in `RunSpec.reviews` of the review of a run that has them."""
+        question = bisect_right(self._starts, number) - 1
+        assert self._given is not None
+        return self._given[question][number - self._starts[question]][0]
+
+    def _count(self, question: int) -> int:
+        if self._given is not None:
+            return len(self._given[question])
+        applying = self._applying(self.questions[question])
+        return sum(len(self._looks[dimension]) for dimension in applying)
+
     def _applying(self, question: Question) -> list[int]:
         """Return the dimensions that apply to a question."""
-        names = self.spec.dimension_names
-        return [
-            place
-            for place, name in enumerate(names)
-            if _fits(self.spec.applies_to.get(name), question)
-        ]
+        kind = (question.category, question.language)
+        if kind not in self._applying_to:
+            fits = [place for place, rule in enumerate(self._rules) if _fits(rule, question)]
+            self._applying_to[kind] = fits
+        return self._applying_to[kind]
 
-    def _looks(self, dimension: int) -> list[tuple[int, tuple[int, ...], int]]:
-        """Return judge, line-up and repeat of each review of a dimension."""
-        own = dimension < self._own
-        judges = range(len(self.judges)) if own else range(1)
-        lineups = self._lineups if own else self._solo
-        repeats = range(self.spec.repeats if own else 1)
-        return [(judge, lineup, rep) for judge in judges for lineup in lineups for rep in repeats]
+
+def _looks(
+    lineups: list[tuple[int, ...]], judges: int, repeats: int
+) -> list[tuple[int, tuple[int, ...], int]]:
+    """Return judge, line-up and repeat of each review of a dimension."""
+    return [
+        (judge, lineup, repeat)
+        for judge in range(judges)
+        for lineup in lineups
+        for repeat in range(repeats)
+    ]
+
+
+def _with_given(judges: list[Judge], reviews: list[GivenReview]) -> list[Judge]:
+    """Return the judges and those that only given reviews name."""
+    known = {judge.model for judge in judges}
+    more = dict.fromkeys(review.judge for review in reviews if review.judge not in known)
+    return [*judges, *(Judge(model=name) for name in more)]
+
+
+def _given_units(plan: Plan, reviews: list[GivenReview]) -> list[list[tuple[int, ReviewUnit]]]:
+    """Return the given reviews by question, each with its place in the list."""
+    questions = {question.id: place for place, question in enumerate(plan.questions)}
+    dimensions = {name: place for place, name in enumerate(plan.spec.dimension_names)}
+    judges = {judge.model: place for place, judge in enumerate(plan.judges)}
+    candidates = {candidate.name: place for place, candidate in enumerate(plan.candidates)}
+    found: list[list[tuple[int, ReviewUnit]]] = [[] for _ in plan.questions]
+    for place, review in enumerate(reviews):
+        try:
+            question = questions[review.question_id]
+            unit = ReviewUnit(
+                question=question,
+                dimension=dimensions[review.dimension],
+                judge=judges[review.judge],
+                lineup=tuple(candidates[name] for name in review.lineup),
+                repeat=review.repeat,
+            )
+        except KeyError as fault:
+            text = f"{fault.args[0]!r} is nothing of this run"
+            raise InvalidSpec([(f"/reviews/{place}", text)]) from None
+        found[question].append((place, unit))
+    return found
 
 
 def _fits(rule: Filter | None, question: Question) -> bool:

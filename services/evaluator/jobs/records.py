@@ -1,144 +1,157 @@
-"""What stands in Redis of an evaluation: the shapes, and how they become what the API tells.
+"""What stands in Redis of answers and reviews: the shapes, and how they are written.
 
-Owns the stored form. An eval is one JSON text; a run is a hash of its fixed part (JSON), its
-status and its counters, beside one hash each for answers, results and scores.
+Owns the stored form: a JSON list, compressed where it is long. Plain dataclasses without
+validation, since they are written and read once an item, and by this module alone.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+import zlib
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+import orjson
 
-from shared.protocol.evals import (
-    CallUsage,
-    Evaluation,
-    ItemError,
-    ItemStatus,
-    OutputItem,
-    Progress,
-    Run,
-    RunSpec,
-    RunStatus,
-    Summary,
-    Usage,
-    Verdict,
-)
+from shared.protocol.evals.item import ItemError, ItemStatus, Verdict
+from shared.protocol.evals.run import CallUsage
+from shared.protocol.evals.spec import EvalSpec
+
+_LONG = 2048
+_PLAIN, _PACKED = b"=", b"z"
 
 
-class _Stored(BaseModel):
-    # Inputs are hidden: a server's odd answer must not get into a log.
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What the calls of one unit used; money in millionths of a millionth of a dollar.
+
+    A whole number, so that a sum does not depend on the order in which units end.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: int = 0
+
+    def __add__(self, other: Used) -> Used:
+        """Return both together."""
+        return Used(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cost + other.cost,
+        )
+
+    def told(self) -> CallUsage:
+        """Return what the API tells."""
+        return CallUsage(
+            calls=self.calls,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cost_usd=dollars(self.cost),
+        )
 
 
-class RunRecord(_Stored):
-    """The part of a run that never changes."""
-
-    id: str
-    eval_id: str
-    created_at: int
-    total: int
-    spec: RunSpec
+def picodollars(cost_usd: float) -> int:
+    """Return an amount of money as it is counted."""
+    return round(cost_usd * 1e12)
 
 
-class StoredAnswer(_Stored):
-    """A candidate's answer to one question."""
-
-    text: str
-    finish_reason: str
-    usage: CallUsage
+def dollars(picodollars: int) -> float:
+    """Return an amount of money as it is told."""
+    return picodollars / 1e12
 
 
-class StoredResult(_Stored):
-    """How an item ended."""
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """A candidate's answer to one question; with an error, `turns` are those before it."""
+
+    turns: tuple[str, ...]
+    finish_reason: str = ""
+    usage: Used = field(default_factory=Used)
+    error: ItemError | None = None
+    model_version: str = ""
+
+    def encode(self) -> bytes:
+        """Return the stored form."""
+        error = self.error and self.error.model_dump()
+        usage = _usage(self.usage)
+        return pack([self.turns, self.finish_reason, usage, error, self.model_version])
+
+    @classmethod
+    def decode(cls, stored: bytes) -> StoredAnswer:
+        """Return what `encode` wrote."""
+        turns, finish_reason, usage, error, version = unpack(stored)
+        return cls(
+            turns=tuple(turns),
+            finish_reason=finish_reason,
+            usage=Used(*usage),
+            error=ItemError.model_construct(**error) if error else None,
+            model_version=version,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """How a review ended."""
 
     status: ItemStatus
-    judge_text: str | None = None
     verdict: Verdict | None = None
+    judge_text: str | None = None
     error: ItemError | None = None
-    usage: CallUsage = CallUsage()
+    usage: Used = field(default_factory=Used)
+    model_version: str = ""
 
-    @property
-    def score(self) -> float | None:
-        """Return the score; None: there is none."""
-        return self.verdict.score if self.verdict else None
+    def encode(self) -> bytes:
+        """Return the stored form."""
+        return pack(
+            [
+                self.status.value,
+                self.verdict and dict(self.verdict),
+                self.judge_text,
+                self.error and dict(self.error),
+                _usage(self.usage),
+                self.model_version,
+            ]
+        )
 
-
-def used(usage: dict[str, Any]) -> CallUsage:
-    """Return what one call used, as far as the server told it in numbers."""
-    told = {
-        name: value
-        for name in ("prompt_tokens", "completion_tokens")
-        if isinstance(value := usage.get(name), int)
-    }
-    return CallUsage(calls=1, **told)
-
-
-def counters(prefix: str, usage: CallUsage) -> dict[str, int]:
-    """Return what is added to a run's hash for `usage`."""
-    return {f"{prefix}_{name}": value for name, value in usage.model_dump().items()}
-
-
-def run_of(fields: dict[bytes, bytes], scores: Iterable[bytes]) -> Run:
-    """Return what the API tells of a run, from its hash and its items' scores."""
-    told = {name.decode(): value for name, value in fields.items()}
-    record = RunRecord.model_validate_json(told["record"])
-
-    def count(name: str) -> int:
-        return int(told.get(name, 0))
-
-    def usage(prefix: str) -> CallUsage:
-        return CallUsage(**{name: count(f"{prefix}_{name}") for name in CallUsage.model_fields})
-
-    read = [float(score) for score in scores]
-    return Run(
-        id=record.id,
-        eval_id=record.eval_id,
-        status=RunStatus(told["status"].decode()),
-        created_at=record.created_at,
-        started_at=count("started_at") or None,
-        finished_at=count("finished_at") or None,
-        candidates=record.spec.candidates,
-        temperature=record.spec.temperature,
-        max_tokens=record.spec.max_tokens,
-        progress=Progress(
-            total=record.total,
-            answered=count("answered"),
-            judged=count("judged"),
-            undecoded=count("undecoded"),
-            errored=count("errored"),
-        ),
-        usage=Usage(answers=usage("answer"), judge=usage("judge")),
-        summary=Summary(
-            # fsum, so that the order in which items ended does not show in the last digit.
-            mean_score=math.fsum(read) / len(read) if read else None,
-            judged=len(read),
-            undecoded=count("undecoded"),
-            errored=count("errored"),
-        ),
-        error=told["error"].decode() if "error" in told else None,
-    )
+    @classmethod
+    def decode(cls, stored: bytes) -> StoredResult:
+        """Return what `encode` wrote."""
+        status, verdict, text, error, usage, version = unpack(stored)
+        return cls(
+            status=ItemStatus(status),
+            verdict=Verdict.model_construct(**verdict) if verdict else None,
+            judge_text=text,
+            error=ItemError.model_construct(**error) if error else None,
+            usage=Used(*usage),
+            model_version=version,
+        )
 
 
-def item_of(
-    evaluation: Evaluation, run: Run, place: int, answer: bytes | None, result: bytes | None
-) -> OutputItem:
-    """Return what the API tells of the item at `place` of a run."""
-    answered = StoredAnswer.model_validate_json(answer) if answer else None
-    ended = StoredResult.model_validate_json(result) if result else None
-    status = ItemStatus.ANSWERED if answered else ItemStatus.PENDING
-    return OutputItem(
-        id=f"item_{place}",
-        run_id=run.id,
-        question=evaluation.questions[place],
-        model=run.candidates[0].model,
-        dimension=evaluation.dimensions[0],
-        status=ended.status if ended else status,
-        answer=answered.text if answered else None,
-        finish_reason=answered.finish_reason if answered else None,
-        judge_text=ended.judge_text if ended else None,
-        verdict=ended.verdict if ended else None,
-        error=ended.error if ended else None,
-    )
+def _usage(usage: Used) -> list[int]:
+    return list(asdict(usage).values())
+
+
+def pack(content: Any) -> bytes:
+    """Return `content` as JSON, compressed if it is long."""
+    return pack_bytes(orjson.dumps(content))
+
+
+def unpack(stored: bytes) -> Any:
+    """Return what was packed."""
+    return orjson.loads(unpack_bytes(stored))
+
+
+def pack_bytes(content: bytes) -> bytes:
+    """Return `content`, compressed if it is long."""
+    return _PLAIN + content if len(content) <= _LONG else _PACKED + zlib.compress(content, 1)
+
+
+def unpack_bytes(stored: bytes) -> bytes:
+    """Return what was packed."""
+    return zlib.decompress(stored[1:]) if stored[:1] == _PACKED else stored[1:]
+
+
+def spec_of(told: dict[str, Any]) -> EvalSpec:
+    """Return the spec that an `Evaluation` tells as JSON."""
+    return EvalSpec.model_validate_json(orjson.dumps(told))

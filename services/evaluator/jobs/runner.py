@@ -1,8 +1,8 @@
-"""The job runner: finds open runs, takes as many as it may, holds and executes them.
+"""The job runner: one loop that looks for open runs, takes units of them and ends what is done.
 
-Owns the one loop that claims runs and renews their leases, and the runs' tasks. It finds its
-work in Redis alone, so a run is taken up again after a crash as any other. What an item's way
-is, `execution` knows.
+Owns the slots: so many units are in work at once in this process, shared out between the open
+runs. It finds its work in Redis alone, so a unit is taken up again after a crash as any other.
+What a unit's way is, `execution` knows; what a run is, `works`.
 """
 
 from __future__ import annotations
@@ -10,36 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import structlog
 
-from services.evaluator.calls import Calls
-from services.evaluator.jobs.claims import Claims, RunNotHeld, Work
+from services.evaluator.jobs import ends
 from services.evaluator.jobs.connection import StoreUnreachable
-from services.evaluator.jobs.execution import RunExecution
-from services.evaluator.jobs.store import EvalStore
-from services.evaluator.judging.dimensions import Dimension
+from services.evaluator.jobs.ends import End
+from services.evaluator.jobs.execution import Execution
+from services.evaluator.jobs.queue import TAKEN, Queue, Take, Taken
+from services.evaluator.jobs.sharing import shares
+from services.evaluator.jobs.work import Unit, Work
+from services.evaluator.jobs.works import Works
 from services.evaluator.metrics import EvaluatorMetrics
-from shared.protocol.evals import RunStatus
 
 log = structlog.get_logger(__name__)
 
-_TICK_SECONDS = 1.0
-MAX_RUNS = 4
-"""Runs that one evaluator executes side by side; the calls in flight have their own bound."""
-
-# Why a run is not held any more; the other ends are of the execution's own making.
-_GONE = "gone"
-_GIVEN_UP = {"canceled", _GONE, "lost"}
-
-
-@dataclass(slots=True)
-class _Active:
-    task: asyncio.Task[None]
-    started: float
-    work: Work | None = None
+_LOOK_SECONDS = 1.0
+_HUNGRY_SECONDS = 0.1
+"""Between two tries to take, while other evaluators' units may bring more into a run."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
 class Runner:
@@ -47,27 +36,29 @@ class Runner:
 
     def __init__(
         self,
-        claims: Claims,
-        store: EvalStore,
-        calls: Calls,
-        dimensions: Mapping[str, Dimension],
-        *,
+        queue: Queue,
+        works: Works,
+        execution: Execution,
         metrics: EvaluatorMetrics,
         width: int,
     ) -> None:
-        """Prepare; `width` is the number of items of one run that are worked on at once."""
-        self._claims = claims
-        self._store = store
-        self._calls = calls
-        self._dimensions = dimensions
+        """Prepare; `width` is the number of units that are worked on at once."""
+        self._queue = queue
+        self._works = works
+        self._execution = execution
         self._metrics = metrics
         self._width = width
-        self._active: dict[str, _Active] = {}
+        self._tasks: dict[asyncio.Task[None], Work] = {}
+        self._ended: list[tuple[Work, Unit, End]] = []
         self._wake = asyncio.Event()
+        self._looked_at = 0.0
+        self._lone: tuple[Work, Unit] | None = None
+        """The last unit that was run alone."""
+        self._unsure = False
+        """Whether something may have been taken whose reply was lost."""
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
         self._reachable: bool | None = None
-        self._kept_since: int | None = None
 
     @property
     def reachable(self) -> bool:
@@ -76,128 +67,181 @@ class Runner:
 
     def start(self) -> None:
         """Start the loop on the running event loop."""
+        self._works.changed = self._joined
         self._loop = asyncio.create_task(self._run(), name="runner")
 
     def poke(self) -> None:
-        """Look now, because a run was created or cancelled."""
+        """Look now, because a run was created, resumed or cancelled."""
+        self._looked_at = 0.0
+        self._wake.set()
+
+    def _joined(self) -> None:
+        """Take of a run that was read in, first of all what was taken before."""
+        self._unsure = True
         self._wake.set()
 
     async def stop(self) -> None:
-        """Take nothing new, close the calls in flight, put the runs back into the queue."""
+        """Take nothing new, close the calls in flight, put their units back into the queue."""
         self._stopping = True
         self._wake.set()
         if self._loop is not None:
             await self._loop
-        tasks = [active.task for active in self._active.values()]
-        run_ids = list(self._active)
+        await self._works.stop()
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for run_id in run_ids:
-            # Without Redis the lease runs out by itself.
-            with contextlib.suppress(StoreUnreachable):
-                await self._claims.release(run_id)
+        # Without Redis the lease runs out by itself.
+        with contextlib.suppress(StoreUnreachable):
+            await self._exchange([])
+            await self._queue.release(self._works.all())
 
     async def _run(self) -> None:
+        pause = _FIRST_PAUSE
         while not self._stopping:
             try:
-                await self._tick()
+                await self._round()
                 self._note_reachable(reachable=True)
-            except StoreUnreachable:
-                self._note_reachable(reachable=False)
+                pause = _FIRST_PAUSE
+            except StoreUnreachable as fault:
+                self._unsure = True
+                self._note_reachable(reachable=False, why=fault.message)
+                await self._sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
             except Exception:
                 # The loop must outlive any fault: without it no run goes on. This is one of the
-                # three places with a broad except.
+                # places with a broad except.
+                self._unsure = True
                 self._metrics.faults.inc()
-                log.exception("looking for runs failed")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _TICK_SECONDS)
-            self._wake.clear()
+                log.exception("a round of the runner failed")
+                await self._sleep(pause)
+            await self._until_due()
 
-    async def _tick(self) -> None:
-        self._note_kept_since(await self._store.kept_since())
-        for run_id, active in list(self._active.items()):
-            word = await self._claims.renew(run_id)
-            if word in _GIVEN_UP and not active.task.done():
-                await self._give_up(run_id, active, word)
-        queued = 0
-        for run_id, status in await self._claims.open_runs():
-            if run_id in self._active:
-                continue
-            if self._room and await self._claims.claim(run_id):
-                self._begin(run_id)
-            elif status == RunStatus.QUEUED:
-                queued += 1
-        self._metrics.jobs.labels(RunStatus.QUEUED).set(queued)
-        self._metrics.jobs.labels(RunStatus.RUNNING).set(len(self._active))
+    async def _until_due(self) -> None:
+        """Wait until there is something to do; at most to the next look."""
+        if not self._wake.is_set():
+            hungry = len(self._tasks) < self._width and self._works.hungry
+            wait = self._looked_at + _LOOK_SECONDS - time.monotonic()
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(min(wait, _HUNGRY_SECONDS) if hungry else wait, self._due)
+            await self._wake.wait()
+            timer.cancel()
+        self._wake.clear()
 
-    @property
-    def _room(self) -> bool:
-        return len(self._active) < MAX_RUNS and not self._stopping
-
-    def _begin(self, run_id: str) -> None:
-        task = asyncio.create_task(self._execute(run_id), name=run_id)
-        self._active[run_id] = _Active(task, time.monotonic())
-        task.add_done_callback(lambda _: self._forget(run_id))
-
-    def _forget(self, run_id: str) -> None:
-        del self._active[run_id]
+    def _due(self) -> None:
+        self._works.ask_again()
         self._wake.set()
 
-    async def _give_up(self, run_id: str, active: _Active, word: str) -> None:
-        log.info("run given up", run=run_id, why=word)
-        active.task.cancel()
-        await self._note_given_up(run_id, active, word)
+    async def _round(self) -> None:
+        if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = time.monotonic()
+            lost = self._works.note(await self._queue.look())
+            for work in await self._works.settle(lost):
+                self._close(work)
+        if self._unsure:
+            await self._recover()
+        await self._exchange([] if self._stopping else self._wishes())
 
-    async def _note_given_up(self, run_id: str, active: _Active, word: str) -> None:
-        if word == RunStatus.CANCELED:
-            self._note_end(active, run_id, RunStatus.CANCELED)
-        elif word == _GONE and active.work is not None:
-            log.error("run lost by Redis", run=run_id)
-            self._metrics.lost.inc()
-            await self._store.note_lost(active.work.evaluation, active.work.run)
-            self._note_end(active, run_id, RunStatus.FAILED)
+    def _wishes(self) -> list[Take]:
+        suspects = self._works.suspects
+        if suspects:
+            # One that processes died with is run when nothing else is.
+            idle = not self._tasks and not self._ended
+            return [Take(suspects[0], 1, "alone")] if idle else []
+        if self._lone is not None and self._lone[1].entry in self._lone[0].in_work:
+            return []
+        free = self._width - len(self._tasks)
+        return [Take(work, most) for work, most in shares(self._works.open, free)]
 
-    async def _execute(self, run_id: str) -> None:
-        active = self._active[run_id]
+    async def _exchange(self, takes: list[Take]) -> None:
+        ended, self._ended = self._ended, []
+        if not ended and not takes:
+            return
         try:
-            work = active.work = await self._claims.work(run_id)
-            log.info("run taken", run=run_id, items=work.run.total, left=len(work.left))
-            execution = RunExecution(
-                work, self._claims, self._calls, self._dimensions, self._metrics
+            added, taken = await self._queue.exchange(
+                [(work, end) for work, _, end in ended], takes
             )
-            status = await execution.run(self._width)
-        except RunNotHeld as fault:
-            log.info("run not held any more", run=run_id, why=str(fault))
-            with contextlib.suppress(StoreUnreachable):
-                await self._note_given_up(run_id, active, str(fault))
-        except StoreUnreachable:
-            log.warning("Redis unreachable, the run is taken up again later", run=run_id)
-        except Exception as fault:
-            # A fault of ours ends the run, visibly; never the process.
-            self._metrics.faults.inc()
-            log.exception("run failed", run=run_id)
-            with contextlib.suppress(StoreUnreachable, RunNotHeld):
-                reason = f"Internal error ({type(fault).__name__})."
-                await self._claims.finish(run_id, RunStatus.FAILED, reason)
-            self._note_end(active, run_id, RunStatus.FAILED)
+        except BaseException:
+            self._ended = ended + self._ended
+            raise
+        for take, brought in zip(takes, taken, strict=True):
+            self._begin(take, brought)
+        for (work, unit, _), more in zip(ended, added, strict=True):
+            # Nothing was taken of a run while its own bounds were reached.
+            if more or work.full:
+                self._wake.set()
+            work.end(unit, more=more > 0)
+
+    def _begin(self, take: Take, brought: Taken) -> None:
+        work = take.work
+        if take.stream == "alone":
+            self._works.asked_suspects(work, found=bool(brought.units))
+        elif brought.word == TAKEN:
+            work.dry = len(brought.units) < take.most
+        elif brought.word == "busy":
+            work.full = True
         else:
-            self._note_end(active, run_id, status)
+            self._works.note_end(work, brought.word)
+        for unit in brought.units:
+            self._start(work, unit)
 
-    def _note_end(self, active: _Active, run_id: str, status: RunStatus) -> None:
-        seconds = time.monotonic() - active.started
-        self._metrics.job_seconds.labels(status).observe(seconds)
-        log.info("run ended", run=run_id, status=status, seconds=round(seconds, 1))
+    def _start(self, work: Work, unit: Unit) -> None:
+        work.in_work[unit.entry] = unit
+        if unit.stream == "alone":
+            self._lone = (work, unit)
+        if unit.kind in "qx":
+            self._ended.append((work, unit, ends.spread(work.plan, unit)))
+            self._wake.set()
+            return
+        work.executing += 1
+        task = asyncio.create_task(self._work_on(work, unit))
+        self._tasks[task] = work
+        task.add_done_callback(self._forget)
 
-    def _note_kept_since(self, since: int) -> None:
-        if self._kept_since not in {None, since}:
-            log.error("Redis lost all evals and runs", kept_since=since)
-        self._kept_since = since
+    async def _work_on(self, work: Work, unit: Unit) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                end = await self._execution.execute(work, unit)
+                break
+            except StoreUnreachable:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        if end is None:
+            work.end(unit, more=False)
+            work.full = True
+        else:
+            self._ended.append((work, unit, end))
 
-    def _note_reachable(self, *, reachable: bool) -> None:
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task).executing -= 1
+        self._wake.set()
+
+    async def _recover(self) -> None:
+        """Start what was taken by a request whose reply was lost."""
+        for work in self._works.all():
+            for unit in await self._queue.mine(work):
+                if unit.entry not in work.in_work:
+                    self._start(work, unit)
+        self._unsure = False
+
+    def _close(self, work: Work) -> None:
+        """Close the calls of a run that Redis has lost."""
+        for task, its_work in self._tasks.items():
+            if its_work is work:
+                task.cancel()
+        self._ended = [each for each in self._ended if each[0] is not work]
+
+    async def _sleep(self, seconds: float) -> None:
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+
+    def _note_reachable(self, *, reachable: bool, why: str = "") -> None:
         if self._reachable is not reachable:
             self._reachable = reachable
             if reachable:
                 log.info("Redis reached")
             else:
-                log.warning("Redis unreachable, trying on")
+                log.warning("Redis unreachable, trying on", why=why)

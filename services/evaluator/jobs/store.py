@@ -1,251 +1,314 @@
 """Evals and runs as the API reads and writes them. Truth is in Redis; nothing is kept here.
 
-Owns creating, listing, reading and cancelling, how long things are kept and how many. Working
-on a run is in `claims`.
+Owns a run's life from outside: making, finding, cancelling, resuming, deleting it. How evals are
+kept is in `evals`, items in `items`; working on a run is in `queue`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal
 
-from services.evaluator.jobs.connection import reaching_redis
+from services.evaluator.jobs.connection import Script, reaching_redis
+from services.evaluator.jobs.creation import MAX_OPEN_RUNS, create_run, names_of
+from services.evaluator.jobs.evals import FULL_RETRY_AFTER, Evals, lost
+from services.evaluator.jobs.events import Events
 from services.evaluator.jobs.ids import Ids
-from services.evaluator.jobs.records import RunRecord, item_of, run_of
-from services.evaluator.jobs.scripts import CANCEL
-from shared.errors import Gone, InvalidRequest, LLMZooError, NotFound, Overloaded
-from shared.protocol.evals import EvalSpec, Evaluation, OutputItem, Run, RunSpec, RunStatus
+from services.evaluator.jobs.items import ItemReader
+from services.evaluator.jobs.material import RunMaterial
+from services.evaluator.jobs.overriding import override
+from services.evaluator.jobs.pages import Order, Page, page_of
+from services.evaluator.jobs.plan import Plan
+from services.evaluator.jobs.reading import read_material
+from services.evaluator.jobs.records import spec_of, unpack_bytes
+from services.evaluator.jobs.runs import deadline_ms, limit_fields, run_of
+from services.evaluator.jobs.scripts.life import CANCEL, DELETE_RUN, RESUME
+from services.evaluator.jobs.states import FILTERS
+from shared.errors import Conflict, InvalidRequest, NotFound, Overloaded
+from shared.protocol.evals.item import OutputItem, OverrideRequest
+from shared.protocol.evals.results import RunEvent
+from shared.protocol.evals.run import Evaluation, Limits, Run, RunSpec, RunStatus
+from shared.protocol.evals.spec import EvalSpec
 from shared.registry import keys
 
-KEPT_SECONDS = 7 * 24 * 3600
-LOST_WHILE_RUNNING = "Redis lost this run's answers and verdicts while it ran; run it again."
-MAX_EVALS = 1_000
-MAX_RUNS_OF_EVAL = 100
-MAX_OPEN_RUNS = 64
-_FULL_RETRY_AFTER = 30.0
+_LONGEST_NUMBER = 8
+_SLICE = 500
 
-Told = TypeVar("Told")
-Page = tuple[list[Told], bool]
-"""One page, and whether more follow."""
+Only = Literal["errored", "undecoded", "all_missing"]
+
+_CANCEL, _RESUME, _DELETE = Script(CANCEL), Script(RESUME), Script(DELETE_RUN)
 
 
 class EvalStore:
     """Reads and writes evals and runs; every call raises StoreUnreachable without Redis."""
 
-    def __init__(self, redis: Any, ids: Ids) -> None:
-        """Use `redis`, an asyncio client that answers in bytes."""
+    def __init__(self, redis: Any, ids: Ids, following: Any = None) -> None:
+        """Use `redis`, an asyncio client that answers in bytes.
+
+        Args:
+            redis: for everything but waiting.
+            ids: makes ids and knows them again.
+            following: a client that bears long silence, for those who follow events.
+        """
         self._redis = redis
         self._ids = ids
+        self._evals = Evals(redis, ids)
+        self._events = Events(redis, following or redis)
 
-    async def create_eval(self, spec: EvalSpec) -> Evaluation:
-        """Store an eval. Raises Overloaded when too many are kept."""
-        created = now()
-        evaluation = Evaluation(
-            id=self._ids.make("eval"),
-            created_at=int(created),
-            name=spec.name,
-            question_count=len(spec.questions),
-            questions=spec.questions,
-            dimensions=list(spec.dimensions),
-            mode=spec.mode,
-            judge=spec.judge,
-        )
-        with reaching_redis():
-            await self._check_room(keys.EVALUATIONS, keys.evaluation, MAX_EVALS, "evals are kept")
-            async with self._redis.pipeline(transaction=True) as batch:
-                name = keys.evaluation(evaluation.id)
-                batch.set(name, evaluation.model_dump_json(), ex=KEPT_SECONDS)
-                batch.zadd(keys.EVALUATIONS, {evaluation.id: created})
-                await batch.execute()
-        return evaluation
+    async def create_eval(self, spec: EvalSpec, force_new: bool = False) -> tuple[Evaluation, bool]:
+        """Return the eval with this content, and whether it is a new one.
+
+        Raises:
+            Overloaded: too many are kept.
+        """
+        return await self._evals.create(spec, force_new=force_new)
 
     async def get_eval(self, eval_id: str) -> Evaluation:
-        """Return an eval with its questions. Raises NotFound; Gone when its data are lost."""
-        if not self._ids.made("eval", eval_id):
-            raise NotFound(f"There is no eval {eval_id!r}.", param="eval_id")
+        """Return an eval with its questions. Raises NotFound; Gone when lost or deleted."""
+        return await self._evals.get(eval_id)
+
+    async def list_evals(
+        self, after: str | None, limit: int, order: Order = "desc"
+    ) -> Page[Evaluation]:
+        """Return a page of evals, by the time of their making, without their questions."""
+        return await self._evals.list(after, limit, order)
+
+    async def update_eval(
+        self, eval_id: str, name: str | None, metadata: dict[str, str] | None
+    ) -> Evaluation:
+        """Give an eval another name or other metadata. Raises as `get_eval`."""
+        return await self._evals.update(eval_id, name, metadata)
+
+    async def delete_eval(self, eval_id: str) -> None:
+        """Delete an eval and its runs. Raises Conflict while one is open; as `get_eval`."""
+        await self._evals.get(eval_id)
+        index = keys.evaluation_runs(eval_id)
         with reaching_redis():
-            stored = await self._redis.get(keys.evaluation(eval_id))
-        if stored is None:
-            raise _lost("eval", eval_id)
-        return Evaluation.model_validate_json(stored)
+            ids = [name.decode() for name in await self._redis.zrange(index, 0, -1)]
+            open_ones = {name.decode() for name in await self._redis.zrange(keys.OPEN_RUNS, 0, -1)}
+        if open_ones.isdisjoint(ids):
+            for run_id in ids:
+                await _DELETE.run(self._redis, names_of(run_id))
+        await self._evals.delete(eval_id)
 
-    async def list_evals(self, after: str | None, limit: int) -> Page[Evaluation]:
-        """Return a page of evals, newest first, without their questions."""
+    async def kept_since(self) -> int:
+        """Return since when things are kept, in Unix seconds: what is older has been lost."""
+        return await self._evals.kept_since()
 
-        async def read(ids: list[str]) -> list[Evaluation | None]:
-            stored = await self._redis.mget([keys.evaluation(eval_id) for eval_id in ids])
-            found = [Evaluation.model_validate_json(text) if text else None for text in stored]
-            return [told and told.model_copy(update={"questions": []}) for told in found]
+    async def put_back(self, evaluation: Evaluation) -> None:
+        """Write an eval again that Redis has lost."""
+        await self._evals.put_back(evaluation)
 
-        return await self._page(keys.EVALUATIONS, after, limit, read)
+    async def create_run(
+        self, evaluation: Evaluation, run: RunSpec, *, force_new: bool = False
+    ) -> tuple[Run, bool]:
+        """Return the run of this eval with this content, as it is, and whether it is a new one.
 
-    async def create_run(self, evaluation: Evaluation, spec: RunSpec) -> Run:
-        """Store a run as queued. Raises Overloaded when too many are open or kept."""
-        created = now()
-        record = RunRecord(
-            id=self._ids.make("evalrun"),
-            eval_id=evaluation.id,
-            created_at=int(created),
-            total=evaluation.question_count,
-            spec=spec,
+        Raises:
+            Overloaded: too many are open or kept. Gone: the eval was deleted meanwhile.
+            InvalidSpec: a given review is about nothing of this run.
+        """
+        run_id, made = await create_run(
+            self._redis, self._ids.make("evalrun"), evaluation, run, force_new=force_new
         )
-        fields = {"record": record.model_dump_json(), "status": RunStatus.QUEUED.value}
-        run_key, runs = keys.evaluation_run(record.id), keys.evaluation_runs(evaluation.id)
-        with reaching_redis():
-            await self._check_room(
-                keys.OPEN_RUNS, keys.evaluation_run, MAX_OPEN_RUNS, "runs are waiting"
-            )
-            await self._check_room(
-                runs, keys.evaluation_run, MAX_RUNS_OF_EVAL, "runs of this eval are kept"
-            )
-            async with self._redis.pipeline(transaction=True) as batch:
-                batch.hset(run_key, mapping=fields)
-                batch.zadd(runs, {record.id: created})
-                batch.zadd(keys.OPEN_RUNS, {record.id: created})
-                for name in (run_key, runs, keys.evaluation(evaluation.id)):
-                    batch.expire(name, KEPT_SECONDS)
-                await batch.execute()
-        return run_of({name.encode(): text.encode() for name, text in fields.items()}, [])
+        return await self.get_run(evaluation.id, run_id), made
 
     async def get_run(self, eval_id: str, run_id: str) -> Run:
         """Return a run.
 
         Raises:
-            NotFound: there was none, or it is a run of another eval. Gone: its data are lost.
+            NotFound: there was none, or it is a run of another eval. Gone: lost or deleted.
         """
         none = NotFound(f"The eval {eval_id!r} has no run {run_id!r}.", param="run_id")
         if not (self._ids.made("eval", eval_id) and self._ids.made("evalrun", run_id)):
             raise none
-        with reaching_redis():
-            [run] = await self._read_runs([run_id])
+        [run] = await self._read_runs([run_id])
         if run is None:
-            raise _lost("run", run_id)
+            raise lost("run", run_id)
         if run.eval_id != eval_id:
             raise none
         return run
 
-    async def note_lost(self, evaluation: Evaluation, record: RunRecord) -> None:
-        """Write a run back that Redis lost while it was executed: as failed, with the reason."""
-        fields = {
-            "record": record.model_dump_json(),
-            "status": RunStatus.FAILED.value,
-            "finished_at": int(now()),
-            "error": LOST_WHILE_RUNNING,
-        }
-        name, runs = keys.evaluation(evaluation.id), keys.evaluation_runs(evaluation.id)
-        run_key = keys.evaluation_run(record.id)
-        with reaching_redis():
-            async with self._redis.pipeline(transaction=True) as batch:
-                batch.set(name, evaluation.model_dump_json(), ex=KEPT_SECONDS)
-                batch.zadd(keys.EVALUATIONS, {evaluation.id: evaluation.created_at})
-                batch.hset(run_key, mapping=fields)
-                batch.zadd(runs, {record.id: record.created_at})
-                for kept in (run_key, runs):
-                    batch.expire(kept, KEPT_SECONDS)
-                await batch.execute()
-
-    async def kept_since(self) -> int:
-        """Return since when things are kept, in Unix seconds: what is older has been lost."""
-        with reaching_redis():
-            await self._redis.set(keys.EVALUATIONS_SINCE, int(now()), nx=True)
-            return int(await self._redis.get(keys.EVALUATIONS_SINCE) or now())
-
-    async def list_runs(self, evaluation: Evaluation, after: str | None, limit: int) -> Page[Run]:
-        """Return a page of an eval's runs, newest first."""
-        name = keys.evaluation_runs(evaluation.id)
-        return await self._page(name, after, limit, self._read_runs)
-
-    async def output_items(
-        self, evaluation: Evaluation, run: Run, after: str | None, limit: int
-    ) -> Page[OutputItem]:
-        """Return a page of a run's items, in the order of the questions."""
-        start = 0
-        if after is not None:
-            number = after.removeprefix("item_")
-            if not number.isascii() or not number.isdigit() or number == after:
-                raise InvalidRequest(f"'after' is no item of the run {run.id!r}.", param="after")
-            start = int(number[:6]) + 1
-        places = range(start, min(start + limit, run.progress.total))
-        if not places:
-            return [], False
-        with reaching_redis():
-            async with self._redis.pipeline(transaction=True) as batch:
-                batch.hmget(keys.evaluation_run_part(run.id, "answers"), places)
-                batch.hmget(keys.evaluation_run_part(run.id, "results"), places)
-                answers, results = await batch.execute()
-        found = zip(places, answers, results, strict=True)
-        items = [item_of(evaluation, run, *parts) for parts in found]
-        return items, places.stop < run.progress.total
-
-    async def cancel(self, run: Run) -> Run:
-        """End an open run as canceled; one that has ended stays as it is."""
-        names = [
-            keys.evaluation_run(run.id),
-            keys.evaluation_run_lease(run.id),
-            keys.OPEN_RUNS,
-        ]
-        with reaching_redis():
-            await self._redis.eval(CANCEL, len(names), *names, run.id, int(now()))
-        return await self.get_run(run.eval_id, run.id)
-
-    async def _read_runs(self, ids: list[str]) -> list[Run | None]:
-        async with self._redis.pipeline(transaction=True) as batch:
-            for run_id in ids:
-                batch.hgetall(keys.evaluation_run(run_id))
-                batch.hvals(keys.evaluation_run_part(run_id, "scores"))
-            found = await batch.execute()
-        pairs = zip(found[::2], found[1::2], strict=True)
-        return [run_of(fields, scores) if fields else None for fields, scores in pairs]
-
-    async def _page(
+    async def list_runs(
         self,
-        index: str,
+        evaluation: Evaluation,
         after: str | None,
         limit: int,
-        read: Callable[[list[str]], Awaitable[list[Told | None]]],
-    ) -> Page[Told]:
+        order: Order = "desc",
+        status: RunStatus | None = None,
+    ) -> Page[Run]:
+        """Return a page of an eval's runs, by the time of their making."""
+        index = keys.evaluation_runs(evaluation.id)
+
+        def wanted(run: Run) -> bool:
+            return status is None or run.status is status
+
+        return await page_of(self._redis, index, after, limit, order, self._read_runs, wanted)
+
+    async def run_spec(self, run_id: str) -> RunSpec:
+        """Return what a run executes, with the limits that hold now. Raises Gone."""
         with reaching_redis():
-            ids = [name.decode() for name in await self._redis.zrevrange(index, 0, -1)]
-            if after is not None:
-                if after not in ids:
-                    raise InvalidRequest("'after' is no id of this list.", param="after")
-                ids = ids[ids.index(after) + 1 :]
-            page = ids[:limit]
-            found = await read(page) if page else []
-            gone = [name for name, told in zip(page, found, strict=True) if told is None]
-            if gone:
-                await self._redis.zrem(index, *gone)
-        return [told for told in found if told is not None], len(ids) > limit
+            stored = await self._redis.get(keys.evaluation_run_part(run_id, "spec"))
+            limits = await self._redis.hget(keys.evaluation_run(run_id), "limits")
+        if stored is None or limits is None:
+            raise lost("run", run_id)
+        return run_spec_of(stored, limits)
 
-    async def _check_room(
-        self, index: str, key_of: Callable[[str], str], most: int, what: str
-    ) -> None:
-        """Raise Overloaded when `index` holds `most` things that still exist."""
-        if await self._redis.zcard(index) < most:
-            return
-        ids = [name.decode() for name in await self._redis.zrange(index, 0, -1)]
-        async with self._redis.pipeline(transaction=False) as batch:
-            for name in ids:
-                batch.exists(key_of(name))
-            exist = await batch.execute()
-        gone = [name for name, there in zip(ids, exist, strict=True) if not there]
-        if gone:
-            await self._redis.zrem(index, *gone)
-        if len(ids) - len(gone) >= most:
-            msg = f"{most} {what} already; try again later."
-            raise Overloaded(msg, retry_after=_FULL_RETRY_AFTER)
+    async def cancel(self, run: Run, reason: str = "user") -> Run:
+        """End an open run as canceled; one that has ended stays as it is. Raises Gone."""
+        await _CANCEL.run(self._redis, names_of(run.id), reason)
+        return await self.get_run(run.eval_id, run.id)
+
+    async def resume(self, run: Run, only: Only, limits: Limits | None = None) -> Run:
+        """Open a run again for what failed, could not be read, or is missing of it.
+
+        `all_missing` is all without a verdict; otherwise what was not asked yet stays aside.
+        Without `limits` those that it had hold on, the deadline from now.
+
+        Raises:
+            Conflict: it is open. Overloaded: too many are. Gone: lost or deleted.
+        """
+        holding = limits or (await self.run_spec(run.id)).limits
+        fields = [part for pair in limit_fields(holding).items() for part in pair]
+        values = (only, MAX_OPEN_RUNS, holding.model_dump_json(), deadline_ms(holding))
+        [word] = await _RESUME.run(self._redis, names_of(run.id), *values, *fields)
+        if word == b"gone":
+            raise lost("run", run.id)
+        if word == b"open":
+            msg = "The run is open; cancel it first, or wait for its end."
+            raise Conflict(msg)
+        if word == b"full":
+            msg = f"{MAX_OPEN_RUNS} runs are open already; try again later."
+            raise Overloaded(msg, retry_after=FULL_RETRY_AFTER)
+        return await self.get_run(run.eval_id, run.id)
+
+    async def delete_run(self, run: Run) -> None:
+        """Delete a run. Raises Conflict while it is open; Gone."""
+        [word] = await _DELETE.run(self._redis, names_of(run.id))
+        if word == b"gone":
+            raise lost("run", run.id)
+        if word == b"open":
+            msg = "The run is open; cancel it first."
+            raise Conflict(msg)
+        with reaching_redis():
+            await self._redis.zrem(keys.evaluation_runs(run.eval_id), run.id)
+
+    async def output_items(  # noqa: PLR0917 - as the API names them
+        self,
+        evaluation: Evaluation,
+        run: Run,
+        after: str | None,
+        limit: int,
+        status: str | None = None,
+        order: Order = "asc",
+    ) -> Page[OutputItem]:
+        """Return a page of a run's items by number, all or those of one status.
+
+        Raises:
+            InvalidRequest: `after` is no item of it, or there is no such status.
+        """
+        if status is not None and status not in FILTERS:
+            msg = f"'status' must be one of {', '.join(FILTERS)}."
+            raise InvalidRequest(msg, param="status")
+        reader = await self._reader(evaluation, run)
+        letters = await reader.letters()
+        numbers = range(run.progress.total)
+        if order == "desc":
+            numbers = numbers[::-1]
+        if after is not None:
+            place = _number(after, run, "after")
+            numbers = numbers[numbers.index(place) + 1 :]
+        wanted = None if status is None else FILTERS[status]
+        found: list[int] = []
+        for number in numbers:
+            if wanted is None or letters[number : number + 1] in wanted:
+                found.append(number)
+                if len(found) > limit:
+                    break
+        return await reader.read(found[:limit], letters), len(found) > limit
+
+    async def review_states(self, run: Run) -> bytes:
+        """Return how far each review of a run is, a letter of `states` for each by number."""
+        with reaching_redis():
+            name = keys.evaluation_run_part(run.id, "review-states")
+            return await self._redis.get(name) or b""
+
+    async def items_at(
+        self, evaluation: Evaluation, run: Run, numbers: Sequence[int]
+    ) -> list[OutputItem]:
+        """Return the items of these numbers, read in slices."""
+        reader = await self._reader(evaluation, run)
+        letters = await reader.letters()
+        found: list[OutputItem] = []
+        for start in range(0, len(numbers), _SLICE):
+            found += await reader.read(list(numbers[start : start + _SLICE]), letters)
+            await asyncio.sleep(0)
+        return found
+
+    async def get_item(self, evaluation: Evaluation, run: Run, item_id: str) -> OutputItem:
+        """Return one item. Raises NotFound."""
+        number = _number(item_id, run, "item_id")
+        reader = await self._reader(evaluation, run)
+        [item] = await reader.read([number], await reader.letters())
+        return item
+
+    async def override(
+        self, evaluation: Evaluation, run: Run, item_id: str, request: OverrideRequest
+    ) -> OutputItem:
+        """Put a person's verdict in the place of an item's; what stood there is kept.
+
+        Raises:
+            NotFound: no such item. InvalidSpec: the verdict does not fit it.
+            Conflict: it has not ended yet, is an answer, or was changed too often.
+        """
+        reader = await self._reader(evaluation, run)
+        await override(reader, _number(item_id, run, "item_id"), request, names_of(run.id))
+        return await self.get_item(evaluation, run, item_id)
+
+    async def material(self, evaluation: Evaluation, run: Run) -> RunMaterial:
+        """Return all of a run, for results, reports and artefacts. Raises Gone."""
+        spec = await self.run_spec(run.id)
+        return await read_material(self._redis, evaluation, run, spec)
+
+    def events(self, run_id: str, after: str | None) -> AsyncIterator[RunEvent | None]:
+        """Yield a run's events behind `after`, then live; None is a heartbeat.
+
+        Ends when the run has ended and all is told. Raises InvalidRequest; Overloaded.
+        """
+        return self._events.follow(run_id, after)
+
+    async def _reader(self, evaluation: Evaluation, run: Run) -> ItemReader:
+        run_spec = await self.run_spec(run.id)
+        plan = await asyncio.to_thread(lambda: Plan(spec_of(evaluation.spec), run_spec))
+        return ItemReader.of(self._redis, run.id, plan)
+
+    async def _read_runs(self, ids: list[str]) -> list[Run | None]:
+        with reaching_redis():
+            async with self._redis.pipeline(transaction=False) as batch:
+                for run_id in ids:
+                    batch.hgetall(keys.evaluation_run(run_id))
+                found: list[dict[bytes, bytes]] = await batch.execute()
+        return [run_of(fields) if b"eval" in fields else None for fields in found]
 
 
-def _lost(what: str, its_id: str) -> LLMZooError:
-    return Gone(
-        f"The {what} {its_id!r} was here, and its data are gone: Redis has lost them, or they were "
-        f"older than {KEPT_SECONDS // 86_400} days.",
-        param=f"{what}_id",
-        code=f"{what}_lost",
-    )
+def run_spec_of(stored: bytes, limits: bytes) -> RunSpec:
+    """Return a run's spec with the limits that hold now."""
+    spec = RunSpec.model_validate_json(unpack_bytes(stored))
+    return spec.model_copy(update={"limits": Limits.model_validate_json(limits)})
 
 
-def now() -> float:
-    """Return the wall clock in Unix seconds: people compare it with their own."""
-    return datetime.now(UTC).timestamp()
+def _number(item_id: str, run: Run, param: str) -> int:
+    """Return the number of an item. Raises InvalidRequest for `after`, else NotFound."""
+    number = item_id.removeprefix("item_")
+    if (
+        number != item_id
+        and number.isascii()
+        and number.isdigit()
+        and len(number) <= _LONGEST_NUMBER
+    ):
+        place = int(number)
+        if place < run.progress.total and str(place) == number:
+            return place
+    msg = f"The run {run.id!r} has no item {item_id!r}."
+    raise InvalidRequest(msg, param=param) if param == "after" else NotFound(msg, param=param)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.eval_calls import ScriptedCalls
 from tests.fakes.evaluations import obliging
+from tests.fakes.evaluator_jobs import EvaluatorJobs
 from tests.fakes.evaluator_process import EvaluatorProcess
 from tests.fakes.scripted_models import ScriptedModels
 
@@ -45,3 +47,29 @@ async def evaluator(redis_server: Any, launch: Launch) -> EvaluatorProcess:  # n
     process = launch()
     await process.start()
     return process
+
+
+@pytest.fixture
+def calls() -> ScriptedCalls:
+    return ScriptedCalls()
+
+
+@pytest.fixture
+async def make_jobs(redis_server: Any, calls: ScriptedCalls) -> AsyncIterator[Any]:
+    """A function that starts an evaluator's jobs in this process; its arguments are theirs."""
+    made: list[EvaluatorJobs] = []
+
+    def make(**options: Any) -> EvaluatorJobs:
+        asked = options.pop("calls", calls)
+        made.append(EvaluatorJobs(redis_server.url, asked, **options))
+        return made[-1].start()
+
+    yield make
+    calls.gate.set()
+    for jobs in made:
+        await jobs.stop()
+
+
+@pytest.fixture
+async def jobs(make_jobs: Any) -> EvaluatorJobs:
+    return make_jobs()
