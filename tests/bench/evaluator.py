@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,9 @@ from tests.fakes.eval_calls import assess
 from tests.fakes.eval_specs import eval_spec, given_candidate, run_spec
 from tests.fakes.evaluator_jobs import EvaluatorJobs
 from tests.fakes.jobs_process import HttpCalls
+from tests.fakes.waiting import block_until, eventually
 
-_LOOK_SECONDS = 0.05
+_REDIS = ("--port", "0", "--save", "", "--appendonly", "no", "--logfile", "redis.log")
 _MESSAGE = {"role": "assistant", "content": "Score: 7"}
 _BODY = orjson.dumps(
     {
@@ -43,9 +44,9 @@ _BODY = orjson.dumps(
         "usage": {"prompt_tokens": 10, "completion_tokens": 3},
     }
 )
-_ANSWER = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-    b"content-length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+    len(_BODY),
+    _BODY,
 )
 
 
@@ -124,9 +125,11 @@ async def evaluated(jobs: EvaluatorJobs, spec: EvalSpec, items: int, number: int
     watch = Stopwatch()
     made, _ = await jobs.store.create_run(evaluation, run)
     jobs.runner.poke()
-    while not (ended := await jobs.store.get_run(made.eval_id, made.id)).status.over:
-        await asyncio.sleep(_LOOK_SECONDS)
-    assert ended.progress.judged == items, ended
+
+    async def over() -> bool:
+        return (await jobs.store.get_run(made.eval_id, made.id)).status.over
+
+    await eventually(over, seconds=600)
     return watch.spent(items)
 
 
@@ -140,33 +143,31 @@ def bodies_of(spec: EvalSpec, items: int) -> list[dict[str, Any]]:
     return [assess(spec, 0, task).request(Form.TEXT) for task in tasks]
 
 
-@contextlib.asynccontextmanager
-async def servers(delay: float) -> AsyncIterator[tuple[str, str]]:
+@contextlib.contextmanager
+def servers(delay: float) -> Iterator[tuple[str, str]]:
     """Yield the addresses of the mock and of a Redis of its own."""
     command = [sys.executable, "-m", "tests.bench.evaluator", "--serve", "--delay", str(delay)]
     with (
         tempfile.TemporaryDirectory(prefix="zoo-") as folder,
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as mock,
         subprocess.Popen(
-            [next(find_binaries()), "--port", "0", "--save", "", "--dir", folder]
-            + ["--unixsocket", f"{folder}/redis.sock", "--logfile", "redis.log"]
+            [next(find_binaries()), *_REDIS, "--dir", folder, "--unixsocket", f"{folder}/sock"]
         ) as redis,
     ):
         try:
             assert mock.stdout is not None
-            port = int(await asyncio.to_thread(mock.stdout.readline))
-            while not Path(folder, "redis.sock").exists():
-                await asyncio.sleep(0.01)
-            yield f"http://127.0.0.1:{port}", f"unix://{folder}/redis.sock"
+            port = int(mock.stdout.readline())
+            block_until(Path(folder, "sock").exists)
+            yield f"http://127.0.0.1:{port}", f"unix://{folder}/sock"
         finally:
             mock.kill()
             redis.kill()
 
 
-async def measure(items: int, width: int, rounds: int, delay: float) -> None:
+async def measure(url: str, redis_url: str, items: int, width: int, rounds: int) -> None:
     spec = eval_spec(items)
     bodies = bodies_of(spec, items)
-    async with servers(delay) as (url, redis_url), ZooClient(url) as client:
+    async with ZooClient(url) as client:
         calls = HttpCalls(client)
         jobs = EvaluatorJobs(redis_url, calls, width=width).start()
         await bare(calls, bodies[: width * 4], width)
@@ -197,7 +198,8 @@ def main() -> None:
     if told.serve:
         asyncio.run(serve(told.delay))
     else:
-        asyncio.run(measure(told.items, told.width, told.rounds, told.delay))
+        with servers(told.delay) as (url, redis_url):
+            asyncio.run(measure(url, redis_url, told.items, told.width, told.rounds))
 
 
 if __name__ == "__main__":

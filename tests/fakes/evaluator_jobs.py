@@ -57,9 +57,7 @@ class EvaluatorJobs:
         await self.redis.aclose()
         await self.following.aclose()
 
-    async def create(
-        self, spec: EvalSpec, run: RunSpec, **options: Any
-    ) -> tuple[Evaluation, Run]:
+    async def create(self, spec: EvalSpec, run: RunSpec, **options: Any) -> tuple[Evaluation, Run]:
         evaluation, _ = await self.store.create_eval(spec)
         made, _ = await self.store.create_run(evaluation, run, **options)
         self.runner.poke()

@@ -208,9 +208,10 @@ local added = 0
 if first >= 0 and answers_there(first, tonumber(ARGV[9])) then
   added = feed_reviews(tonumber(ARGV[10]), tonumber(ARGV[11]))
 end
-if ARGV[7] ~= '' then tell('item', ARGV[7]) end
 local status = field('status')
+-- After the end nothing is told any more, though what was in work is kept.
 if is_open(status) then
+  if ARGV[7] ~= '' then tell('item', ARGV[7]) end
   local most = number('fail_at')
   if letter == 'e' and most > 0 and number('errored') >= most then
     finish('failed', '', string.format('%d items errored, and the run was to fail then.',
