@@ -41,7 +41,7 @@ endif
 
 .PHONY: test-long
 test-long: $(VENV)/.ready-dev ## Run the tests that take minutes
-	@$(BIN)/python -m pytest tests/integration/long_*.py tests/e2e/long_*.py
+	@$(BIN)/python -m pytest tests/integration/long_*.py tests/integration/*/long_*.py tests/e2e/long_*.py
 
 .PHONY: check
 check: $(VENV)/.ready-dev ## Lint, types, import rules, configuration files

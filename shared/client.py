@@ -7,8 +7,8 @@ OpenAI-compatible server.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -24,12 +24,15 @@ from shared.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
+from shared.http.retry_after import parse_retry_after
 from shared.lasting_stream import LastingStream
 from shared.protocol.event_id import CONTINUED_HEADER, LAST_EVENT_ID_HEADER
 
-_CHAT_PATH = "/v1/chat/completions"
+CHAT_PATH = "/v1/chat/completions"
 _CONNECT_SECONDS = 5.0
 _PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
+_NO_MONEY = "insufficient_quota"
+"""OpenAI's code for an account that is empty; waiting does not fill it."""
 
 
 class APIError(LLMZooError):
@@ -46,9 +49,12 @@ class APIError(LLMZooError):
             retry_after=retry_after,
         )
         self.status = status
-        self.retryable = status in _PASSING or status >= httpx.codes.INTERNAL_SERVER_ERROR
+        passing = status in _PASSING and self.code != _NO_MONEY
+        self.retryable = passing or status >= httpx.codes.INTERNAL_SERVER_ERROR
         self.type = str(error.get("type") or "server_error")
         self.request_id = request_id
+        self.faults = _faults(error)
+        """Of a request with several faults: where each is (JSON pointer), and what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +74,15 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One whole answer."""
+    """One whole answer; `logprobs` are the entries of the text's tokens, if any were told."""
 
     text: str
     finish_reason: str
     usage: dict[str, Any] = field(default_factory=dict[str, Any])
     request_id: str = ""
+    model: str = ""
+    system_fingerprint: str = ""
+    logprobs: list[Any] | None = None
 
 
 class ZooClient:
@@ -143,6 +152,34 @@ class ZooClient:
         """Delete what is at `path` and return the JSON answer; raises as `chat`."""
         return await self._json("DELETE", path, None)
 
+    @asynccontextmanager
+    async def reading(
+        self, path: str, headers: dict[str, str] | None = None, silence: float | None = None
+    ) -> AsyncGenerator[AsyncGenerator[bytes]]:
+        """Yield the bytes at `path` as they come; entering and iterating raise as `chat`.
+
+        Args:
+            path: of a GET request.
+            headers: sent beside the client's own.
+            silence: seconds after which the connection counts as lost; None: as every call's.
+        """
+        request = self._http.build_request("GET", path, headers=headers)
+        if silence is not None:
+            request.extensions["timeout"] = httpx.Timeout(
+                silence, connect=_CONNECT_SECONDS
+            ).as_dict()
+        async with AsyncExitStack() as opened:
+            try:
+                response = await self._http.send(request, stream=True)
+                opened.push_async_callback(response.aclose)
+                if response.is_error:
+                    await response.aread()
+            except httpx.HTTPError as fault:
+                raise _connection_error(self.base_url, fault) from fault
+            if response.is_error:
+                raise api_error(response.status_code, response.headers, response.content)
+            yield _pieces(self.base_url, response)
+
     async def chat(self, body: dict[str, Any], headers: dict[str, str] | None = None) -> Answer:
         """Return one whole answer to a chat request.
 
@@ -151,17 +188,8 @@ class ZooClient:
             Unavailable: no connection. UpstreamTimeout: silence. UpstreamFailed: no JSON, or
             the connection broke off.
         """
-        answer = await self._json("POST", _CHAT_PATH, body, headers)
-        try:
-            choice = answer["choices"][0]
-            text = choice["message"]["content"] or ""
-            finish_reason = choice["finish_reason"] or ""
-        except (KeyError, IndexError, TypeError):
-            text = finish_reason = None
-        if not isinstance(text, str) or not isinstance(finish_reason, str):
-            msg = f"{self.base_url} answered with something that is no chat completion."
-            raise MalformedAnswer(msg)
-        return Answer(text, finish_reason, answer.get("usage") or {}, answer["_request_id"])
+        answer = await self._json("POST", CHAT_PATH, body, headers)
+        return read_answer(answer, self.base_url, answer["_request_id"])
 
     async def stream_chat(self, body: dict[str, Any]) -> AsyncGenerator[Delta]:
         """Yield the pieces of a streamed answer; closing the iterator ends the request.
@@ -172,7 +200,7 @@ class ZooClient:
         Raises:
             as `chat`; an error event in the stream is raised as APIError.
         """
-        asked = self._http.build_request("POST", _CHAT_PATH, json={**body, "stream": True})
+        asked = self._http.build_request("POST", CHAT_PATH, json={**body, "stream": True})
         stream = LastingStream(partial(self._open, asked.content), self._patience)
         async with aclosing(stream.items()) as items:
             async for delta in items:
@@ -183,7 +211,7 @@ class ZooClient:
         headers = {"content-type": "application/json"}
         if after:
             headers[LAST_EVENT_ID_HEADER] = after
-        request = self._http.build_request("POST", _CHAT_PATH, content=body, headers=headers)
+        request = self._http.build_request("POST", CHAT_PATH, content=body, headers=headers)
         async with AsyncExitStack() as opened:
             try:
                 response = await self._http.send(request, stream=True)
@@ -193,7 +221,7 @@ class ZooClient:
             except httpx.HTTPError as fault:
                 raise _connection_error(self.base_url, fault) from fault
             if response.is_error:
-                raise _api_error(response, response.content)
+                raise api_error(response.status_code, response.headers, response.content)
             if after and CONTINUED_HEADER not in response.headers:
                 raise MalformedAnswer(f"{self.base_url} began another answer.")
             opened.pop_all()
@@ -211,7 +239,7 @@ class ZooClient:
         except httpx.HTTPError as fault:
             raise _connection_error(self.base_url, fault) from fault
         if response.is_error:
-            raise _api_error(response, response.content)
+            raise api_error(response.status_code, response.headers, response.content)
         try:
             answer: Any = orjson.loads(response.content)
         except orjson.JSONDecodeError:
@@ -232,12 +260,8 @@ class _ChatConnection:
         self._response = response
         self._request_id = response.headers.get("x-request-id", "")
 
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        try:
-            async for piece in self._response.aiter_raw():
-                yield piece
-        except httpx.HTTPError as fault:
-            raise _connection_error(self._base_url, fault) from fault
+    def pieces(self) -> AsyncGenerator[bytes]:
+        return _pieces(self._base_url, self._response)
 
     def read(self, data: bytes) -> Delta:
         """Return what one event says; raises APIError for an error event."""
@@ -263,6 +287,26 @@ class _ChatConnection:
         await self._response.aclose()
 
 
+def _faults(error: dict[str, Any]) -> list[tuple[str, str]]:
+    listed: object = error.get("errors")
+    if not isinstance(listed, list):
+        return []
+    return [
+        (str(fault.get("pointer", "")), str(fault.get("message", "")))
+        for fault in cast("list[Any]", listed)
+        if isinstance(fault, dict)
+        for fault in (cast("dict[str, Any]", fault),)
+    ]
+
+
+async def _pieces(base_url: str, response: httpx.Response) -> AsyncGenerator[bytes]:
+    try:
+        async for piece in response.aiter_raw():
+            yield piece
+    except httpx.HTTPError as fault:
+        raise _connection_error(base_url, fault) from fault
+
+
 def _connection_error(base_url: str, fault: httpx.HTTPError) -> LLMZooError:
     match fault:
         case httpx.ConnectError() | httpx.ConnectTimeout():
@@ -273,16 +317,40 @@ def _connection_error(base_url: str, fault: httpx.HTTPError) -> LLMZooError:
             return UpstreamFailed(f"The connection to {base_url} broke off ({fault}).")
 
 
-def _api_error(response: httpx.Response, content: bytes) -> APIError:
+def api_error(status: int, headers: Mapping[str, str], content: bytes) -> APIError:
+    """Return the error that an answer with a status from 400 on tells of; names in lower case."""
     try:
         body: Any = orjson.loads(content)
     except orjson.JSONDecodeError:
         body = {}
     error: Any = cast("dict[str, Any]", body).get("error") if isinstance(body, dict) else None
-    retry_after = response.headers.get("retry-after", "")
     return APIError(
-        response.status_code,
+        status,
         cast("dict[str, Any]", error) if isinstance(error, dict) else {},
-        response.headers.get("x-request-id", ""),
-        float(retry_after) if retry_after.isdigit() else None,
+        headers.get("x-request-id", ""),
+        parse_retry_after(headers.get("retry-after")),
+    )
+
+
+def read_answer(body: dict[str, Any], base_url: str, request_id: str) -> Answer:
+    """Return what a chat completion says. Raises MalformedAnswer."""
+    try:
+        choice: Any = body["choices"][0]
+        text = choice["message"]["content"] or ""
+        finish_reason = choice["finish_reason"] or ""
+        logprobs: Any = choice["logprobs"]["content"] if choice.get("logprobs") else None
+        usage: Any = body.get("usage")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        text = finish_reason = logprobs = usage = None
+    if not isinstance(text, str) or not isinstance(finish_reason, str):
+        msg = f"{base_url} answered with something that is no chat completion."
+        raise MalformedAnswer(msg)
+    return Answer(
+        text,
+        finish_reason,
+        cast("dict[str, Any]", usage) if isinstance(usage, dict) else {},
+        request_id,
+        model=str(body.get("model") or ""),
+        system_fingerprint=str(body.get("system_fingerprint") or ""),
+        logprobs=cast("list[Any]", logprobs) if isinstance(logprobs, list) else None,
     )

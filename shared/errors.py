@@ -4,7 +4,8 @@
     ├── RequestError                 the caller's fault, 4xx
     │   ├── InvalidRequest           400  a parameter is missing, mistyped or out of range
     │   │   ├── UnsupportedParameter 400  valid for OpenAI, not served here
-    │   │   └── ContextTooLong       400  prompt (and max_tokens) exceed the model's context
+    │   │   ├── ContextTooLong       400  prompt (and max_tokens) exceed the model's context
+    │   │   └── MalformedFile        400  a file that was given; the message names file and line
     │   ├── InvalidSpec              422  an evaluation request, all of its faults at once
     │   ├── Unauthorized             401  no key, or a wrong one
     │   ├── Forbidden                403  the key, or where the request comes from, does not allow it
@@ -36,6 +37,7 @@
     │   ├── AlreadyRunning
     │   ├── NoChatTemplate           a model brings none, and none was named
     │   └── RedisUnavailable
+    ├── OutputNotWritten             a file that a command was to write
     ├── RestartFailed                a service of `llmzoo up` could not be replaced
     └── ModelLoadError               a model cannot be had or cannot be served
         ├── ModelNotThere            the reference names nothing
@@ -118,6 +120,18 @@ class ContextTooLong(InvalidRequest):
     """The prompt, or the prompt with max_tokens, does not fit the model's context."""
 
     default_code = "context_length_exceeded"
+
+
+class MalformedFile(InvalidRequest):
+    """A file that was given cannot be read; `line` counts from 1, None: the file as a whole."""
+
+    default_code = "malformed_file"
+
+    def __init__(self, file: Path, line: int | None, fault: str) -> None:
+        """Name the place as editors and compilers do."""
+        super().__init__(f"{file}:{line}: {fault}" if line is not None else f"{file}: {fault}")
+        self.file = file
+        self.line = line
 
 
 class InvalidSpec(RequestError):
@@ -346,6 +360,10 @@ class NoChatTemplate(ConfigurationError):
 
 class RedisUnavailable(ConfigurationError):
     """No Redis-compatible server is given, installed or startable."""
+
+
+class OutputNotWritten(LLMZooError):
+    """A file that a command was to write could not be; the message names it."""
 
 
 class RestartFailed(LLMZooError):

@@ -267,7 +267,16 @@ class EvaluatorSettings(FleetSettings):
     evaluator_port: Port = Field(8001, description="port of the evaluation API")
     base_url: str = Field("http://127.0.0.1:8000", description="the controller, without `/v1`")
     api_key: SecretStr = Field(SecretStr(""), description="key that clients send")
-    eval_concurrency: int = Field(8, ge=1, le=256, description="calls in flight at once")
+    eval_concurrency: int = Field(32, ge=1, le=256, description="calls in flight at once")
+    eval_max_retries: int = Field(
+        6, ge=0, le=100, description="times that a call that failed is tried again; 0: none"
+    )
+    eval_call_timeout: Seconds = Field(
+        600.0, description="seconds after which one try of a call is given up"
+    )
+    eval_body_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="largest body of an evaluation request, in bytes"
+    )
 
 
 class ClientSettings(Settings):

@@ -17,6 +17,10 @@ class ExitCode(IntEnum):
     FAILURE = 1
     USAGE = 2
     CANNOT_CONNECT = 3
+    CANCELED = 4
+    """A run was canceled: by somebody, or by its deadline."""
+    OUT_OF_BUDGET = 5
+    """A run stopped at its limit of money, tokens or calls."""
     INTERRUPTED = 130
 
 

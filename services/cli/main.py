@@ -15,6 +15,7 @@ from services.cli.bench.command import engine, serve
 from services.cli.chat.command import chat
 from services.cli.compress import compress
 from services.cli.delta import apply_delta, make_delta
+from services.cli.eval.group import eval_group
 from services.cli.failures import ExitCode, exit_code, one_line
 from shared.errors import LLMZooError
 
@@ -61,6 +62,7 @@ def build_app() -> typer.Typer:
     bench.command()(serve)
     bench.command()(engine)
     app.add_typer(bench, name="bench", help="Measure a server, or the engine alone.")
+    app.add_typer(eval_group(), name="eval", help="Evaluate models: run, watch, report, compare.")
     app.command()(workers)
     app.command()(top)
     app.command()(drain)

@@ -22,7 +22,7 @@ from services.controller.access.keyring import Keyring
 from services.controller.access.keys import KeyStore
 from services.controller.access.lease_store import LeaseStore
 from services.controller.access.limits import RateLimits
-from services.controller.access.local_callers import LocalCallers
+from shared.http.local_callers import LocalCallers
 from services.controller.access.static_keys import StaticKeys
 from services.controller.call_store.metrics import CallStoreMetrics
 from services.controller.call_store.store import CallStore

@@ -1,7 +1,7 @@
 """The evaluator's composition root: every object meets here, nothing else imports this.
 
-Owns the order of start and stop. SIGTERM: open connections are served to their end, calls in
-flight are closed, the runs go back into the queue in Redis, the service withdraws.
+Owns the order of start and stop. SIGTERM: open connections are served to their end, units in work
+go back into their streams in Redis, the service withdraws.
 """
 
 from __future__ import annotations
@@ -10,27 +10,46 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from services.evaluator.calls import Calls, RetryPolicy
-from services.evaluator.jobs.claims import Claims
-from services.evaluator.jobs.connection import open_connection
+from services.evaluator.calling.calls import Calls
+from services.evaluator.calling.http_client import CallClient
+from services.evaluator.calling.retries import RetryPolicy
+from services.evaluator.calling.tariff import Tariff
+from services.evaluator.figures import figure_makers
+from services.evaluator.jobs.connection import open_connection, open_following
+from services.evaluator.jobs.execution import Execution
+from services.evaluator.jobs.idempotency import IdempotencyStore
 from services.evaluator.jobs.ids import Ids
+from services.evaluator.jobs.queue import Queue
 from services.evaluator.jobs.runner import Runner
 from services.evaluator.jobs.store import EvalStore
-from services.evaluator.judging.dimensions import load_dimensions
+from services.evaluator.jobs.works import Works
+from services.evaluator.judging.choosing import assessment_of
+from services.evaluator.judging.graders.similarity import SIMILARITY_METRICS
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.routes import EvalRoutes
+from services.evaluator.questions import load as load_questions
+from services.evaluator.routes.api import api_routes
+from services.evaluator.routes.guard import EvaluatorGuard
+from services.evaluator.routes.once import Once
+from services.evaluator.routes.workbench import Workbench
+from services.evaluator.specs.reader import SpecReader
 from shared.client import ZooClient
 from shared.http import faults
+from shared.http.local_callers import LocalCallers
+from shared.http.loopback import is_loopback
 from shared.http.operations import Readiness, operations_routes
 from shared.http.request_id import RequestIdMiddleware
 from shared.http.server import Service
+from shared.protocol.evals.spec import Judge
 from shared.protocol.workers import ServiceRecord, State
 from shared.registry import Heartbeat, HeartbeatMetrics
 from shared.registry.record import own_record
 from shared.settings import EvaluatorSettings
+
+log = structlog.get_logger(__name__)
 
 
 class _Life:
@@ -55,6 +74,33 @@ class _Life:
         return Readiness(ready=True, state=State.READY)
 
 
+class _Asking:
+    """The way to the controller: calls, and what they cost."""
+
+    def __init__(self, settings: EvaluatorSettings) -> None:
+        key = settings.api_key.get_secret_value()
+        self._zoo = ZooClient(settings.base_url, key)
+        self._client = CallClient(settings.base_url, key)
+        self.tariff = Tariff(self._zoo)
+        self.calls = Calls(
+            self._client,
+            self.tariff,
+            concurrency=settings.eval_concurrency,
+            policy=RetryPolicy(max_retries=settings.eval_max_retries),
+            timeout=settings.eval_call_timeout,
+        )
+
+    async def try_judge(self, judge: Judge) -> None:
+        """Let a judge answer something small; raises LLMZooError where it does not."""
+        asked = [{"role": "user", "content": "Answer with the word ready."}]
+        await self.calls.ask({"model": judge.model, "messages": asked, "max_tokens": 16})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+        await self._zoo.close()
+
+
 def create_app(settings: EvaluatorSettings, address: str) -> Service:
     """Return the evaluator.
 
@@ -65,18 +111,15 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
     registry = CollectorRegistry()
     metrics = EvaluatorMetrics(registry)
     life = _Life(address)
-    client = ZooClient(settings.base_url, settings.api_key.get_secret_value())
-    redis = open_connection(settings)
-    store = EvalStore(redis, Ids(settings.internal_token.get_secret_value()))
-    width = settings.eval_concurrency
-    runner = Runner(
-        Claims(redis, owner=uuid.uuid4().hex),
-        store,
-        Calls(client, width, RetryPolicy()),
-        load_dimensions(),
-        metrics=metrics,
-        width=width,
-    )
+    asking = _Asking(settings)
+    redis, following = open_connection(settings), open_following(settings)
+    token = settings.internal_token.get_secret_value()
+    store = EvalStore(redis, Ids(token), following)
+    queue = Queue(redis, uuid.uuid4().hex)
+    works = Works(redis, queue, store, metrics)
+    execution = Execution(redis, asking.calls, asking.tariff, assessment_of, metrics)
+    runner = Runner(queue, works, execution, metrics, settings.eval_concurrency)
+    bench = Workbench()
     heartbeat = Heartbeat(settings, life.record, HeartbeatMetrics(registry))
 
     @asynccontextmanager
@@ -89,21 +132,46 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
             life.stopping = True
             await runner.stop()
             heartbeat.stop()
-            await client.close()
+            await bench.close()
+            await asking.close()
             await redis.aclose()
+            await following.aclose()
 
     def drain() -> None:
         life.stopping = True
         heartbeat.poke()
 
-    routes = EvalRoutes(store, settings.max_body_bytes, runner.poke)
     app = FastAPI(
         lifespan=lifespan,
         openapi_url=None,
         routes=[
             *operations_routes("evaluator", registry, lambda: life.readiness(runner)),
-            *routes.routes(),
+            *api_routes(
+                store,
+                Once(IdempotencyStore(redis), settings.eval_body_bytes),
+                SpecReader(
+                    asking.tariff.models, load_questions, SIMILARITY_METRICS, asking.try_judge
+                ),
+                expect=asking.tariff.expected,
+                assess=assessment_of,
+                bench=bench,
+                makers=figure_makers(),
+                changed=runner.poke,
+            ),
         ],
     )
     faults.install(app)
-    return Service(RequestIdMiddleware(app), drain)
+    guarded = EvaluatorGuard(app, token, _local_callers(settings, address))
+    return Service(RequestIdMiddleware(guarded), drain)
+
+
+def _local_callers(settings: EvaluatorSettings, address: str) -> LocalCallers | None:
+    """Return who needs no token; None where everybody does."""
+    if is_loopback(settings.evaluator_host):
+        return LocalCallers(address)
+    if not settings.internal_token.get_secret_value():
+        log.warning(
+            "bound beyond loopback without LLMZOO_INTERNAL_TOKEN: nobody can be let in",
+            host=settings.evaluator_host,
+        )
+    return None

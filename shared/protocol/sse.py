@@ -21,18 +21,21 @@ def event(data: object) -> bytes:
 class SSEDecoder:
     """Turns pieces of a byte stream into the data of complete events.
 
-    Multi-line data are joined by a newline; comments and other fields but `id` are skipped. A
+    Multi-line data are joined by a newline; comments and fields but `id` and `event` are skipped. A
     line is bounded by `max_bytes`, so a peer that never ends one cannot grow memory.
 
     Attributes:
         last_event_id: the last id told up to and with the event that was yielded last; empty
             when none was, or when it was taken back.
+        event: the type of the event that was yielded last; empty where none was named.
     """
 
     def __init__(self, max_bytes: int = 16 * 1024 * 1024) -> None:
         """Start with an empty buffer."""
         self.last_event_id = b""
+        self.event = b""
         self._id = b""
+        self._event = b""
         self._buffer = b""
         self._data: list[bytes] = []
         self._max_bytes = max_bytes
@@ -40,6 +43,7 @@ class SSEDecoder:
     def reconnected(self) -> None:
         """Begin another stream: what was half read is forgotten, the last id is not."""
         self._id = self.last_event_id
+        self._event = b""
         self._buffer = b""
         self._data = []
 
@@ -58,6 +62,7 @@ class SSEDecoder:
             stripped = line.rstrip(b"\r")
             if not stripped:
                 self.last_event_id = self._id
+                self.event, self._event = self._event, b""
                 if self._data:
                     yield b"\n".join(self._data)
                     self._data = []
@@ -67,3 +72,5 @@ class SSEDecoder:
                 self._id = stripped[3:].removeprefix(b" ")
             elif stripped == b"id":
                 self._id = b""
+            elif stripped.startswith(b"event:"):
+                self._event = stripped[6:].removeprefix(b" ")

@@ -69,13 +69,15 @@ def test_the_shell_blocks(zoo: Zoo) -> None:
         ran += 1
         if "/v1/evals" in block:
             variables.setdefault("EVAL_ID", str(orjson.loads(answer)["id"]))
+        elif "llmzoo eval" in block:
+            assert "terse" in answer
         elif "llmzoo bench" in block:
             assert "TOKENS/S" in answer
         elif "--restart" in block:
             assert worker.is_running() is False
         else:
             assert "Paris" in answer, (block, answer)
-    assert ran == 6
+    assert ran == 8
 
 
 @pytest.mark.e2e

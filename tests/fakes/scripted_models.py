@@ -68,7 +68,12 @@ class ScriptedModels:
         self._changed = asyncio.Condition()
         listener = bind("127.0.0.1", 21_000, next_free=True)
         self.url = listener.url
-        app = Starlette(routes=[Route("/v1/chat/completions", self._chat, methods=["POST"])])
+        self.served = ["alpha", "beta", "candidate", "judge"]
+        routes = [
+            Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            Route("/v1/models", self._models),
+        ]
+        app = Starlette(routes=routes)
         self._server = QuietServer(
             uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
         )
@@ -107,6 +112,10 @@ class ScriptedModels:
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         usage = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
         return JSONResponse(reply.raw or {"choices": [choice], "usage": usage})
+
+    async def _models(self, _: Request) -> Response:
+        entries = [{"id": name, "object": "model", "owned_by": "llmzoo"} for name in self.served]
+        return JSONResponse({"object": "list", "data": entries})
 
     async def _passes(self, request: Request) -> bool:
         """Wait at the gate; return whether the client waited too."""

@@ -13,7 +13,7 @@ from starlette.types import Scope
 from services.controller.access import scopes
 from services.controller.access.key_record import KEY_PREFIX
 from services.controller.access.keyring import Keyring
-from services.controller.access.local_callers import LocalCallers
+from shared.http.local_callers import LocalCallers
 from services.controller.access.principal import ANONYMOUS, Principal
 from shared.errors import Forbidden, Unauthorized
 

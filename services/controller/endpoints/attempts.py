@@ -17,7 +17,6 @@ from services.controller.endpoints.admission import Visit
 from services.controller.endpoints.key_file import KeyFile
 from services.controller.endpoints.metrics import Measures
 from services.controller.endpoints.request import EndpointRequest
-from services.controller.endpoints.retry_after import parse_retry_after
 from services.controller.flow.retry_budget import RetryBudget
 from services.controller.relay.answer import Answer, refusal
 from services.controller.upstream.connection import Connection
@@ -33,6 +32,7 @@ from shared.errors import (
     UpstreamTimeout,
 )
 from shared.http.faults import whole_seconds
+from shared.http.retry_after import parse_retry_after
 
 MAX_TRIES = 3
 SHORT_WAIT = 1.0

@@ -13,7 +13,7 @@ from starlette.types import Send
 
 from services.controller.endpoints.admission import Admission, Visit
 from services.controller.endpoints.attempts import Attempts, read_whole
-from services.controller.endpoints.config import EndpointConfig, EndpointModel
+from services.controller.endpoints.config import EndpointConfig, EndpointModel, Prices
 from services.controller.endpoints.events import EventStream
 from services.controller.endpoints.request import endpoint_request
 from services.controller.endpoints.usage import Usage, told
@@ -42,6 +42,10 @@ class Endpoint:
     def available(self) -> bool:
         """Return whether it is not put aside."""
         return self._admission.available
+
+    def prices_of(self, model: EndpointModel) -> Prices | None:
+        """Return what a model's tokens cost, if the file says it."""
+        return model.prices or self._prices
 
     async def complete(self, call: Call, model: EndpointModel, settle: Settle) -> Answer:
         """Return the whole answer to a call, or a refusal of its own, passed on.
@@ -96,7 +100,7 @@ class Endpoint:
                     self._count(usage, model)
 
     def _count(self, usage: Usage | None, model: EndpointModel) -> None:
-        self._admission.measures.count(usage, model.prices or self._prices)
+        self._admission.measures.count(usage, self.prices_of(model))
 
     def _checked(self, connection: Connection, body: bytes) -> dict[str, object]:
         """Return the JSON object that a whole answer is. Raises MalformedAnswer."""

@@ -75,13 +75,15 @@ class ExternalModel:
         await self.endpoint.stream(call, self.config, settle, send, told)
 
     def listed(self) -> dict[str, Any]:
-        """Return its entry in the list of models."""
+        """Return its entry in the list of models; `pricing` is of a million tokens, if known."""
+        prices = self.endpoint.prices_of(self.config)
         return {
             "id": self.id,
             "object": "model",
             "created": self.created,
             "owned_by": self.endpoint.name,
             "state": "ready" if self.endpoint.available else "unavailable",
+            "pricing": None if prices is None else prices.model_dump(),
         }
 
 

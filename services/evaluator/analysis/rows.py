@@ -27,12 +27,13 @@ class Review:
     human: bool = False
     replaced_ranks: tuple[int, ...] | None = None
     """What the judge had said where a person said otherwise."""
+    replaced_scores: tuple[float, ...] | None = None
     model_version: str | None = None
 
     @property
     def decoded(self) -> bool:
         """Return whether there is a verdict."""
-        return self.ranks is not None
+        return self.ranks is not None or self.scores is not None or self.passed is not None
 
 
 @dataclass(frozen=True, slots=True)

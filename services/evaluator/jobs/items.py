@@ -135,6 +135,7 @@ class ItemReader:
             turns=list(found.turns),
             finish_reason=found.finish_reason or None,
             error=found.error,
+            usage=found.usage.told().model_dump(),
         )
 
 

@@ -184,6 +184,8 @@ def _fits(rule: Filter | None, question: Question) -> bool:
 def _lineups(spec: EvalSpec, candidates: list[Candidate]) -> list[tuple[int, ...]]:
     """Return in which orders candidates are shown together."""
     everyone = range(len(candidates))
+    if spec.mode is Mode.SCORING and spec.alone:
+        return [(place,) for place in everyone]
     if spec.mode is not Mode.PAIRWISE:
         return _orders(tuple(everyone), spec.swap)
     names = [candidate.name for candidate in candidates]

@@ -7,7 +7,7 @@ kept is in `evals`, items in `items`; working on a run is in `queue`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
 from services.evaluator.jobs.connection import Script, reaching_redis
@@ -33,6 +33,7 @@ from shared.protocol.evals.spec import EvalSpec
 from shared.registry import keys
 
 _LONGEST_NUMBER = 8
+_SLICE = 500
 
 Only = Literal["errored", "undecoded", "all_missing"]
 
@@ -226,6 +227,24 @@ class EvalStore:
                 if len(found) > limit:
                     break
         return await reader.read(found[:limit], letters), len(found) > limit
+
+    async def review_states(self, run: Run) -> bytes:
+        """Return how far each review of a run is, a letter of `states` for each by number."""
+        with reaching_redis():
+            name = keys.evaluation_run_part(run.id, "review-states")
+            return await self._redis.get(name) or b""
+
+    async def items_at(
+        self, evaluation: Evaluation, run: Run, numbers: Sequence[int]
+    ) -> list[OutputItem]:
+        """Return the items of these numbers, read in slices."""
+        reader = await self._reader(evaluation, run)
+        letters = await reader.letters()
+        found: list[OutputItem] = []
+        for start in range(0, len(numbers), _SLICE):
+            found += await reader.read(list(numbers[start : start + _SLICE]), letters)
+            await asyncio.sleep(0)
+        return found
 
     async def get_item(self, evaluation: Evaluation, run: Run, item_id: str) -> OutputItem:
         """Return one item. Raises NotFound."""

@@ -53,6 +53,7 @@ class ItemAnswer(Told):
     turns: list[str] | None
     finish_reason: str | None = None
     error: ItemError | None = None
+    usage: dict[str, Any] | None = Field(default=None, description="of the calls for it")
 
 
 class Override(Told):

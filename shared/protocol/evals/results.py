@@ -33,11 +33,19 @@ class CandidateFigures(Told):
     mean_rank: Figure
     rank_score: Figure = Field(description="mean of 10 / rank")
     mean_score: Figure | None = Field(default=None, description="scoring only")
-    win_rate: Figure = Field(description="of all pairs, ties count half")
-    wins: float
+    win_rate: Figure = Field(
+        description="of pairs, ties count half; those of one review of n weigh 1 / (n - 1) each"
+    )
+    wins: float = Field(description="pairs")
     ties: float
     losses: float
-    rating: Figure | None = Field(description="Bradley-Terry, mean 1000, 400 / log 10 a unit")
+    rating: Figure | None = Field(
+        description="Bradley-Terry, mean 1000, 400 / log 10 a unit; each pair counts once"
+    )
+    rating_by_review: Figure | None = Field(
+        default=None,
+        description="the same of pairs that weigh 1 / (n - 1), where line-ups differ in size",
+    )
     rating_length_controlled: Figure | None = None
     mean_length: float = Field(description="characters of its answers")
 
@@ -51,8 +59,8 @@ class PairFigures(Told):
     ties: float
     losses: float
     difference: Figure = Field(description="mean of wins minus losses of the first, -1 to 1")
-    p: float
-    p_holm: float
+    p: float = Field(description="signs of whole questions exchanged")
+    p_holm: float = Field(description="after Holm, among the pairs of the scope")
     separable: bool
 
 
@@ -68,7 +76,9 @@ class Scope(Told):
     undecoded: int
     candidates: list[CandidateFigures] = Field(description="best first")
     pairs: list[PairFigures]
-    groups: list[list[str]] = Field(description="candidates that cannot be told apart, best first")
+    groups: list[list[str]] = Field(
+        description="within one no two are separable, and two that are not share one; best first"
+    )
 
 
 class PositionBias(Told):
@@ -81,6 +91,9 @@ class PositionBias(Told):
     strict_ties: int | None = Field(
         default=None, description="pairs that are ties if only agreement counts"
     )
+    coefficient: Figure | None = Field(
+        default=None, description="log-odds for who stands first, from pairs seen in both orders"
+    )
 
 
 class LengthBias(Told):
@@ -89,6 +102,9 @@ class LengthBias(Told):
     dimension: str | None
     longer_share: Figure
     coefficient: Figure | None = Field(description="of tanh of the standardised length difference")
+    markdown: Figure | None = Field(
+        default=None, description="the same of headings, list items, bold and code, beside length"
+    )
 
 
 class Agreement(Told):
@@ -97,7 +113,8 @@ class Agreement(Told):
     between: Literal["judges", "humans", "repeats", "dimensions"]
     names: list[str]
     alpha: Figure
-    same_winner: Figure | None = None
+    same_winner: Figure | None = Field(default=None, description="pairs with the same outcome")
+    kappa: Figure | None = Field(default=None, description="Cohen's, of pairs, where two agree")
 
 
 class AnswerMetrics(Told):
@@ -144,12 +161,13 @@ class Comparison(Told):
     object: Literal["eval.run.comparison"] = "eval.run.comparison"
     run_id: str
     other_run_id: str
+    metric: Literal["mean_score", "win_rate"] = "win_rate"
     questions: int = Field(description="that both have")
     rows: list[ComparisonRow]
 
 
 class ComparisonRow(Told):
-    """One candidate (or pair of them) in one dimension."""
+    """One candidate in one dimension; the difference is after minus before."""
 
     candidate: str
     dimension: str | None

@@ -141,6 +141,8 @@ class EvalSpec(Asked):
     mode: Mode = Mode.SCORING
     judges: Annotated[list[Judge], Field(max_length=8)] = []
     """Each reviews everything by itself."""
+    alone: bool = False
+    """scoring: each answer is scored by itself, and no judge sees it beside others."""
     swap: Swap = Swap.NONE
     repeats: Annotated[int, Field(ge=1, le=32)] = 1
     """How often each review is asked for."""

@@ -52,6 +52,12 @@ def llmzoo(monkeypatch, capsys, tmp_path):
         (["bench", "serve", "--rate", "nan"], "--rate"),
         (["bench", "serve", "--base-url", "ftp://x"], "no http URL"),
         (["bench", "engine", "--load-8bit", "--load-4bit"], "--load-4bit"),
+        (["eval", "run"], "SPEC"),
+        (["eval", "run", "pairwise", "--max-cost-usd", "-1"], "--max-cost-usd"),
+        (["eval", "run", "pairwise", "-m", "a", "-m", "b"], "--judge"),
+        (["eval", "resume", "r", "--only", "all"], "--only"),
+        (["eval", "import", "helm", "f", "--out", "s.yaml"], "FORMAT"),
+        (["eval", "import", "fastchat", "--out", "s.yaml"], "PATH"),
         (["nope"], "No such command"),
     ],
 )
@@ -85,6 +91,9 @@ def test_without_arguments_there_is_help(llmzoo):
     [
         *("", "up", "down", "chat", "models", "models add", "compress", "delta", "delta make"),
         *("delta apply", "bench", "bench serve", "bench engine", "workers", "doctor", "version"),
+        *("eval", "eval run", "eval submit", "eval status", "eval watch", "eval cancel"),
+        *("eval resume", "eval report", "eval compare", "eval list", "eval import"),
+        "eval artefacts",
     ],
 )
 def test_every_command_has_help(llmzoo, command):
@@ -123,7 +132,7 @@ def test_a_failure_has_an_exit_code(fault, code):
 
 
 def test_exit_codes_are_those_that_are_documented():
-    assert [code.value for code in failures.ExitCode] == [0, 1, 2, 3, 130]
+    assert [code.value for code in failures.ExitCode] == [0, 1, 2, 3, 4, 5, 130]
 
 
 def test_a_failure_is_one_line_with_its_request():

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from services.controller.endpoints.config import read_endpoints
 from services.controller.endpoints.endpoints import open_endpoints
-from services.controller.endpoints.retry_after import parse_retry_after
 from services.controller.endpoints.usage import Usage, guess
 from shared.errors import ConfigurationError
+from shared.http.retry_after import parse_retry_after
 from shared.settings import ControllerSettings
 from tests.fakes.endpoints_file import write_endpoints
 

@@ -8,10 +8,10 @@ import pytest
 
 from services.controller.access.guard import KeyGuard
 from services.controller.access.keyring import MAX_KEY_BYTES, Keyring
-from services.controller.access.local_callers import LocalCallers
 from services.controller.access.principal import ALL_SCOPES, ANONYMOUS
 from services.controller.access.static_keys import StaticKeys
 from shared.errors import LLMZooError
+from shared.http.local_callers import LocalCallers
 from shared.settings import ControllerSettings
 from tests.fakes.key_store import FakeKeyStore
 

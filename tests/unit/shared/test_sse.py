@@ -77,3 +77,13 @@ def test_a_new_stream_begins_with_the_last_id_and_without_what_was_half_read() -
     decoder.reconnected()
     assert list(decoder.feed(b"data: 3\n\n")) == [b"3"]
     assert decoder.last_event_id == b"x"
+
+
+def test_an_events_type_is_told_with_it() -> None:
+    decoder = SSEDecoder()
+    wire = b"event: done\n\nevent: item\ndata: 1\n\ndata: 2\n\nevent:x\r\ndata: 3\r\n\r\n"
+    assert [(data, decoder.event) for data in decoder.feed(wire)] == [
+        (b"1", b"item"),
+        (b"2", b""),
+        (b"3", b"x"),
+    ]

@@ -219,6 +219,26 @@ async def test_models_are_listed_with_their_endpoint(serving, announce):
     assert (await controller.client.get("/v1/models/ext/org/small")).status_code == 404
 
 
+async def test_what_a_models_tokens_cost_is_listed_where_the_file_says_it(serving, announce):
+    controller = await serving(
+        models=["big", {"name": "small", "prices": {"input": 0.5, "output": 1, "currency": "EUR"}}],
+        prices={"input": 2.5, "output": 10.0},
+    )
+    await announce(FakeWorker(answer("fine")))
+    await controller.sees("worker-1")
+
+    local, big, small = (await controller.client.get("/v1/models")).json()["data"]
+
+    assert "pricing" not in local
+    assert big["pricing"] == {"input": 2.5, "output": 10.0, "currency": "USD"}
+    assert small["pricing"] == {"input": 0.5, "output": 1.0, "currency": "EUR"}
+
+
+async def test_prices_that_nobody_knows_are_null(controller):
+    (entry,) = (await controller.client.get("/v1/models")).json()["data"]
+    assert entry["pricing"] is None
+
+
 async def test_a_model_that_the_file_does_not_name_is_404_and_not_asked_for(controller, external):
     response = await controller.client.post(CHAT, json={**ASK, "model": "ext/huge"})
 

@@ -1,0 +1,1 @@
+"""`llmzoo eval`: evaluations from the command line."""

@@ -1,0 +1,30 @@
+"""What an analysis is told besides verdicts and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shared.protocol.evals.run import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisOptions:
+    """Whose run it is, and how it is counted."""
+
+    run_id: str
+    eval_id: str
+    digest: str
+    mode: str
+    complete: bool
+    candidates: tuple[str, ...]
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Of dimensions in the composite; 1 where nothing is said."""
+    metrics: tuple[str, ...] = ()
+    """Those without a judge, by the names of `EvalSpec.metrics`."""
+    baseline: str | None = None
+    seed: int = 0
+    resamples: int = 2000
+    usage: Usage = field(default_factory=Usage)
+    models: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The model of a candidate that has another name; tells whether a judge is of its family."""

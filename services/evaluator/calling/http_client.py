@@ -1,0 +1,129 @@
+"""Chat requests to the controller, over connections that are kept.
+
+Owns the idle connections and the request's head. A call that meets a connection which the other
+side has closed meanwhile is sent again on a new one: its key makes that safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import orjson
+
+from services.evaluator.calling.connection import CallConnection
+from shared.client import CHAT_PATH, Answer, api_error, read_answer
+from shared.errors import ConfigurationError, MalformedAnswer, Unavailable, UpstreamFailed
+from shared.protocol.priority import PRIORITY_HEADER, Priority
+
+_CONNECT_SECONDS = 5.0
+_MOST_IDLE = 256
+_PORTS = {"http": 80, "https": 443}
+_FIRST_ERROR = 300
+
+
+class CallClient:
+    """Asks one controller."""
+
+    def __init__(self, base_url: str, api_key: str = "") -> None:
+        """Prepare; nothing is connected before the first call.
+
+        Args:
+            base_url: the controller, with or without `/v1`.
+            api_key: sent as a bearer token when not empty.
+
+        Raises:
+            ConfigurationError: one of them cannot be sent.
+        """
+        self.base_url = base_url.rstrip("/").removesuffix("/v1")
+        try:
+            parts = urlsplit(self.base_url)
+            self._port = parts.port or _PORTS[parts.scheme]
+        except (ValueError, KeyError):
+            raise _unusable("LLMZOO_BASE_URL", "it is no http or https URL") from None
+        if not self.base_url.isascii() or not api_key.isascii() or not api_key.isprintable():
+            raise _unusable("LLMZOO_API_KEY or LLMZOO_BASE_URL", "it holds letters beyond ASCII")
+        self._host = parts.hostname or ""
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        lines = [
+            f"POST {parts.path}{CHAT_PATH} HTTP/1.1",
+            f"host: {parts.netloc.rpartition('@')[2]}",
+            "content-type: application/json",
+            "accept: application/json",
+            "accept-encoding: identity",
+            f"{PRIORITY_HEADER}: {Priority.BATCH.header}",
+        ]
+        if api_key:
+            lines.append(f"authorization: Bearer {api_key}")
+        self._head = "\r\n".join(lines).encode()
+        self._idle: deque[CallConnection] = deque()
+        self._closed = False
+
+    async def chat(self, body: bytes, key: str) -> Answer:
+        """Return the answer to a chat request under an Idempotency-Key.
+
+        Raises:
+            APIError: the server answered with an error. Unavailable: no connection.
+            UpstreamFailed: it broke off. MalformedAnswer: it is no chat completion.
+        """
+        told = f"\r\nidempotency-key: {key}\r\ncontent-length: {len(body)}\r\n\r\n"
+        connection = await self._exchange(self._head + told.encode("ascii") + body)
+        headers, content = connection.headers, connection.body
+        if connection.status >= _FIRST_ERROR:
+            raise api_error(connection.status, headers, content)
+        try:
+            answer: Any = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            answer = None
+        if not isinstance(answer, dict):
+            msg = f"{self.base_url} answered with something that is no JSON object."
+            raise MalformedAnswer(msg)
+        request_id = headers.get("x-request-id", "")
+        return read_answer(cast("dict[str, Any]", answer), self.base_url, request_id)
+
+    def close(self) -> None:
+        """Close the connections that are idle, and each other one at its call's end."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _exchange(self, request: bytes) -> CallConnection:
+        """Return the connection with the answer read from it."""
+        while True:
+            # The one used last is the one least likely to have been closed.
+            reused = bool(self._idle)
+            connection = self._idle.pop() if reused else await self._connect()
+            try:
+                await connection.exchange(request)
+            except UpstreamFailed:
+                if reused and not connection.answered:
+                    continue
+                raise
+            if connection.open:
+                self._give_back(connection)
+            return connection
+
+    def _give_back(self, connection: CallConnection) -> None:
+        if self._closed or len(self._idle) >= _MOST_IDLE:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    async def _connect(self) -> CallConnection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                _, connection = await loop.create_connection(
+                    lambda: CallConnection(self.base_url), self._host, self._port, ssl=self._tls
+                )
+        except (OSError, TimeoutError) as fault:
+            why = str(fault) or "no connection in time"
+            raise Unavailable(f"Nothing answers at {self.base_url} ({why}).") from fault
+        return connection
+
+
+def _unusable(name: str, what: str) -> ConfigurationError:
+    return ConfigurationError(f"{name}: {what}.", param=name)

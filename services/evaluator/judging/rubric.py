@@ -1,0 +1,140 @@
+"""One review by a judge in one dimension: the prompt, and what the reply means.
+
+Owns the order in which a judge is told things. Sends nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from services.evaluator.judging.assessment import Form, ReviewTask
+from services.evaluator.judging.dimensions import HIGH, LOW, Dimension
+from services.evaluator.judging.echoes import Echoes
+from services.evaluator.judging.faults import Fault
+from services.evaluator.judging.kinds.kind import Kind
+from services.evaluator.judging.kinds.order import Order
+from services.evaluator.judging.kinds.pair import Pair
+from services.evaluator.judging.kinds.scores import Scores
+from services.evaluator.judging.likelihood import likely_scores
+from services.evaluator.judging.own_words import Source
+from services.evaluator.judging.prompt_parts import Material, material_of
+from services.evaluator.judging.replies import read_reply
+from services.evaluator.judging.requests import (
+    asked_again,
+    form_text,
+    forms_of,
+    judge_request,
+)
+from services.evaluator.judging.wording import Language, Wording, language_of, wording_in
+from shared.protocol.evals.item import Verdict
+from shared.protocol.evals.spec import Judge, Mode, Rubric
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What a judge looks at in one language, and the scale of scores."""
+
+    text: str
+    anchors: str | None
+    low: float
+    high: float
+
+
+def criteria_of(dimension: Dimension | Rubric, language: Language) -> Criteria:
+    """Return a dimension, built in or the user's own, as a judge is told of it."""
+    if isinstance(dimension, Rubric):
+        return Criteria(dimension.criteria.strip(), None, dimension.low, dimension.high)
+    return Criteria(dimension.criteria[language], dimension.anchors[language], LOW, HIGH)
+
+
+class RubricAssessment:
+    """A judge orders or scores the answers of a line-up."""
+
+    def __init__(self, task: ReviewTask, judge: Judge, dimension: Dimension | Rubric) -> None:
+        """Take the review; nothing is computed before it is asked for."""
+        language = language_of(task.question.language)
+        self._task = task
+        self._judge = judge
+        self._criteria = criteria_of(dimension, language)
+        self._wording: Wording = wording_in(language)
+        self.forms = forms_of(judge)
+
+    def request(self, form: Form) -> dict[str, Any]:
+        """Return the body of the chat request that asks for the verdict."""
+        user = "\n\n".join(
+            [*self._instructions, self._fences, self._material.shown, self._form(form)]
+        )
+        messages = [
+            {"role": "system", "content": self._wording.system},
+            {"role": "user", "content": user},
+        ]
+        return judge_request(self._judge, messages, form, self._kind, self._task.repeat)
+
+    def read(self, form: Form, reply: str, logprobs: list[Any] | None) -> Verdict:
+        """Return what a reply says, scores weighted by their likelihood if that is asked for."""
+        verdict = read_reply(self._kind, form, reply, self._source)
+        if not (self._judge.logprobs and logprobs and verdict.scores):
+            return verdict
+        criteria = self._criteria
+        return likely_scores(verdict, reply, logprobs, criteria.low, criteria.high)
+
+    def again(self, form: Form, reply: str, verdict: Verdict) -> dict[str, Any]:
+        """Return the one more request after a reply that could not be read."""
+        body = self.request(form)
+        return asked_again(body, reply, verdict, self._form(form), self._wording)
+
+    def local(self) -> Verdict:
+        """Return no verdict: a judge has to be asked."""
+        return Verdict(rule=Fault.UNREADABLE)
+
+    @cached_property
+    def _kind(self) -> Kind:
+        answers = len(self._task.answers)
+        match self._task.mode:
+            case Mode.ORDERING:
+                return Order(answers)
+            case Mode.SCORING:
+                return Scores(answers, self._criteria.low, self._criteria.high)
+            case Mode.PAIRWISE:
+                return Pair()
+
+    @cached_property
+    def _material(self) -> Material:
+        return material_of(self._task, self._wording)
+
+    @cached_property
+    def _instructions(self) -> list[str]:
+        wording, criteria, mode = self._wording, self._criteria, self._task.mode
+        parts = [self._duty(), criteria.text]
+        if mode is Mode.SCORING:
+            low, high = f"{criteria.low:g}", f"{criteria.high:g}"
+            parts.append(wording.scale.replace("{low}", low).replace("{high}", high))
+            parts += [criteria.anchors] if criteria.anchors else []
+        return [*parts, wording.fairness]
+
+    @property
+    def _fences(self) -> str:
+        return self._wording.material.replace("{mark}", self._material.marks.fence)
+
+    def _duty(self) -> str:
+        wording, answers = self._wording, len(self._task.answers)
+        if self._task.mode is Mode.PAIRWISE:
+            return wording.pairwise
+        if self._task.mode is Mode.ORDERING:
+            return wording.ordering.replace("{count}", str(answers))
+        return wording.solo if answers == 1 else wording.scoring.replace("{count}", str(answers))
+
+    @cached_property
+    def _source(self) -> Source:
+        return Source(
+            self._material.marks,
+            Echoes(self._material.unfenced),
+            "\n".join(self._instructions),
+            "\n".join([self._fences, *(self._form(form) for form in Form)]),
+            self._wording.end.replace("{what}", "").strip(" :\uff1a"),
+        )
+
+    def _form(self, form: Form) -> str:
+        return form_text(self._kind, form, self._wording, self._material.marks.verdict)

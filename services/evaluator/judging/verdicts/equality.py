@@ -1,0 +1,139 @@
+"""Sentences in which answers are equal: all of them, or those that are named.
+
+Reads one sentence whose names and subjects are characters. That two answers say the same, or
+speak of equality, is no verdict: what is equal must be the answers or a merit of theirs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from services.evaluator.judging.verdicts.adjectives import NO_MERIT
+from services.evaluator.judging.verdicts.context import conditional
+from services.evaluator.judging.verdicts.hedges import stated
+from services.evaluator.judging.verdicts.names import NAME, indices, is_name
+from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
+
+_ANYBODY = rf"{NAME[1:-1]}{ALL}{OTHERS}"
+_BETWEEN = rf"[^{_ANYBODY};:.!?\n]"
+_MERIT = (
+    r"(?:quality|qualities|performances?|levels?|degrees?|coherence|coherency|relevance|relevancy|"
+    r"diversity|immersion|integrity|immersiveness|scores?|ranks?|rankings?|orders?|value|merits?|"
+    r"standing|ratings?|grades?|helpfulness|accuracy|usefulness|effectiveness|consistency|"
+    r"strength|usefulness|footing|standards?|calibre|caliber|ability|manner|way|terms)"
+)
+_VERB = (
+    r"(?:is|are|was|were|be|being|has|have|had|perform(?:s|ed)?|provides?|provided|gives?|gave|"
+    r"offers?|shows?|showed|demonstrates?|demonstrated|exhibits?|exhibited|displays?|seems?|"
+    r"appears?|ranks?|ranked|rates?|rated|scores?|scored|receives?|received|achieves?|achieved|"
+    r"does|do|did|presents?|presented|delivers?|delivered|deserves?|stands?|comes?|remain|"
+    r"earns?|gets?|maintains?|maintained|possess(?:es)?|meets?|fulfil(?:l|ls)?|answers?|responds?|share[sd]?)"
+)
+_SURE = (
+    r"(?P<sure>equal(?!\w| to (?!each|one another)| (?:parts?|rights?|number|amount|length|time|weight|access|pay|"
+    r"opportunit|treatment|attention|emphasis|importance|size|portions?|shares?|distribution|"
+    r"measure of))|"
+    r"equally (?P<adverb>[\w-]+)|equally(?= ?[.!]?$)|equivalent(?!\w| to| (?:of|number|amount|length))|"
+    r"(?:all |both )?tied?(?!\w| to)|on (?:a )?par|evenly matched|"
+    r"indistinguishable|interchangeable|in a (?:tie|draw)|a (?:tie|draw|toss-up)|neck and neck|"
+    r"as good as each other|no better or worse)"
+)
+_VAGUE = (
+    rf"(?P<vague>(?:the )?(?:exact(?:ly)? |very |roughly |about |quite |fairly |highly )?"
+    rf"(?:the )?(?:same|similar(?:ly)?|comparable|identical|alike)(?! to)"
+    rf"(?= ?(?:[.,;)(]|$)| (?:overall |high |low |good |general )?{_MERIT}\b|"
+    rf" in (?:terms|quality|overall|their {_MERIT}|{_MERIT}|this|that|all|every)))"
+)
+_EQUAL = re.compile(
+    rf"(?P<one>{GROUP})(?P<middle>(?:'s?)?{_BETWEEN}{{0,40}}? {_VERB}\b{_BETWEEN}{{0,60}}?|(?:,| all| both)*) "
+    rf"\(?[\"']?(?:{_SURE}|{_VAGUE})",
+    re.IGNORECASE,
+)
+_SIGN = re.compile(
+    rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,120}}?) ?[(\[\"']{{1,3}}={{1,2}}[)\]\"']{{1,3}}"
+)
+_TIE = re.compile(
+    rf"(?P<one>{GROUP})(?P<middle>(?: \w+ly)?) (?:ties?(?: with)?|equals?|draws?(?: with)?|"
+    rf"(?:is|are) (?:equal|equivalent|comparable|identical|similar|tied) (?:to|with)|"
+    rf"(?:is|are) (?:just )?as (?:\w+) as|(?:is|are) on (?:a )?par with|matches) (?P<other>{GROUP})",
+    re.IGNORECASE,
+)
+_NO_DIFFERENCE = re.compile(
+    r"(?P<middle>)\bno (?:\w+ ){0,3}(?:differences?|distinctions?|winner|gap|preference|order|ordering|"
+    r"ranking|hierarchy)(?! (?:in|of) (?:\w+ )?(?:length|tone|style|size|wording))\b"
+    rf"(?:(?: (?!(?:between|among|amongst|of) {ALL})[\w']+){{0,10}}? (?:between|among|amongst|of) (?P<one>{GROUP}))?",
+    re.IGNORECASE,
+)
+_OF_MERIT = re.compile(
+    rf"\b(?:the|their)(?P<middle>)(?: \w+){{0,3}}? {_MERIT}(?: of \w+)? (?:is|are) (?:\w+ly |about |all )?"
+    r"(?:equal|equivalent|the same|comparable|similar|identical)(?![\w-]| to)",
+    re.IGNORECASE,
+)
+_SIGN_ALONE = re.compile(
+    r"\b(?:equal|equivalent|equally|same|tied?|comparable|similar)(?P<middle>)(?: \w+){0,4} "
+    r"[(\[]{1,2}[\"']?={1,2}[\"']?[)\]]{1,2}",
+    re.IGNORECASE,
+)
+_NEITHER = re.compile(
+    rf"\bneither(?: of them| (?:assistant|answer|response|one|model)|,? {NAME} nor {NAME}| of {ALL})?"
+    r"(?P<middle>) (?:is|was|stands out as|outperforms|performs) (?:\w+ly )?"
+    r"(?:better|worse|superior|more [\w-]+|the other)(?: (?:or worse|than the other))*",
+    re.IGNORECASE,
+)
+_ANNOUNCED = re.compile(
+    r"\b(?:verdict|winner|result|decision|outcome|judge?ment|conclusion|order|ordering|ranking|"
+    r"it|this|that|preference|choice|answer)(?: (?:overall|here))?(?P<middle>)"
+    r"(?: ?(?::|is|=|'s)){0,2} ?(?:an? |all |both )?[\"'(\[]{0,3}"
+    r"(?:tie|draw|tied|equal|equality|={1,2}(?=[\"')\]. ]{0,4}$))(?![\w-]| (?:to|in|score|with))",
+    re.IGNORECASE,
+)
+
+
+def equalities(sentence: str, n: int, before: str = "") -> Iterator[frozenset[int]]:
+    """Yield the groups of equal answers that `sentence` tells.
+
+    A sentence that names nobody (`there is no clear winner`) is about those of the one `before`.
+    """
+    of_all = n == 2 or ALL in sentence or (ALL in before and not indices(sentence + before))  # noqa: PLR2004
+    yield from signed_equalities(sentence, n)
+    yield from _named_equals(sentence, n)
+    everybody = frozenset(range(1, n + 1))
+    of_everybody = [_ANNOUNCED, *([_OF_MERIT] if of_all else [])]
+    for pattern in of_everybody:
+        if any(stated(found, sentence) for found in pattern.finditer(sentence)):
+            yield everybody
+    for found in _NO_DIFFERENCE.finditer(sentence):
+        between = found["one"] or (ALL if of_all else "")
+        if stated(found, sentence):
+            yield from _several(members(between, sentence, n))
+    if n == 2 and _NEITHER.search(sentence) and not conditional(sentence):  # noqa: PLR2004
+        yield everybody
+
+
+def _named_equals(sentence: str, n: int) -> Iterator[frozenset[int]]:
+    """Yield the groups that are said to be equal by their names, or as all."""
+    for found in _EQUAL.finditer(sentence):
+        adverb = (found["adverb"] or "").lower()
+        if adverb not in NO_MERIT and stated(found, sentence):
+            yield from _several(members(found["one"], sentence, n))
+    for found in _TIE.finditer(sentence):
+        if stated(found, sentence):
+            both = [members(found[each], sentence, n) for each in ("one", "other")]
+            yield from _several(both[0] | both[1])
+
+
+def signed_equalities(sentence: str, n: int) -> Iterator[frozenset[int]]:
+    """Yield the groups of equals that are marked with the sign: `equal (=)`."""
+    for found in _SIGN.finditer(sentence):
+        if stated(found, sentence):
+            yield from _several(members(found["one"], sentence, n))
+    if not any(map(is_name, sentence)):
+        for found in _SIGN_ALONE.finditer(sentence):
+            if stated(found, sentence):
+                yield frozenset(range(1, n + 1))
+
+
+def _several(group: frozenset[int]) -> Iterator[frozenset[int]]:
+    if len(group) > 1 and 0 not in group:
+        yield group

@@ -1,0 +1,48 @@
+"""Whether a sentence states what a pattern found in it, as the judge's own and present view."""
+
+from __future__ import annotations
+
+import re
+
+from services.evaluator.judging.verdicts.context import clause_of, denied, meant
+
+_UNSURE = re.compile(
+    r"\b(?:may|might|could|(?<!I )would|possibly|perhaps|maybe|arguably|potentially|should|some|others say|"
+    r"people|critics|whether|if|unless|according to|had|until|second|one of|among the \w+est|almost|nearly|"
+    r"aims|tries|attempts|wants|asked|suppos\w+|used to|either|no)\b",
+    re.IGNORECASE,
+)
+_SAID_BY = re.compile(
+    r"\b(?:claims?|claimed|says?|said|argues?|argued|states?|stated|believes?|believed|thinks?|"
+    r"thought|asserts?|mentions?|mentioned|explains?|explained|describes?|discuss(?:es)?|suggests?|"
+    r"notes?|writes?|wrote|insists?|declares?|lists?|recommends?|compares?|that|why|how|because)\b",
+    re.IGNORECASE,
+)
+_EXCEPT = re.compile(
+    r"^[^.]{0,200}\b(?:except|apart from|other than|save for|with the exception|if|unless|"
+    r"were it not|with some|some of them|but only|only in|only when)\b",
+    re.IGNORECASE,
+)
+_NARROWED = re.compile(
+    r"^\W{0,2}(?:in|at|on|for) (?!first\b|terms|its?\b|their|this|that|the (?:end|sense|range)|every|most|all\b|general|"
+    r"overall|quality|relevance|coherence|diversity|immersion|integrity|being|both|my|many|\w+ing\b|"
+    r"answer|response|how|what|addressing)[a-z]+(?=[ ]?(?:[.,;]|$)|,? (?:but|while|and)\b)",
+    re.IGNORECASE,
+)
+
+
+def stated(found: re.Match[str], sentence: str) -> bool:
+    """Return whether `sentence` means what was found; its `middle` links whom it is about."""
+    before, after = sentence[: found.start()], sentence[found.end() :]
+    clause, middle = clause_of(before), found.groupdict().get("middle") or ""
+    return not (
+        before.count('"') % 2
+        or _UNSURE.search(clause)
+        or _UNSURE.search(middle)
+        or _SAID_BY.search(middle)
+        or denied(middle)
+        or denied(clause)
+        or _EXCEPT.search(after)
+        or _NARROWED.search(after)
+        or not meant(before, after)
+    )

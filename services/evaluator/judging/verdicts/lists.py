@@ -1,0 +1,187 @@
+"""Rankings as lists and tables: places with names, names with places, names in a row.
+
+An enumeration is no ranking by itself: `1. Assistant 1: …` may only count the answers. A ranking
+is announced as one, or says places (`1st`, `Rank 2`), or is a list of bare names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from services.evaluator.judging.verdicts.context import meant
+from services.evaluator.judging.verdicts.names import NAME, indices
+from services.evaluator.judging.verdicts.ranking import competition_ranks, from_places
+from services.evaluator.judging.verdicts.readings import OrderReading, OrderRule
+from services.evaluator.judging.verdicts.sentences import Sentences
+
+_WORDS = (
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+)
+_EAST = "一二三四五六七八九十"
+_ORDINAL = (
+    rf"(?:(?P<st>[0-9]{{1,2}})(?:st|nd|rd|th)\b|(?P<word>{'|'.join(_WORDS)})\b|"
+    rf"第(?P<east>[{_EAST}]|[0-9]{{1,2}})(?:名|位)?|(?P<wei>[0-9]{{1,2}})位|(?:rank|place|no\.?|#)[ :=]{{0,2}}(?P<hash>[0-9]{{1,2}})\b|"
+    r"(?P<medal>[\U0001F947-\U0001F949]))"
+)
+_NAMES = rf"{NAME}(?: ?(?:,|and|&|=|/|、|和|与|と|,? and) ?{NAME}){{0,25}}"
+_PLACE_NAME = re.compile(
+    rf"^[^\w\n]{{0,12}}?(?:{_ORDINAL}(?: (?:place|rank|best))?|(?P<plain>[0-9]{{1,2}})(?=[.):、 ]))[ .):\-、|]*(?P<names>{_NAMES})(?P<rest>[^\n]*)$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_INLINE = re.compile(
+    rf"[.,;] ?(?=(?:and )?(?:[0-9]{{1,2}}(?:st|nd|rd|th)\b|(?:{'|'.join(_WORDS)}) (?:place|is)\b|第))",
+    re.IGNORECASE,
+)
+_RANK_OF = re.compile(
+    rf"\b(?:rank|place|position) (?:of|for) (?P<one>{NAME}) ?[:=] ?(?P<plain>[0-9]{{1,2}})\b",
+    re.IGNORECASE,
+)
+_NAME_PLACE = re.compile(
+    rf"(?P<one>{NAME})(?:'s)? ?(?:[:\-|=]|is|ranks|ranked|comes|came|placed|finishes|takes|gets|is ranked|is placed|in)*(?: in)?"
+    rf"[ |(]{{0,3}}(?:the )?(?:(?P<best>best|winner)\b|(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?)",
+    re.IGNORECASE,
+)
+_RANKING = re.compile(
+    r"\b(?:rank(?:ing|ings|ed)?|(?:best|highest|strongest|most \w+) (?:to|->) (?:the )?(?:worst|lowest|weakest|least)"
+    r"|final order|leaderboard)\b|排名|排序|从好到坏|从高到低|順位|ランキング",
+    re.IGNORECASE,
+)
+_REVERSED = re.compile(
+    r"\b(?:worst|lowest|weakest|least \w+) (?:to|->) (?:the )?(?:best|highest|strongest|most)|从低到高|从差到好|ascending",
+    re.IGNORECASE,
+)
+_ROW = re.compile(
+    rf"(?P<lead>[^\n]{{0,120}}?)(?::| is| are)\s{{0,3}}[\[(\"' ]{{0,3}}(?P<row>{NAME}(?:(?: ?[,;、/\n] ?(?:and |then )?| then |,? and (?:then |finally )?|,? followed by ){NAME}){{1,25}})[\])\"'. ]{{0,4}}$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_CELL = re.compile(r"^ ?\|?(.*?)\|? ?$")
+_HEAD = re.compile(r"^(?:rank(?:ing)?|place|position|排名|名次|順位)$", re.IGNORECASE)
+_TIED = re.compile(r"\b(?:tie|tied|equal|best|worst|winner)\b", re.IGNORECASE)
+_ENUMERATED = 60
+"""Characters before a list in which it may be announced as a ranking."""
+
+
+def read_lists(sentences: Sentences, n: int) -> OrderReading | None:
+    """Return what rankings in other forms than chains say; None: there is none of all answers."""
+    text = sentences.text
+    read: list[tuple[tuple[int, ...], OrderRule]] = []
+    read += [(ranks, OrderRule.LIST) for ranks in _tables(text, n)]
+    read += [(ranks, OrderRule.LIST) for ranks in _numbered(text, n)]
+    read += [(ranks, OrderRule.LIST) for ranks in _rows(sentences, n)]
+    read += [(ranks, OrderRule.LABELLED) for ranks in _labelled(text, n)]
+    if not read:
+        return None
+    if len({ranks for ranks, _ in read}) > 1:
+        return OrderReading(None, OrderRule.CONTRADICTORY)
+    return OrderReading(*read[0])
+
+
+def _numbered(text: str, n: int) -> Iterator[tuple[int, ...]]:
+    """Yield the last list that gives names to places."""
+    text = _INLINE.sub("\n", text)
+    items = list(_PLACE_NAME.finditer(text))
+    starts = [place for place, item in enumerate(items) if _number(item) == 1]
+    if not starts:
+        return
+    block = items[starts[-1] :]
+    # Two firsts are a tie: `1. X`, `1. Y`.
+    while starts and starts[-1] > 0 and starts[-1] - 1 in starts:
+        starts.pop()
+        block = items[starts[-1] :]
+    places: dict[int, int] = {}
+    for item in block:
+        for answer in indices(item["names"]):
+            if answer in places:
+                return
+            places[answer] = _number(item)
+    if set(places) != set(range(1, n + 1)):
+        return
+    before = text[max(0, block[0].start() - _ENUMERATED) : block[0].start()]
+    announced = bool(_RANKING.search(before) or _REVERSED.search(before))
+    says_places = all(item["plain"] is None for item in block)
+    bare = not any(any(c.isalnum() for c in _TIED.sub("", item["rest"])) for item in block)
+    ends = not any(c.isalnum() for c in text[block[-1].end() :])
+    if not (announced or says_places or (bare and ends)):
+        return
+    told = [places[answer] for answer in range(1, n + 1)]
+    if _REVERSED.search(before):
+        told = [max(told) + 1 - place for place in told]
+    if (ranks := from_places(told)) is not None:
+        yield ranks
+
+
+def _labelled(text: str, n: int) -> Iterator[tuple[int, ...]]:
+    """Yield what `Assistant 1: 2nd`, `Assistant 2: 1st` say."""
+    places: dict[int, int] = {}
+    for found in (*_NAME_PLACE.finditer(text), *_RANK_OF.finditer(text)):
+        if found.groupdict().get("best") and n == 2:  # noqa: PLR2004 - `is the best at …` is no place
+            continue
+        (answer,) = indices(found["one"])
+        if places.setdefault(answer, _number(found)) != _number(found):
+            return
+    if set(places) == set(range(1, n + 1)):
+        ranks = from_places([places[answer] for answer in range(1, n + 1)])
+        if ranks is not None:
+            yield ranks
+
+
+def _rows(sentences: Sentences, n: int) -> Iterator[tuple[int, ...]]:
+    """Yield what `Ranking: X, Y, Z` says."""
+    for found in _ROW.finditer(sentences.text):
+        lead = found["lead"]
+        reverse = bool(_REVERSED.search(lead))
+        if not (reverse or _RANKING.search(lead)) or not meant(lead, ""):
+            continue
+        tiers = [[answer] for answer in indices(found["row"])]
+        ranks = competition_ranks(tiers[::-1] if reverse else tiers, n)
+        if ranks is not None:
+            yield ranks
+
+
+def _tables(text: str, n: int) -> Iterator[tuple[int, ...]]:
+    """Yield what a Markdown table with a column of ranks says."""
+    column: int | None = None
+    places: dict[int, int] = {}
+    for line in text.splitlines():
+        if line.count("|") < 2:  # noqa: PLR2004 - no row
+            continue
+        cells = [cell.strip() for cell in line.strip(" |").split("|")]
+        heads = [place for place, cell in enumerate(cells) if _HEAD.match(cell)]
+        if heads:
+            column, places = heads[0], {}
+            continue
+        if column is None or column >= len(cells):
+            continue
+        named = [index for cell in cells for index in indices(cell)]
+        digits = re.fullmatch(r"#?([0-9]{1,2})(?:st|nd|rd|th)?", cells[column])
+        if digits and named:
+            for answer in named[:1]:
+                places[answer] = int(digits[1])
+    if set(places) == set(range(1, n + 1)):
+        ranks = from_places([places[answer] for answer in range(1, n + 1)])
+        if ranks is not None:
+            yield ranks
+
+
+def _number(found: re.Match[str]) -> int:
+    groups = found.groupdict()
+    if groups.get("best"):
+        return 1
+    for key in ("st", "wei", "hash", "plain"):
+        if groups.get(key):
+            return int(groups[key])
+    if groups["word"]:
+        return _WORDS.index(groups["word"].lower()) + 1
+    if groups["east"]:
+        return int(groups["east"]) if groups["east"].isdigit() else _EAST.index(groups["east"]) + 1
+    return ord(groups["medal"]) - 0x1F947 + 1
