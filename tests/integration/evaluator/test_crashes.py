@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis.asyncio as aredis
 
-from shared.registry import RegistryView, keys
+from shared.registry import RegistryView
 from shared.settings import FleetSettings
 from tests.fakes.evaluations import QUESTIONS, RUN, obliging, spec
 from tests.fakes.waiting import eventually

@@ -104,6 +104,20 @@ async def test_a_run_whose_eval_expired_ends_as_failed(make_jobs, calls):
     assert calls.asked == []
 
 
+async def test_a_run_that_lost_its_stream_ends_and_others_go_on(make_jobs, calls):
+    jobs = make_jobs()
+    calls.gate.clear()
+    evaluation, broken = await jobs.create(eval_spec(30), run_spec())
+    await eventually(lambda: calls.in_flight == 8)
+    await jobs.redis.delete(keys.evaluation_run_part(broken.id, "work"))
+    other, _ = await jobs.store.create_run(evaluation, run_spec("other"))
+    jobs.runner.poke()
+    calls.gate.set()
+    assert (await jobs.ended(other)).status == "completed"
+    ended = await jobs.ended(broken)
+    assert (ended.status, "expired" in ended.error) == ("failed", True)
+
+
 async def test_a_script_unknown_to_a_new_redis_is_told_again(jobs, calls):
     calls.gate.clear()
     _, run = await jobs.create(eval_spec(5), run_spec())

@@ -9,7 +9,7 @@ says whether it was, so a script that is sent twice does a thing once.
 
 from __future__ import annotations
 
-from services.evaluator.jobs.scripts.prelude import KEPT_SECONDS, script
+from services.evaluator.jobs.scripts.prelude import EXPIRED, KEPT_SECONDS, script
 
 SUSPECT_AFTER = 3
 """So many deaths, and a unit is run alone."""
@@ -339,6 +339,8 @@ for _, id in ipairs(redis.call('ZRANGE', open, 0, -1)) do
   local status, deadline = field('status'), number('deadline_at')
   if not is_open(status) then
     redis.call('ZREM', open, id)
+  elseif redis.call('EXISTS', part('work'), part('alone')) < 2 then
+    finish('failed', '', '{EXPIRED}')
   elseif deadline > 0 and milliseconds() >= deadline then
     finish('canceled', 'deadline', '')
   else
