@@ -16,7 +16,8 @@ _RECLAIM = 512
 RELEASE = unit_script("""
 if gone() then return {'gone'} end
 for _, name in ipairs({'work', 'alone'}) do
-  local pending = redis.call('XPENDING', part(name), GROUP, '-', '+', 1000, ARGV[1])
+  local pending = stands(name)
+    and redis.call('XPENDING', part(name), GROUP, '-', '+', 1000, ARGV[1]) or {}
   for _, each in ipairs(pending) do
     local entry = redis.call('XRANGE', part(name), each[1], each[1])[1]
     if entry then again(name, entry, name, {}) end

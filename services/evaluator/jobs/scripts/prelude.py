@@ -26,6 +26,8 @@ local run, open = KEYS[1], KEYS[2]
 local GROUP = '{GROUP}'
 local PARTS = {{{_PARTS}}}
 local function part(name) return run .. ':' .. name end
+-- A stream that Redis has lost fails every command of its group.
+local function stands(name) return redis.call('EXISTS', part(name)) == 1 end
 local function field(name) return redis.call('HGET', run, name) end
 local function number(name) return tonumber(field(name) or '0') or 0 end
 local function milliseconds()

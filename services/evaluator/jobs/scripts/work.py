@@ -25,6 +25,8 @@ if deadline > 0 and milliseconds() >= deadline then
   finish('canceled', 'deadline', '')
   return {'canceled'}
 end
+-- The next look ends a run without its streams.
+if not (stands('work') and stands('alone')) then return {'busy'} end
 local most, cap = tonumber(ARGV[2]), number('concurrency')
 if cap > 0 or ARGV[3] == 'alone' then
   local alone = redis.call('XPENDING', part('alone'), GROUP)[1]
@@ -50,7 +52,8 @@ MINE = script("""
 if not field('status') or field('status') == 'deleted' then return {'gone'} end
 local reply = {'taken', number('round'), number('limited')}
 for _, name in ipairs({'work', 'alone'}) do
-  local found = redis.call('XREADGROUP', 'GROUP', GROUP, ARGV[1], 'STREAMS', part(name), '0')
+  local found = stands(name)
+    and redis.call('XREADGROUP', 'GROUP', GROUP, ARGV[1], 'STREAMS', part(name), '0')
   if found then
     for _, entry in ipairs(found[1][2]) do
       if entry[2] then
