@@ -26,7 +26,7 @@ from tests.fakes.external_server import (
     whole,
 )
 from tests.fakes.rate_limited_server import RateLimited
-from tests.fakes.rate_limits import fixed_window, token_bucket
+from tests.fakes.rate_limits import token_bucket
 from tests.fakes.worker_app import FakeWorker, answer, http_chunk
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
@@ -133,40 +133,6 @@ async def test_cancelling_closes_the_connection(client, server):
     with pytest.raises(asyncio.CancelledError):
         await task
     await server.until(lambda: server.running == 0)
-
-
-LIMITS = {
-    "window": lambda: fixed_window(60, 1.5),
-    "bucket": lambda: token_bucket(40, 40),
-}
-SAID = {"told": lambda wait: f"{wait:.3f}", "untold": lambda _: None}
-
-
-async def rate_limited(limit, said):
-    """Make calls for eight seconds' worth of a limit; return its server and how long it took."""
-    limited = RateLimited(LIMITS[limit](), SAID[said])
-    await limited.server.start()
-    loop = asyncio.get_running_loop()
-    try:
-        async with calling(f"http://127.0.0.1:{limited.server.port}") as calls:
-            began = loop.time()
-            replies = await asyncio.gather(*(calls.ask({**BODY, "seed": n}) for n in range(360)))
-            seconds = loop.time() - began
-    finally:
-        await limited.server.stop()
-    assert [reply.text for reply in replies] == ["fine"] * 360
-    return limited, seconds
-
-
-async def test_a_rate_limit_is_used_up_and_nothing_is_lost():
-    cases = [(limit, said) for limit in LIMITS for said in SAID]
-    for (limit, said), (limited, seconds) in zip(
-        cases, await asyncio.gather(*(rate_limited(*case) for case in cases)), strict=True
-    ):
-        ideal = 360 / 40
-        assert seconds <= 1.25 * ideal, (limit, said)
-        warm = [good for at, good in limited.came if at > 3]
-        assert warm.count(False) <= 0.05 * len(warm), (limit, said)
 
 
 @pytest.mark.redis
