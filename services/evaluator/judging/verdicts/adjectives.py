@@ -48,6 +48,11 @@ def has_merit(adjective: str) -> bool:
     return low not in NO_MERIT and low not in _BAD
 
 
+def is_bad(adjective: str) -> bool:
+    """Return whether more of what `adjective` says makes an answer worse."""
+    return adjective.lower() in _BAD
+
+
 def is_adjective(word: str) -> bool:
     """Return whether `word` looks like an adjective: `more specific`, and not `more examples`."""
     return bool(_SUFFIX.search(word.lower())) and word.lower() not in NO_MERIT

@@ -22,11 +22,11 @@ _NEXT = rf"(?:{NAME}|{LABEL})"
 _CHAIN = re.compile(rf"{NAME}(?:{_JOINT}{_NEXT})+")
 _LINK = re.compile(rf"{_JOINT}({_NEXT})")
 _SPACED = re.compile(
-    rf"{NAME}(?:(?:'s)?(?: \w[\w-]{{0,23}}){{0,5}} ?{OPERATOR} ?(?:[\w'-]{{1,24}} ){{0,6}}{NAME})+"
+    rf"{NAME}(?:(?:'s)?(?: \w[\w-]{{0,23}}){{0,5}}(?<![0-9]) ?(?<![0-9] ){OPERATOR} ?(?![0-9])(?:[\w'-]{{1,24}} ){{0,6}}{NAME})+"
 )
 _SPACED_LINK = re.compile(rf"({OPERATOR})[^<>=≥≤≠≯≮!]{{0,180}}?({NAME})")
 _JOINED_BEFORE = re.compile(rf"(?<![<>=≥≤] )(?<![<>=≥≤]){NAME} ?(?:,|/|&|,? ?\b(?:and|or)\b) ?$")
-_JOINED_AFTER = re.compile(rf" ?(?:,|/|&|,? ?\b(?:and|or)\b) ?{NAME}(?! ?{OPERATOR})")
+_JOINED_AFTER = re.compile(rf" ?(?:,|/|&|,? ?\b(?:and|or)\b) ?{NAME}(?! ?{OPERATOR}| (?:is|was|comes|ranks|being|as) )")
 _OPEN_AFTER = re.compile(rf"(?: ?\([^()\n]{{0,60}}\))?\s?{OPERATOR}(?![\"')\]])")
 _OPEN_BEFORE = re.compile(r"\w ?[<>=≥≤]{1,3} ?$")
 _NO_SIGN = frozenset("≠≯≮!")

@@ -16,6 +16,7 @@ from services.evaluator.judging.verdicts.adjectives import (
     WORST,
     has_merit,
     is_adjective,
+    is_bad,
 )
 from services.evaluator.judging.verdicts.hedges import stated
 from services.evaluator.judging.verdicts.names import NAME
@@ -36,7 +37,7 @@ _THAN = re.compile(
 _UP = (
     r"(?:outperform(?:s|ed)?|beats?|surpass(?:es|ed)?|exceed(?:s|ed)?|outshines?|outclass(?:es)?|"
     r"edges? out|bests|above|ahead of|over|(?:has|had|have) (?:an? |the )?(?:\w+ )?(?:edge|advantage|lead) (?:over|on)|wins? (?:over|against)|defeats?|prevails over|"
-    r"(?:is|are|was|ranks?|placed) (?:\w+ )?(?:preferred (?:over|to)|above|ahead of|"
+    r"(?:is|are|was|ranks?|placed|comes|should be) (?:\w+ )?(?:preferred (?:over|to)|above|ahead of|"
     r"ranked (?:above|ahead of)|higher than|favou?red over))"
 )
 _DOWN = (
@@ -74,6 +75,14 @@ _WHOLE = re.compile(
     r"(?:,? (?:and )?(?:more )?[\w-]+){0,2} (?:answer|response|reply|explanation|output)\b",
     re.IGNORECASE,
 )
+_PRAISED = re.compile(
+    rf"(?P<one>{NAME})(?:'s?)? (?:is|was|{_GIVES})(?: an?)? (?:\w+ly |a bit |a little |somewhat |much |far )*"
+    r"more (?P<adjective>[\w-]+)",
+    re.IGNORECASE,
+)
+_FAULTS = re.compile(
+    r"\b(?:errors?|mistakes?|faults?|flaws?|typos|problems?|issues?|repetitions?|gaps|contradictions)\b", re.IGNORECASE
+)
 _ENDS = re.compile(
     r" ?(?:[.,;:!)\"]|$|-|and\b|but\b|because|as\b|since|due|overall|in\b|for\b|here|of the two|(?:"
     r"answer|response|one|choice|option|assistant|reply|model|overall)\b)",
@@ -106,7 +115,11 @@ _WINS = re.compile(
 
 def comparisons(sentence: str, n: int) -> Iterator[Relations]:
     """Yield what each comparison in `sentence` says of `n` answers."""
+    praised = {found["one"] for found in _PRAISED.finditer(sentence) if not is_bad(found["adjective"])}
+    disputed = n == 2 and len(praised) > 1  # noqa: PLR2004 - each is praised for something else
     for found in _each(_THAN, sentence):
+        if disputed and found["degree"]:
+            continue
         yield from _pair(found, sentence, n, up=_direction(found))
     for found in _each(_VERB, sentence):
         yield from _pair(found, sentence, n, up=found["up"] is not None)
@@ -115,7 +128,7 @@ def comparisons(sentence: str, n: int) -> Iterator[Relations]:
             yield from _best(found, sentence, n)
     if n == 2:  # noqa: PLR2004 - the better one of two is so without saying than whom
         for found in _ALONE.finditer(sentence):
-            if _tells_of_whole(found):
+            if _tells_of_whole(found) and not (disputed and found["degree"]):
                 yield from _against_rest(found, sentence, n, up=_direction(found))
 
 
@@ -144,16 +157,16 @@ def _direction(found: re.Match[str]) -> bool | None:
     if found["better"] or found["worse"]:
         return found["better"] is not None
     if found["er"]:
-        return True if has_merit(found["er"]) and found["er"].lower() in _GOOD_ER else None
+        return _ER.get(found["er"].lower())
     adjective = found["adjective"]
-    if not has_merit(adjective) or not (is_adjective(adjective) or _IS.search(found["middle"])):
+    if _FAULTS.search(found[0]) or not has_merit(adjective) or not (is_adjective(adjective) or _IS.search(found["middle"])):
         return None
     return found["degree"].lower() == "more"
 
 
 _IS = re.compile(r"\b(?:is|are|was|were|be|being|it|them)\b[^,]*$", re.IGNORECASE)
-_GOOD_ER = frozenset(
-    [
+_ER = {"lower": False, **dict.fromkeys((
+
         "clearer",
         "richer",
         "deeper",
@@ -172,8 +185,7 @@ _GOOD_ER = frozenset(
         "fuller",
         "kinder",
         "fairer",
-    ]
-)
+    ), True)}
 
 
 def _pair(found: re.Match[str], sentence: str, n: int, *, up: bool | None) -> Iterator[Relations]:
@@ -191,6 +203,10 @@ def _best(found: re.Match[str], sentence: str, n: int) -> Iterator[Relations]:
     if adjective and not has_merit(adjective):
         return
     up = most.lower() == "most" if most else groups.get("worst") is None
+    if len(best := sorted(members(found["one"], sentence, n))) > 1 and 0 not in best:
+        shared = Relations()
+        shared.tie(best)
+        yield shared
     yield from _against_rest(found, sentence, n, up=up, known=True)
 
 

@@ -9,13 +9,14 @@ import re
 from enum import IntEnum
 
 _CONDITION = re.compile(
-    r"^\W*(?:if(?! (?:i|we) (?:had|have|were|am|are|must)\b| (?:forced|pressed)\b)|unless|suppose|supposing|assuming|assume|had|imagine|were|whether|"
+    r"(?:^|[:;])\W*(?:if(?! (?:i|we|one) (?:had|have|were|am|are|must|consider|rank|order|compare|judge|look|focus|"
+    r"take)\b| (?:forced|pressed)\b)|unless|suppose|supposing|assuming|assume|had|imagine|were|whether|"
     r"如果|假如|假设|若|要是|もし)(?:\b|(?=\W)|(?<=[^\x00-\x7f]))",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|cannot|neither|nor|without|false|untrue|incorrect|wrong|doubt|disagree|"
-    r"deny|denies|rather than|instead of|contrary to|no longer|far from|hardly)\b|n't\b|"
+    r"(?:\b(?:not|never|cannot|neither|nor|without(?! (?:a )?doubt)|false|untrue|incorrect|wrong|(?<!no )(?<!out )(?<!a )doubt|disagree|"
+    r"deny|denies|rather than|instead of|contrary to|no longer|far from|hardly|rarely|seldom)\b|n't\b|"
     r"不是|并非|並非|没有|不能|不认为|ではない)",
     re.IGNORECASE,
 )
@@ -36,15 +37,18 @@ _FORMAT = re.compile(
     re.IGNORECASE,
 )
 _EXAMPLE = re.compile(r"(?:\be\.g\.|\bfor (?:example|instance))[,:]? ?[\"']?$", re.IGNORECASE)
+_ABOUT_VERDICT = re.compile(
+    r"\b(?:orders?|ordering|rank\w*|verdict|result|say|claim|conclude|that|this|it|mean)\b|\b(?:is|be|not)$", re.IGNORECASE
+)
 _REPORTING_VERB = re.compile(
-    r"\b(?:says|said|claims|claimed|asserts|insists|declares|writes|wrote|announces|states|ended with|ends with|contains|reads)"
+    r"\b(?<!be )(?:says|said|claims|claimed|asserts|insists|declares|writes|wrote|announces|states|ended with|ends with|contains|reads)"
     r"(?: that)?[ ]?[:,]?[ ]?$",
     re.IGNORECASE,
 )
 _UNREAL = re.compile(r"\b(?:would|could|might|should) have\b|\bhypothetical", re.IGNORECASE)
 _TAKEN_BACK = re.compile(
     r"^[\s\"')\]]*(?:,[ ]?)?(?:\((?:the )?(?:format|form|example|e\.g)|if|unless|provided|only if|would|is (?:not|wrong|false|incorrect|"
-    r"untrue)|isn't|cannot|can't|were|was (?:not|wrong)|but (?:that|this) (?:is|would)|"
+    r"untrue)|isn't|cannot|can't|were|was (?:not|wrong)|(?:but|however,?|yet) (?:that|this) (?:is|would)|"
     r"是错|不对|不成立)\b",
     re.IGNORECASE,
 )
@@ -95,10 +99,11 @@ def denied(words: str) -> bool:
 def meant(before: str, after: str) -> bool:
     """Return whether a form between `before` and `after`, parts of its sentence, is a saying."""
     clause = clause_of(before.rstrip(" :\"'(["))
+    reason = before.rstrip(" \"'([").endswith(":") and not _ABOUT_VERDICT.search(clause)
     quoted = before.endswith(('"', "'")) and after.startswith(('"', "'"))
     return not (
         conditional(before + after)
-        or _DENIED.search(clause)
+        or (_DENIED.search(clause) and not reason)
         or _FORMAT.search(clause)
         or _EXAMPLE.search(before)
         or _UNREAL.search(clause)

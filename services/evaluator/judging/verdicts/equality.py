@@ -14,22 +14,10 @@ from services.evaluator.judging.verdicts.context import conditional
 from services.evaluator.judging.verdicts.hedges import stated
 from services.evaluator.judging.verdicts.names import NAME, indices, is_name
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
+from services.evaluator.judging.verdicts.wholes import MERIT, VERB
 
 _ANYBODY = rf"{NAME[1:-1]}{ALL}{OTHERS}"
 _BETWEEN = rf"[^{_ANYBODY};:.!?\n]"
-_MERIT = (
-    r"(?:quality|qualities|performances?|levels?|degrees?|coherence|coherency|relevance|relevancy|"
-    r"diversity|immersion|integrity|immersiveness|scores?|ranks?|rankings?|orders?|value|merits?|"
-    r"standing|ratings?|grades?|helpfulness|accuracy|usefulness|effectiveness|consistency|"
-    r"strength|usefulness|footing|standards?|calibre|caliber|ability|manner|way|terms)"
-)
-_VERB = (
-    r"(?:is|are|was|were|be|being|has|have|had|perform(?:s|ed)?|provides?|provided|gives?|gave|"
-    r"offers?|shows?|showed|demonstrates?|demonstrated|exhibits?|exhibited|displays?|seems?|"
-    r"appears?|ranks?|ranked|rates?|rated|scores?|scored|receives?|received|achieves?|achieved|"
-    r"does|do|did|presents?|presented|delivers?|delivered|deserves?|stands?|comes?|remain|"
-    r"earns?|gets?|maintains?|maintained|possess(?:es)?|meets?|fulfil(?:l|ls)?|answers?|responds?|share[sd]?)"
-)
 _SURE = (
     r"(?P<sure>equal(?!\w| to (?!each|one another)| (?:parts?|rights?|number|amount|length|time|weight|access|pay|"
     r"opportunit|treatment|attention|emphasis|importance|size|portions?|shares?|distribution|"
@@ -42,11 +30,11 @@ _SURE = (
 _VAGUE = (
     rf"(?P<vague>(?:the )?(?:exact(?:ly)? |very |roughly |about |quite |fairly |highly )?"
     rf"(?:the )?(?:same|similar(?:ly)?|comparable|identical|alike)(?! to)"
-    rf"(?= ?(?:[.,;)(]|$)| (?:overall |high |low |good |general )?{_MERIT}\b|"
-    rf" in (?:terms|quality|overall|their {_MERIT}|{_MERIT}|this|that|all|every)))"
+    rf"(?= ?(?:[.,;)(]|$)| (?:overall |high |low |good |general )?{MERIT}\b|"
+    rf" in (?:terms|quality|overall|their {MERIT}|{MERIT}|this|that|all|every)))"
 )
 _EQUAL = re.compile(
-    rf"(?P<one>{GROUP})(?P<middle>(?:'s?)?{_BETWEEN}{{0,40}}? {_VERB}\b{_BETWEEN}{{0,60}}?|(?:,| all| both)*) "
+    rf"(?P<one>{GROUP})(?P<middle>(?:'s?)?{_BETWEEN}{{0,40}}? {VERB}\b{_BETWEEN}{{0,60}}?|(?:,| all| both)*(?: as)?) "
     rf"\(?[\"']?(?:{_SURE}|{_VAGUE})",
     re.IGNORECASE,
 )
@@ -56,7 +44,9 @@ _SIGN = re.compile(
 _TIE = re.compile(
     rf"(?P<one>{GROUP})(?P<middle>(?: \w+ly)?) (?:ties?(?: with)?|equals?|draws?(?: with)?|"
     rf"(?:is|are) (?:equal|equivalent|comparable|identical|similar|tied) (?:to|with)|"
-    rf"(?:is|are) (?:just )?as (?:\w+) as|(?:is|are) on (?:a )?par with|matches) (?P<other>{GROUP})",
+    rf"(?:is|are) (?:just |exactly )?(?:as (?:\w+)|the same|equal) (?:as|to)|(?:is|are) on (?:a )?par with|matches)"
+    rf"(?P<to>{_BETWEEN}{{0,40}}?) (?P<other>{GROUP})|"
+    rf"\b(?:tie|draw) (?:between|among|amongst) (?P<all>{GROUP})",
     re.IGNORECASE,
 )
 _NO_DIFFERENCE = re.compile(
@@ -66,7 +56,7 @@ _NO_DIFFERENCE = re.compile(
     re.IGNORECASE,
 )
 _OF_MERIT = re.compile(
-    rf"\b(?:the|their)(?P<middle>)(?: \w+){{0,3}}? {_MERIT}(?: of \w+)? (?:is|are) (?:\w+ly |about |all )?"
+    rf"\b(?:the|their)(?P<middle>)(?: \w+){{0,3}}? {MERIT}(?: of \w+)? (?:is|are) (?:\w+ly |about |all )?"
     r"(?:equal|equivalent|the same|comparable|similar|identical)(?![\w-]| to)",
     re.IGNORECASE,
 )
@@ -119,8 +109,8 @@ def _named_equals(sentence: str, n: int) -> Iterator[frozenset[int]]:
             yield from _several(members(found["one"], sentence, n))
     for found in _TIE.finditer(sentence):
         if stated(found, sentence):
-            both = [members(found[each], sentence, n) for each in ("one", "other")]
-            yield from _several(both[0] | both[1])
+            both = [members(found[each], sentence, n) for each in ("one", "other", "all") if found[each]]
+            yield from _several(frozenset[int]().union(*both))
 
 
 def signed_equalities(sentence: str, n: int) -> Iterator[frozenset[int]]:

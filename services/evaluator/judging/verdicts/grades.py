@@ -53,7 +53,7 @@ _NEXT = re.compile(
 )
 _FIRST = re.compile(rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,160}}?)$")
 _TIED = re.compile(
-    r"\b(?:equal(?:ly)?|tied?|same|equivalent|tying|joint(?:ly)?|on par)\b|[(\"']=", re.IGNORECASE
+    r"\b(?:equal(?:ly)?|tied?|same|equivalent|tying|joint(?:ly)?|on par|(?:are|best|most [\w-]+) (?:are|(?:both |all )?the (?:best|worst|most|top|least)))\b|[(\"']=", re.IGNORECASE
 )
 
 
@@ -62,7 +62,7 @@ def graded(sentences: list[str], n: int) -> Relations:
     relations = Relations()
     grades = [grade for sentence in sentences for grade in _grades(sentence, n)]
     graded_once = sorted(answer for group, _ in grades for answer in group)
-    if graded_once != list(range(1, n + 1)) or all(len(group) == 1 for group, _ in grades):
+    if graded_once != list(range(1, n + 1)) or not _tiers(grades):
         return relations
     for group, level in grades:
         relations.tie(sorted(group))
@@ -70,6 +70,11 @@ def graded(sentences: list[str], n: int) -> Relations:
             if level < lower:
                 relations.rank(group, other)
     return relations
+
+
+def _tiers(grades: list[tuple[frozenset[int], int]]) -> bool:
+    """Return whether there are several levels, and a group of several on one."""
+    return len({level for _, level in grades}) > 1 and any(len(group) > 1 for group, _ in grades)
 
 
 def _grades(sentence: str, n: int) -> Iterator[tuple[frozenset[int], int]]:

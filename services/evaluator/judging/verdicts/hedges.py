@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 from services.evaluator.judging.verdicts.context import clause_of, denied, meant
+from services.evaluator.judging.verdicts.wholes import of_wholes
 
 _UNSURE = re.compile(
     r"\b(?:may|might|could|(?<!I )would|possibly|perhaps|maybe|arguably|potentially|should|some|others say|"
     r"people|critics|whether|if|unless|according to|had|until|second|one of|among the \w+est|almost|nearly|"
-    r"aims|tries|attempts|wants|asked|suppos\w+|used to|either|no)\b",
+    r"aims|tries|attempts|wants|asked|needs?|needed|suppos\w+|used to|either|no(?! doubt)|at first)\b",
     re.IGNORECASE,
 )
 _SAID_BY = re.compile(
@@ -20,12 +21,13 @@ _SAID_BY = re.compile(
 )
 _EXCEPT = re.compile(
     r"^[^.]{0,200}\b(?:except|apart from|other than|save for|with the exception|if|unless|"
-    r"were it not|with some|some of them|but only|only in|only when)\b",
+    r"were it not|with some|some of them|but only|only in|only when|"
+    r"or (?:maybe|perhaps|possibly)|in (?:only )?(?:one|some|certain|a few|several) \w+)\b",
     re.IGNORECASE,
 )
 _NARROWED = re.compile(
     r"^\W{0,2}(?:in|at|on|for) (?!first\b|terms|its?\b|their|this|that|the (?:end|sense|range)|every|most|all\b|general|"
-    r"overall|quality|relevance|coherence|diversity|immersion|integrity|being|both|my|many|\w+ing\b|"
+    r"overall|quality|relevance|coherence|diversity|immersion|integrity|being|both|my|many|"
     r"answer|response|how|what|addressing)[a-z]+(?=[ ]?(?:[.,;]|$)|,? (?:but|while|and)\b)",
     re.IGNORECASE,
 )
@@ -34,9 +36,12 @@ _NARROWED = re.compile(
 def stated(found: re.Match[str], sentence: str) -> bool:
     """Return whether `sentence` means what was found; its `middle` links whom it is about."""
     before, after = sentence[: found.start()], sentence[found.end() :]
-    clause, middle = clause_of(before), found.groupdict().get("middle") or ""
+    groups = found.groupdict()
+    clause, middle = clause_of(before), groups.get("middle") or ""
     return not (
         before.count('"') % 2
+        or before.endswith(" or ")
+        or (groups.get("one") and not of_wholes(before, middle, groups.get("to") or ""))
         or _UNSURE.search(clause)
         or _UNSURE.search(middle)
         or _SAID_BY.search(middle)

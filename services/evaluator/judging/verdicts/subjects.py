@@ -38,6 +38,10 @@ _ALL = re.compile(
     re.IGNORECASE,
 )
 _THEY_ALL = re.compile(r"\bthey (?:are |were |have )?(?:all|both)\b", re.IGNORECASE)
+_BOTH_NAMED = re.compile(
+    r"\b(?:they both|both of them|both|these two|the two)(?= (?:are|were|have|had|perform|provide|show|outperform)\b)",
+    re.IGNORECASE,
+)
 _THEY = re.compile(r"\b(?:they|them)\b", re.IGNORECASE)
 _THEIRS = re.compile(r"\btheir (?:answers|responses|replies|outputs)\b", re.IGNORECASE)
 _ALL_EAST = re.compile(
@@ -61,6 +65,8 @@ def with_subjects(sentence: str, n: int, before: str = "") -> str:
     named = len({each for each in before if is_name(each)})
     if n > 2 and 1 < named < n:  # noqa: PLR2004 - they two are both
         sentence = _THEY_ALL.sub(UNKNOWN, sentence)
+    if n > 2:  # noqa: PLR2004 - of two, both are all
+        sentence = _BOTH_NAMED.sub(_two_named, sentence, count=1)
     sentence = _LISTED_ALL.sub("", sentence)
     sentence = _OTHERS.sub(OTHERS, _BOTH_LISTED.sub("", sentence))
     sentence = _ALL.sub(lambda found: _all(found, n), sentence)
@@ -78,6 +84,12 @@ def members(group: str, sentence: str, n: int) -> frozenset[int]:
         named = {index(each) for each in sentence if is_name(each)}
         return frozenset(range(1, n + 1)) - named or frozenset({0})
     return frozenset(index(each) for each in group if is_name(each))
+
+
+def _two_named(found: re.Match[str]) -> str:
+    """Return the two answers that are named before `both` in its sentence, or `both`."""
+    names = sorted({each for each in found.string[: found.start()] if is_name(each)})
+    return " and ".join(names) if len(names) == 2 else found[0]  # noqa: PLR2004
 
 
 def _all(found: re.Match[str], n: int) -> str:
