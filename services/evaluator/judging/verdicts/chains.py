@@ -26,7 +26,9 @@ _SPACED = re.compile(
 )
 _SPACED_LINK = re.compile(rf"({OPERATOR})[^<>=≥≤≠≯≮!]{{0,180}}?({NAME})")
 _JOINED_BEFORE = re.compile(rf"(?<![<>=≥≤] )(?<![<>=≥≤]){NAME} ?(?:,|/|&|,? ?\b(?:and|or)\b) ?$")
-_JOINED_AFTER = re.compile(rf" ?(?:,|/|&|,? ?\b(?:and|or)\b) ?{NAME}(?! ?{OPERATOR}| (?:is|was|comes|ranks|being|as) )")
+_JOINED_AFTER = re.compile(
+    rf" ?(?:,|/|&|,? ?\b(?:and|or)\b) ?{NAME}(?! ?{OPERATOR}| (?:is|was|comes|ranks|being|as) )"
+)
 _OPEN_AFTER = re.compile(rf"(?: ?\([^()\n]{{0,60}}\))?\s?{OPERATOR}(?![\"')\]])")
 _OPEN_BEFORE = re.compile(r"\w ?[<>=≥≤]{1,3} ?$")
 _NO_SIGN = frozenset("≠≯≮!")

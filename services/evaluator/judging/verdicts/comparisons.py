@@ -18,10 +18,11 @@ from services.evaluator.judging.verdicts.adjectives import (
     is_adjective,
     is_bad,
 )
-from services.evaluator.judging.verdicts.hedges import stated
+from services.evaluator.judging.verdicts.hedges import claimed, narrowed, stated
 from services.evaluator.judging.verdicts.names import NAME
 from services.evaluator.judging.verdicts.ranking import Relations
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
+from services.evaluator.judging.verdicts.wholes import is_whole
 
 _ANYBODY = rf"{NAME[1:-1]}{ALL}{OTHERS}"
 _BETWEEN = rf"[^{_ANYBODY};:.!?\n]"
@@ -30,8 +31,8 @@ _MORE = (
     rf"(?P<worse>{WORSE})|(?P<er>[a-z]{{2,12}}(?:er|ier))"
 )
 _THAN = re.compile(
-    rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,160}}?)\b(?:{_MORE})\b(?:{_BETWEEN}{{0,80}}?) "
-    rf"(?:than|to|compared (?:to|with)|over)\b(?P<to>{_BETWEEN}{{0,40}}?)(?P<other>{GROUP})",
+    rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,160}}?)\b(?:{_MORE})\b(?P<what>{_BETWEEN}{{0,80}}?) "
+    rf"(?:than|to(?!{_BETWEEN}{{0,40}} than\b)|compared (?:to|with)|over)\b(?P<to>{_BETWEEN}{{0,40}}?)(?P<other>{GROUP})",
     re.IGNORECASE,
 )
 _UP = (
@@ -43,7 +44,8 @@ _UP = (
 _DOWN = (
     r"(?:loses to|lost to|trails|lags behind|falls (?:behind|short of)|"
     r"(?:is|are|was|ranks?) (?:\w+ )?(?:outperformed by|surpassed by|beaten by|below|behind|"
-    r"ranked below|lower than|not as (?:good|strong|coherent|relevant|diverse) as))"
+    r"ranked below|lower than|not (?:quite )?(?:as|so) (?P<lacking>[\w-]+) as)|"
+    r"(?:does not|doesn't|did not|didn't) (?:perform|do|score|rank) (?:quite )?as (?:well|highly|high) as)"
 )
 _VERB = re.compile(
     rf"(?P<one>{GROUP})(?P<middle>(?: \w+ly)?(?:'s?)?) "
@@ -53,7 +55,7 @@ _VERB = re.compile(
 _BE = (
     r"(?:is|are|was|were|being|seems|appears|comes out|performs|does|ranks?|ranked|"
     r"(?:is|are) (?:considered|deemed|judged|rated|found|clearly|definitely|overall|ranked))"
-    r"(?: to be)?(?: as)?"
+    r"(?: to be)?(?: as)?(?: both| all)?"
 )
 _GIVES = (
     r"(?:provides|provided|gives|gave|offers|has|had|delivers|presents|demonstrates|shows|exhibits|"
@@ -81,7 +83,8 @@ _PRAISED = re.compile(
     re.IGNORECASE,
 )
 _FAULTS = re.compile(
-    r"\b(?:errors?|mistakes?|faults?|flaws?|typos|problems?|issues?|repetitions?|gaps|contradictions)\b", re.IGNORECASE
+    r"\b(?:errors?|mistakes?|faults?|flaws?|typos|problems?|issues?|repetitions?|gaps|contradictions)\b",
+    re.IGNORECASE,
 )
 _ENDS = re.compile(
     r" ?(?:[.,;:!)\"]|$|-|and\b|but\b|because|as\b|since|due|overall|in\b|for\b|here|of the two|(?:"
@@ -101,27 +104,32 @@ _PART = re.compile(
 _WINNER = re.compile(
     r"\b(?:(?:winner|verdict|best|better|preferred|preference|choice|vote|winning|superior|favou?rite)"
     r"(?: (?:answer|response|assistant|one|model|reply))?(?P<middle>(?: (?:overall|here|of the two|in this case))?)"
-    r"(?: is|:| =| goes to| comes from| was)|(?:prefer|choose|pick|favou?r|select|vote for))"
+    r"(?: is|:| =| goes to| comes from| was)|(?:prefer|choose|pick|favou?r|select|vote for|lean towards?|preference is for))"
     rf" ?(?:clearly |that of |from )?(?P<one>{NAME})(?!'s? ?\w| (?:is|was|for its)\b)",
     re.IGNORECASE,
 )
 _WINS = re.compile(
     rf"(?P<one>{NAME})(?P<middle>(?: \w+ly)?) (?:wins|won|takes the (?:win|lead)|comes out on top|"
     r"(?:is|was) the (?:clear |overall )?winner|takes first place|ranks first|"
-    r"(?:is|ranked|comes|came) (?:in )?first)\b",
+    r"(?:is|ranked|comes|came) (?:in )?first|(?:gets|deserves|receives) the (?:higher|better|highest|best|top|first) "
+    r"(?:rank\w*|score|place|rating|grade)|is my (?:choice|pick|preference)|(?:is|comes out) (?:\w+ly )?ahead(?! of))\b",
     re.IGNORECASE,
 )
 
 
 def comparisons(sentence: str, n: int) -> Iterator[Relations]:
     """Yield what each comparison in `sentence` says of `n` answers."""
-    praised = {found["one"] for found in _PRAISED.finditer(sentence) if not is_bad(found["adjective"])}
+    praised = {
+        found["one"] for found in _PRAISED.finditer(sentence) if not is_bad(found["adjective"])
+    }
     disputed = n == 2 and len(praised) > 1  # noqa: PLR2004 - each is praised for something else
     for found in _each(_THAN, sentence):
         if disputed and found["degree"]:
             continue
         yield from _pair(found, sentence, n, up=_direction(found))
     for found in _each(_VERB, sentence):
+        if found["lacking"] and not has_merit(found["lacking"]):
+            continue
         yield from _pair(found, sentence, n, up=found["up"] is not None)
     for pattern in (_SUPER, _WINNER, _WINS):
         for found in pattern.finditer(sentence):
@@ -130,6 +138,13 @@ def comparisons(sentence: str, n: int) -> Iterator[Relations]:
         for found in _ALONE.finditer(sentence):
             if _tells_of_whole(found) and not (disputed and found["degree"]):
                 yield from _against_rest(found, sentence, n, up=_direction(found))
+
+
+def asides(sentence: str, n: int) -> Iterator[Relations]:
+    """Yield what `sentence` says of one aspect alone: no verdict, but one that denies another."""
+    for found in _each(_THAN, sentence):
+        if narrowed(found, sentence) and claimed(found, sentence):
+            yield from _between(found, sentence, n, up=_direction(found))
 
 
 def _tells_of_whole(found: re.Match[str]) -> bool:
@@ -155,41 +170,59 @@ def _each(pattern: re.Pattern[str], sentence: str) -> Iterator[re.Match[str]]:
 def _direction(found: re.Match[str]) -> bool | None:
     """Return whether the first is the better one; None: it says nothing of merit."""
     if found["better"] or found["worse"]:
+        if not is_whole(found.groupdict().get("what") or ""):
+            return None
         return found["better"] is not None
     if found["er"]:
         return _ER.get(found["er"].lower())
     adjective = found["adjective"]
-    if _FAULTS.search(found[0]) or not has_merit(adjective) or not (is_adjective(adjective) or _IS.search(found["middle"])):
+    if (
+        _FAULTS.search(found[0])
+        or not has_merit(adjective)
+        or not (is_adjective(adjective) or _IS.search(found["middle"]))
+    ):
         return None
     return found["degree"].lower() == "more"
 
 
 _IS = re.compile(r"\b(?:is|are|was|were|be|being|it|them)\b[^,]*$", re.IGNORECASE)
-_ER = {"lower": False, **dict.fromkeys((
-
-        "clearer",
-        "richer",
-        "deeper",
-        "smoother",
-        "stronger",
-        "higher",
-        "smarter",
-        "nicer",
-        "safer",
-        "wiser",
-        "broader",
-        "wider",
-        "tighter",
-        "easier",
-        "cleaner",
-        "fuller",
-        "kinder",
-        "fairer",
-    ), True)}
+_ER = {
+    "lower": False,
+    **dict.fromkeys(
+        (
+            "clearer",
+            "richer",
+            "deeper",
+            "smoother",
+            "stronger",
+            "higher",
+            "smarter",
+            "nicer",
+            "safer",
+            "wiser",
+            "broader",
+            "wider",
+            "tighter",
+            "easier",
+            "cleaner",
+            "fuller",
+            "kinder",
+            "fairer",
+        ),
+        True,
+    ),
+}
 
 
 def _pair(found: re.Match[str], sentence: str, n: int, *, up: bool | None) -> Iterator[Relations]:
-    if up is None or not stated(found, sentence):
+    if stated(found, sentence):
+        yield from _between(found, sentence, n, up=up)
+
+
+def _between(
+    found: re.Match[str], sentence: str, n: int, *, up: bool | None
+) -> Iterator[Relations]:
+    if up is None:
         return
     one, other = (members(found[each], sentence, n) for each in ("one", "other"))
     yield from _ranked(one, other, up=up)

@@ -11,7 +11,7 @@ from enum import IntEnum
 _CONDITION = re.compile(
     r"(?:^|[:;])\W*(?:if(?! (?:i|we|one) (?:had|have|were|am|are|must|consider|rank|order|compare|judge|look|focus|"
     r"take)\b| (?:forced|pressed)\b)|unless|suppose|supposing|assuming|assume|had|imagine|were|whether|"
-    r"如果|假如|假设|若|要是|もし)(?:\b|(?=\W)|(?<=[^\x00-\x7f]))",
+    r"for [^,]{0,40} (?:who|that|wanting|looking)|如果|假如|假设|若|要是|もし)(?:\b|(?=\W)|(?<=[^\x00-\x7f]))",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
@@ -38,7 +38,8 @@ _FORMAT = re.compile(
 )
 _EXAMPLE = re.compile(r"(?:\be\.g\.|\bfor (?:example|instance))[,:]? ?[\"']?$", re.IGNORECASE)
 _ABOUT_VERDICT = re.compile(
-    r"\b(?:orders?|ordering|rank\w*|verdict|result|say|claim|conclude|that|this|it|mean)\b|\b(?:is|be|not)$", re.IGNORECASE
+    r"\b(?:orders?|ordering|rank\w*|verdict|result|say|claim|conclude|that|this|it|mean)\b|\b(?:is|be|not)$",
+    re.IGNORECASE,
 )
 _REPORTING_VERB = re.compile(
     r"\b(?<!be )(?:says|said|claims|claimed|asserts|insists|declares|writes|wrote|announces|states|ended with|ends with|contains|reads)"
@@ -66,6 +67,16 @@ _WEAK = re.compile(
 )
 
 
+_OPEN = re.compile(
+    r"\b(?:difficult|hard|impossible|not possible|challenging|unable|unclear|cannot|can't|not easy|"
+    r"subjective|not clear|open to)\b.{0,40}\b(?:say|determine|judge|decide|tell|choose|rank|compare|"
+    r"which|who|debate|declare|pick|place)\b|\bdepend(?:s|ing)? on\b|\bmatter of (?:taste|opinion|preference)|"
+    r"\b(?:may|might|could) (?:also )?(?:be|seem|appear)\b.{0,40}\b(?:more|less|better|worse|best|equal\w*)\b|"
+    r"无法(?:判断|确定|决定|区分)|难以(?:判断|确定|取舍)|取决于",
+    re.IGNORECASE,
+)
+
+
 class Cue(IntEnum):
     """How plainly a sentence announces a verdict."""
 
@@ -84,6 +95,11 @@ def cue_of(sentence: str) -> Cue:
 def conditional(sentence: str) -> bool:
     """Return whether a sentence states nothing: it opens with a condition, or asks."""
     return bool(_CONDITION.search(sentence)) or sentence.rstrip("\"') ").endswith("?")
+
+
+def left_open(text: str) -> bool:
+    """Return whether `text` says that no verdict can be given."""
+    return bool(_OPEN.search(text))
 
 
 def clause_of(before: str) -> str:

@@ -34,7 +34,7 @@ _VAGUE = (
     rf" in (?:terms|quality|overall|their {MERIT}|{MERIT}|this|that|all|every)))"
 )
 _EQUAL = re.compile(
-    rf"(?P<one>{GROUP})(?P<middle>(?:'s?)?{_BETWEEN}{{0,40}}? {VERB}\b{_BETWEEN}{{0,60}}?|(?:,| all| both)*(?: as)?) "
+    rf"(?P<one>{GROUP})(?P<middle>(?:'s?)?{_BETWEEN}{{0,40}}? {VERB}\b{_BETWEEN}{{0,60}}?|(?:,|:| all| both)*(?: as)?) "
     rf"\(?[\"']?(?:{_SURE}|{_VAGUE})",
     re.IGNORECASE,
 )
@@ -68,13 +68,13 @@ _SIGN_ALONE = re.compile(
 _NEITHER = re.compile(
     rf"\bneither(?: of them| (?:assistant|answer|response|one|model)|,? {NAME} nor {NAME}| of {ALL})?"
     r"(?P<middle>) (?:is|was|stands out as|outperforms|performs) (?:\w+ly )?"
-    r"(?:better|worse|superior|more [\w-]+|the other)(?: (?:or worse|than the other))*",
+    rf"(?:better|worse|superior|more [\w-]+|{OTHERS})(?: (?:or worse|than {OTHERS}))*",
     re.IGNORECASE,
 )
 _ANNOUNCED = re.compile(
     r"\b(?:verdict|winner|result|decision|outcome|judge?ment|conclusion|order|ordering|ranking|"
     r"it|this|that|preference|choice|answer)(?: (?:overall|here))?(?P<middle>)"
-    r"(?: ?(?::|is|=|'s)){0,2} ?(?:an? |all |both )?[\"'(\[]{0,3}"
+    r"(?: ?(?::|is|=|'s)){0,2} ?(?:an? |all |both )?(?:\w+-way )?[\"'(\[]{0,3}"
     r"(?:tie|draw|tied|equal|equality|={1,2}(?=[\"')\]. ]{0,4}$))(?![\w-]| (?:to|in|score|with))",
     re.IGNORECASE,
 )
@@ -109,7 +109,9 @@ def _named_equals(sentence: str, n: int) -> Iterator[frozenset[int]]:
             yield from _several(members(found["one"], sentence, n))
     for found in _TIE.finditer(sentence):
         if stated(found, sentence):
-            both = [members(found[each], sentence, n) for each in ("one", "other", "all") if found[each]]
+            both = [
+                members(found[each], sentence, n) for each in ("one", "other", "all") if found[each]
+            ]
             yield from _several(frozenset[int]().union(*both))
 
 

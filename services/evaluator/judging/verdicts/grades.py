@@ -53,7 +53,8 @@ _NEXT = re.compile(
 )
 _FIRST = re.compile(rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,160}}?)$")
 _TIED = re.compile(
-    r"\b(?:equal(?:ly)?|tied?|same|equivalent|tying|joint(?:ly)?|on par|(?:are|best|most [\w-]+) (?:are|(?:both |all )?the (?:best|worst|most|top|least)))\b|[(\"']=", re.IGNORECASE
+    r"\b(?:equal(?:ly)?|tied?|same|equivalent|tying|joint(?:ly)?|on par|(?:are|best|most [\w-]+) (?:are|(?:both |all )?the (?:best|worst|most|top|least)))\b|[(\"']=",
+    re.IGNORECASE,
 )
 
 
@@ -117,7 +118,8 @@ def sequence(sentence: str, n: int) -> Relations:
         if len(group) > 1:
             end = steps[place].start() if place < len(steps) else len(sentence)
             start = steps[place - 1].start() if place else 0
-            if not _TIED.search(sentence, start, end):
+            # Who shares the first place makes tiers of all that follow.
+            if not _TIED.search(sentence, start, end) and len(groups[0]) == 1:
                 return Relations()
             relations.tie(sorted(group))
         if place:

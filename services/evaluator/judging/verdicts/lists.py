@@ -14,6 +14,8 @@ from services.evaluator.judging.verdicts.names import NAME, indices
 from services.evaluator.judging.verdicts.ranking import competition_ranks, from_places
 from services.evaluator.judging.verdicts.readings import OrderReading, OrderRule
 from services.evaluator.judging.verdicts.sentences import Sentences
+from services.evaluator.judging.verdicts.subjects import NAMES
+from services.evaluator.judging.verdicts.wholes import MERIT
 
 _WORDS = (
     "first",
@@ -33,9 +35,8 @@ _ORDINAL = (
     rf"第(?P<east>[{_EAST}]|[0-9]{{1,2}})(?:名|位)?|(?P<wei>[0-9]{{1,2}})位|(?:rank|place|no\.?|#)[ :=]{{0,2}}(?P<hash>[0-9]{{1,2}})\b|"
     r"(?P<medal>[\U0001F947-\U0001F949]))"
 )
-_NAMES = rf"{NAME}(?: ?(?:,|and|&|=|/|、|和|与|と|,? and) ?{NAME}){{0,25}}"
 _PLACE_NAME = re.compile(
-    rf"^[^\w\n]{{0,12}}?(?:{_ORDINAL}(?: (?:place|rank|best))?|(?P<plain>[0-9]{{1,2}})(?=[.):、 ]))[ .):\-、|]*(?P<names>{_NAMES})(?P<rest>[^\n]*)$",
+    rf"^[^\w\n]{{0,12}}?(?:{_ORDINAL}(?: (?:place|rank|best))?|(?P<plain>[0-9]{{1,2}})(?=[.):、 ]))[ .):\-、|]*(?P<names>{NAMES})(?P<rest>[^\n]*)$",
     re.MULTILINE | re.IGNORECASE,
 )
 _INLINE = re.compile(
@@ -43,17 +44,22 @@ _INLINE = re.compile(
     re.IGNORECASE,
 )
 _RANK_OF = re.compile(
-    rf"\b(?:rank|place|position) (?:of|for) (?P<one>{NAME}) ?[:=] ?(?P<plain>[0-9]{{1,2}})\b",
+    rf"\b(?:rank|place|position) (?:of|for) (?P<names>{NAME}) ?[:=] ?(?P<plain>[0-9]{{1,2}})\b",
     re.IGNORECASE,
 )
 _NAME_PLACE = re.compile(
-    rf"(?P<one>{NAME})(?:'s)? ?(?:[:\-|=]|is|ranks|ranked|comes|came|placed|finishes|takes|gets|is ranked|is placed|in)*(?: in)?"
-    rf"[ |(]{{0,3}}(?:the )?(?:(?P<best>best|winner)\b|(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?)",
+    rf"(?P<names>{NAMES})(?:'s)? ?(?P<how>(?:[:\-|=]|\b(?:is|are|ranks?|ranked|comes?|came|placed|finish(?:es)?|takes?|gets|"
+    r"in|for|at|both|tied?|equal|joint(?:ly)?|shares?)\b| (?!the\b))*)"
+    rf"[ |(]{{0,3}}(?:the )?(?:(?P<best>best|winner)\b|(?P<last>last|worst)\b(?! one)|(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?(?! and (?:{'|'.join(_WORDS)})))",
     re.IGNORECASE,
 )
+_SHARED = re.compile(r"\b(?:both|tied?|equal|joint(?:ly)?|shares?)\b", re.IGNORECASE)
+_LAST = 99
+"""The place of who is behind all others, however many they are."""
 _RANKING = re.compile(
     r"\b(?:rank(?:ing|ings|ed)?|(?:best|highest|strongest|most \w+) (?:to|->) (?:the )?(?:worst|lowest|weakest|least)"
-    r"|final order|leaderboard)\b|排名|排序|从好到坏|从高到低|順位|ランキング",
+    r"|final order|leaderboard)\b|"
+    rf"\border(?:ing)?(?: (?:of|by|for|in terms of)(?: the)? (?:assistants|{MERIT})){{0,2}}(?: is| would be| should be)?$|排名|排序|从好到坏|从高到低|順位|ランキング",
     re.IGNORECASE,
 )
 _REVERSED = re.compile(
@@ -78,7 +84,7 @@ def read_lists(sentences: Sentences, n: int) -> OrderReading | None:
     read += [(ranks, OrderRule.LIST) for ranks in _tables(text, n)]
     read += [(ranks, OrderRule.LIST) for ranks in _numbered(text, n)]
     read += [(ranks, OrderRule.LIST) for ranks in _rows(sentences, n)]
-    read += [(ranks, OrderRule.LABELLED) for ranks in _labelled(text, n)]
+    read += _labelled(text, n)
     if not read:
         return None
     if len({ranks for ranks, _ in read}) > 1:
@@ -120,19 +126,28 @@ def _numbered(text: str, n: int) -> Iterator[tuple[int, ...]]:
         yield ranks
 
 
-def _labelled(text: str, n: int) -> Iterator[tuple[int, ...]]:
-    """Yield what `Assistant 1: 2nd`, `Assistant 2: 1st` say."""
+def _labelled(text: str, n: int) -> Iterator[tuple[tuple[int, ...], OrderRule]]:
+    """Yield what `Assistant 1: 2nd`, `Assistant 2: 1st` say; who shares a place, does so in prose."""
     places: dict[int, int] = {}
+    rule = OrderRule.LABELLED
     for found in (*_NAME_PLACE.finditer(text), *_RANK_OF.finditer(text)):
-        if found.groupdict().get("best") and n == 2:  # noqa: PLR2004 - `is the best at …` is no place
+        groups = found.groupdict()
+        if n == 2 and (groups.get("best") or groups.get("last")):  # noqa: PLR2004 - `is the best at …` is no place
             continue
-        (answer,) = indices(found["one"])
-        if places.setdefault(answer, _number(found)) != _number(found):
+        answers = indices(found["names"])
+        if len(answers) > 1 and not _SHARED.search(groups.get("how") or ""):
             return
+        if len(answers) > 1:
+            rule = OrderRule.PROSE_GROUPED
+        for answer in answers:
+            if places.setdefault(answer, _number(found)) != _number(found):
+                return
     if set(places) == set(range(1, n + 1)):
-        ranks = from_places([places[answer] for answer in range(1, n + 1)])
+        behind = 1 + sum(place != _LAST for place in places.values())
+        told = [places[answer] for answer in range(1, n + 1)]
+        ranks = from_places([behind if place == _LAST else place for place in told])
         if ranks is not None:
-            yield ranks
+            yield ranks, rule
 
 
 def _rows(sentences: Sentences, n: int) -> Iterator[tuple[int, ...]]:
@@ -177,6 +192,8 @@ def _number(found: re.Match[str]) -> int:
     groups = found.groupdict()
     if groups.get("best"):
         return 1
+    if groups.get("last"):
+        return _LAST
     for key in ("st", "wei", "hash", "plain"):
         if groups.get(key):
             return int(groups[key])

@@ -15,6 +15,9 @@ ALL = "\ue0f0"
 OTHERS = "\ue0f1"
 """All that the sentence does not name."""
 
+NAMES = rf"{NAME}(?:(?: ?[,、/&=] ?(?:and )?| and |和|与|及|と){NAME}){{0,25}}"
+"""A pattern of names in a row, in one way only: each second way would double the time."""
+
 _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER = rf"(?:[0-9]{{1,2}}|{'|'.join(_NUMBERS)})"
 _PLURAL = (
@@ -42,6 +45,13 @@ _BOTH_NAMED = re.compile(
     r"\b(?:they both|both of them|both|these two|the two)(?= (?:are|were|have|had|perform|provide|show|outperform)\b)",
     re.IGNORECASE,
 )
+_RELATIVE = re.compile(
+    rf"({NAMES}), (?:which|who)(?: in turn)? (?=(?:is|are|was|were|has|have|outperforms|surpasses)\b)"
+)
+_NEW_CLAUSE = re.compile(
+    rf"((?:\b(?:by|then|than|to|comes|next|over) |[<>=] ?){NAME}),? and (?={NAME} (?:is|was|has|does|comes|ranks|performs)\b)",
+    re.IGNORECASE,
+)
 _THEY = re.compile(r"\b(?:they|them)\b", re.IGNORECASE)
 _THEIRS = re.compile(r"\btheir (?:answers|responses|replies|outputs)\b", re.IGNORECASE)
 _ALL_EAST = re.compile(
@@ -51,9 +61,10 @@ _ALL_EAST = re.compile(
 )
 _EAST_NUMBERS = {"两": 2, **{digit: place for place, digit in enumerate("一二三四五六七八九十", 1)}}
 _BOTH_LISTED = re.compile(rf"\b(?:both|either|all of) (?={NAME})", re.IGNORECASE)
-_LISTED_ALL = re.compile(rf"(?<={NAME}) (?:both|all)\b", re.IGNORECASE)
-_JOIN = r"(?: ?(?:,|、|/|&) ?(?:and )?|,? and |和|与|及|と)"
-GROUP = rf"(?:{ALL}|{OTHERS}|{NAME}(?:{_JOIN}{NAME}){{0,25}})"
+_LISTED_ALL = re.compile(
+    rf"(?<={NAME})( (?:are|were|have|perform|rank))? (?:both|all)\b", re.IGNORECASE
+)
+GROUP = rf"(?:{ALL}|{OTHERS}|{NAMES})"
 """A pattern of all that a sentence can be about."""
 
 
@@ -67,7 +78,8 @@ def with_subjects(sentence: str, n: int, before: str = "") -> str:
         sentence = _THEY_ALL.sub(UNKNOWN, sentence)
     if n > 2:  # noqa: PLR2004 - of two, both are all
         sentence = _BOTH_NAMED.sub(_two_named, sentence, count=1)
-    sentence = _LISTED_ALL.sub("", sentence)
+    sentence = _NEW_CLAUSE.sub(r"\1; and ", _RELATIVE.sub(r"\1; \1 ", sentence))
+    sentence = _LISTED_ALL.sub(r"\1", sentence)
     sentence = _OTHERS.sub(OTHERS, _BOTH_LISTED.sub("", sentence))
     sentence = _ALL.sub(lambda found: _all(found, n), sentence)
     sentence = _ALL_EAST.sub(lambda found: _all_east(found, n), sentence)

@@ -24,7 +24,8 @@ VERB = (
 _WHOLE = re.compile(
     rf"(?:{MERIT}|answers?|responses?|repl(?:y|ies)|outputs?|texts?|works?|explanations?|approach|stor(?:y|ies)|"
     r"essays?|letters?|poems?|e-?mails?|reviews?|articles?|posts?|advice|solutions?|writing|versions?|"
-    r"recommendations?|suggestions?|content|all|each|any|both|case|result|favou?r|ranking|comparison)",
+    r"recommendations?|suggestions?|content|all|each|any|both|case|result|favou?r|ranking|comparison|"
+    r"jobs?|fit|choice|option|sense|understanding|overview|given|provided|written)",
     re.IGNORECASE,
 )
 _MADE = r"(?:given|provided|written|offered|made|presented|generated|produced)"
@@ -39,6 +40,12 @@ _LINKS = re.compile(
 )
 _NEAR = 60
 """Characters before a name in which the noun may stand that it belongs to."""
+
+
+def is_whole(phrase: str) -> bool:
+    """Return whether the noun of `phrase`, such as `overall answer to`, is of whole answers."""
+    words = re.split(r"\b(?:to|for|of|in|on|that|which|with)\b", phrase)[0].split()
+    return not words or bool(_WHOLE.fullmatch(words[-1]))
 
 
 def of_wholes(before: str, middle: str, to: str = "") -> bool:
