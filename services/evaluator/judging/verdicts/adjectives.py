@@ -36,8 +36,8 @@ _SUFFIX = re.compile(
     r"(?:[^e]ed|en|ent|ant|ive|ful|ous|al|able|ible|ic|ate|ar|ing|[^l]y|ete|ise|rse|ear|ough|ust|"
     r"air|pth|und|act|ong|ise|ound|ral|ect|ure|ense|est|igh|aced|eal|lly)$"
 )
-BETTER = r"(?:better|superior|preferable|stronger|finer|greater)"
-WORSE = r"(?:worse|inferior|weaker|poorer)"
+BETTER = r"(?:better|superior|preferable|stronger|finer|greater|higher)"
+WORSE = r"(?:worse|inferior|weaker|poorer|lower)"
 BEST = r"(?:best|strongest|finest|top|winner|clear winner|highest|preferred)"
 WORST = r"(?:worst|weakest|poorest|lowest|last)"
 

@@ -53,7 +53,7 @@ _VERB = re.compile(
     re.IGNORECASE,
 )
 _BE = (
-    r"(?:is|are|was|were|being|seems|appears|comes out|performs|does|ranks?|ranked|"
+    r"(?:is|are|was|were|being|seems|appears|comes out|stands out|performs|does|ranks?|ranked|"
     r"(?:is|are) (?:considered|deemed|judged|rated|found|clearly|definitely|overall|ranked))"
     r"(?: to be)?(?: as)?(?: both| all)?"
 )
@@ -187,7 +187,6 @@ def _direction(found: re.Match[str]) -> bool | None:
 
 _IS = re.compile(r"\b(?:is|are|was|were|be|being|it|them)\b[^,]*$", re.IGNORECASE)
 _ER = {
-    "lower": False,
     **dict.fromkeys(
         (
             "clearer",
@@ -195,7 +194,6 @@ _ER = {
             "deeper",
             "smoother",
             "stronger",
-            "higher",
             "smarter",
             "nicer",
             "safer",

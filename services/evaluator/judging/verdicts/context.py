@@ -48,7 +48,7 @@ _REPORTING_VERB = re.compile(
 )
 _UNREAL = re.compile(r"\b(?:would|could|might|should) have\b|\bhypothetical", re.IGNORECASE)
 _TAKEN_BACK = re.compile(
-    r"^[\s\"')\]]*(?:,[ ]?)?(?:\((?:the )?(?:format|form|example|e\.g)|if|unless|provided|only if|would|is (?:not|wrong|false|incorrect|"
+    r"^[\s\"')\]]*(?:,[ ]?)?(?:\((?:the )?(?:format|form|example|e\.g)|if|or (?:the (?:reverse|opposite|other way)|vice versa)|unless|provided|only if|would|is (?:not|wrong|false|incorrect|"
     r"untrue)|isn't|cannot|can't|were|was (?:not|wrong)|(?:but|however,?|yet) (?:that|this) (?:is|would)|"
     r"是错|不对|不成立)\b",
     re.IGNORECASE,

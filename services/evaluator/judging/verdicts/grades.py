@@ -39,7 +39,7 @@ _EQUALLY = re.compile(
     re.IGNORECASE,
 )
 _LESS = re.compile(
-    rf"(?P<one>{GROUP})(?P<middle>'?s?) (?:is|are|was|were|performs?|being)(?: (?:also|both|all))? "
+    rf"(?P<one>{GROUP})(?P<middle>'?s?) (?:is|are|was|were|performs?|being|has|have|shows?|gives?|provides?)(?: an?)?(?: (?:also|both|all))? "
     rf"(?:slightly |somewhat |much |far |a bit |a little |\w+ly )*"
     rf"(?:(?P<degree>more|less) (?P<adjective>[\w-]+)|(?P<better>{BETTER})|(?P<worse>{WORSE}))\b"
     rf"(?! (?:than|to) (?!{UNKNOWN}))",

@@ -10,7 +10,7 @@ from services.evaluator.judging.verdicts.subjects import ALL
 from services.evaluator.judging.verdicts.wholes import MERIT, of_wholes
 
 _UNSURE = re.compile(
-    r"\b(?:may|might|could|(?<!I )would|possibly|perhaps|maybe|arguably|potentially|should|some|others say|"
+    r"\b(?:may|might|could|(?<!I )would(?! be (?:considered|rated|ranked|judged|deemed|placed))|possibly|perhaps|maybe|arguably|potentially|should|some|others say|"
     r"people|critics|whether|if|unless|according to|had|until|second|one of|among the \w+est|almost|nearly|"
     r"aims|tries|attempts|wants|asked|needs?|needed|suppos\w+|used to|either|no(?! doubt)|at first)\b",
     re.IGNORECASE,
@@ -24,7 +24,8 @@ _SAID_BY = re.compile(
 _EXCEPT = re.compile(
     r"^[^.]{0,200}\b(?:except|apart from|other than|save for|with the exception|if|unless|"
     r"were it not|with some|some of them|but only|only in|only when|"
-    r"or (?:maybe|perhaps|possibly)|in (?:only )?(?:one|some|certain|a few|several) \w+)\b",
+    r"or (?:maybe|perhaps|possibly)|in (?:only )?(?:one|some|certain|a few|several) \w+|"
+    r"(?:and|but) (?:\w+ )?(?:worse|better) (?:when|in|at|on|for))\b",
     re.IGNORECASE,
 )
 _REPORTED = re.compile(
@@ -32,6 +33,8 @@ _REPORTED = re.compile(
     re.IGNORECASE,
 )
 _NARROWED = re.compile(
+    r"\W{0,2}(?:at (?!answering|addressing|all\b|first\b|the end\b)\w+ing\b|"
+    r"(?:in|at|on) (?:the|its|their) [a-z]+ (?:half|part|paragraph|section|sentence|point|step|line)\b)|"
     rf"\W{{0,2}}(?:in|at|on|for) (?:its |their )?(?!first\b|terms|{MERIT}\b|this|that|the (?:end|sense|range)|every|most|all\b|general|"
     r"overall|quality|relevance|coherence|diversity|immersion|integrity|being|both|my|many|"
     r"answer|response|how|what|addressing)[a-z]+(?=[ ]?(?:[.,;]|$)|,? (?:but|while|and)\b)",

@@ -15,7 +15,7 @@ from services.evaluator.judging.verdicts.ranking import competition_ranks, from_
 from services.evaluator.judging.verdicts.readings import OrderReading, OrderRule
 from services.evaluator.judging.verdicts.sentences import Sentences
 from services.evaluator.judging.verdicts.subjects import NAMES
-from services.evaluator.judging.verdicts.wholes import MERIT
+from services.evaluator.judging.verdicts.wholes import MERIT, of_wholes
 
 _WORDS = (
     "first",
@@ -50,24 +50,24 @@ _RANK_OF = re.compile(
 _NAME_PLACE = re.compile(
     rf"(?P<names>{NAMES})(?:'s)? ?(?P<how>(?:[:\-|=]|\b(?:is|are|ranks?|ranked|comes?|came|placed|finish(?:es)?|takes?|gets|"
     r"in|for|at|both|tied?|equal|joint(?:ly)?|shares?)\b| (?!the\b))*)"
-    rf"[ |(]{{0,3}}(?:the )?(?:(?P<best>best|winner)\b|(?P<last>last|worst)\b(?! one)|(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?(?! and (?:{'|'.join(_WORDS)})))",
+    rf"[ |(]{{0,3}}(?:the )?(?:(?P<best>best|winner)\b|(?P<last>last|worst)\b(?! one)|(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?(?! and (?:{'|'.join(_WORDS)})| in the (?!ranking|order)))",
     re.IGNORECASE,
 )
 _SHARED = re.compile(r"\b(?:both|tied?|equal|joint(?:ly)?|shares?)\b", re.IGNORECASE)
 _LAST = 99
 """The place of who is behind all others, however many they are."""
 _RANKING = re.compile(
-    r"\b(?:rank(?:ing|ings|ed)?|(?:best|highest|strongest|most \w+) (?:to|->) (?:the )?(?:worst|lowest|weakest|least)"
+    r"\b(?:rank(?:ing|ings|ed)?|(?:best|highest|strongest|most(?: \w+)?) (?:to|->) (?:the )?(?:worst|lowest|weakest|least)"
     r"|final order|leaderboard)\b|"
-    rf"\border(?:ing)?(?: (?:of|by|for|in terms of)(?: the)? (?:assistants|{MERIT})){{0,2}}(?: is| would be| should be)?$|排名|排序|从好到坏|从高到低|順位|ランキング",
+    rf"\border(?:ing)?(?: (?:of|by|for|in terms of)(?: the)? (?:assistants|{MERIT})){{0,2}}(?: is| would| should| will)?$|排名|排序|从好到坏|从高到低|順位|ランキング",
     re.IGNORECASE,
 )
 _REVERSED = re.compile(
-    r"\b(?:worst|lowest|weakest|least \w+) (?:to|->) (?:the )?(?:best|highest|strongest|most)|从低到高|从差到好|ascending",
+    r"\b(?:worst|lowest|weakest|least(?: \w+)?) (?:to|->) (?:the )?(?:best|highest|strongest|most)|从低到高|从差到好|ascending",
     re.IGNORECASE,
 )
 _ROW = re.compile(
-    rf"(?P<lead>[^\n]{{0,120}}?)(?::| is| are)\s{{0,3}}[\[(\"' ]{{0,3}}(?P<row>{NAME}(?:(?: ?[,;、/\n] ?(?:and |then )?| then |,? and (?:then |finally )?|,? followed by ){NAME}){{1,25}})[\])\"'. ]{{0,4}}$",
+    rf"(?P<lead>[^\n]{{0,120}}?)(?::| is| are| be)\s{{0,3}}[\[(\"' ]{{0,3}}(?P<row>{NAME}(?:(?: ?[,;、/\n] ?(?:and |then )?| then |,? and (?:then |finally )?|,? followed by ){NAME}){{1,25}})[\])\"'. ]{{0,4}}$",
     re.MULTILINE | re.IGNORECASE,
 )
 _CELL = re.compile(r"^ ?\|?(.*?)\|? ?$")
@@ -135,6 +135,8 @@ def _labelled(text: str, n: int) -> Iterator[tuple[tuple[int, ...], OrderRule]]:
         if n == 2 and (groups.get("best") or groups.get("last")):  # noqa: PLR2004 - `is the best at …` is no place
             continue
         answers = indices(found["names"])
+        if not of_wholes(text[max(0, found.start() - _ENUMERATED) : found.start()], ""):
+            return
         if len(answers) > 1 and not _SHARED.search(groups.get("how") or ""):
             return
         if len(answers) > 1:

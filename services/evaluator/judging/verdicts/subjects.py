@@ -37,7 +37,8 @@ _ALL = re.compile(
     rf"\ball(?: of)?(?: the| these| them)?(?: (?P<count>{_NUMBER}))?(?: AI)?(?: of them| {_PLURAL})(?!\w)|"
     rf"\ball (?P<some>{_NUMBER})(?= (?:have|has|are|were|perform|provide|show|equally|receive|deserve|rank|tie|of)\b)|"
     rf"\bthe (?P<number>{_NUMBER})(?: of them| (?:AI )?{_PLURAL})(?!\w)|"
-    rf"\b(?P<plain>the|these|each of the) {_PLURAL}(?!\w)",
+    rf"\b(?P<plain>the|these|each of the) {_PLURAL}(?!\w)|"
+    r"\beach (?:assistant|answer|response|model|candidate|reply)(?:'s (?:answer|response|reply|output))?(?!\w)",
     re.IGNORECASE,
 )
 _THEY_ALL = re.compile(r"\bthey (?:are |were |have )?(?:all|both)\b", re.IGNORECASE)
