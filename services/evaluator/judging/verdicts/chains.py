@@ -84,6 +84,8 @@ def _goes_on(text: str, chain: Chain) -> bool:
 def _tells_numbers(links: list[tuple[str, str]], n: int) -> bool:
     """Return whether bare labels are no names: `Assistant 1 = 2` may tell a score or a place."""
     bare = [each for _, each in links if not is_name(each)]
+    if n > 2 and len({each for _, each in links}) == n - 1:  # noqa: PLR2004 - `Assistant 1 = 2` may
+        return any(name(each, n) == UNKNOWN for each in bare)
     equal_only = all(set(sign) == {"="} for sign, _ in links)
     return bool(bare) and (equal_only or any(name(each, n) == UNKNOWN for each in bare))
 

@@ -22,7 +22,7 @@ from services.evaluator.judging.verdicts.hedges import claimed, narrowed, stated
 from services.evaluator.judging.verdicts.names import NAME
 from services.evaluator.judging.verdicts.ranking import Relations
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
-from services.evaluator.judging.verdicts.wholes import is_whole
+from services.evaluator.judging.verdicts.wholes import is_merit, is_whole
 
 _ANYBODY = rf"{NAME[1:-1]}{ALL}{OTHERS}"
 _BETWEEN = rf"[^{_ANYBODY};:.!?\n]"
@@ -111,7 +111,7 @@ _WINNER = re.compile(
 _WINS = re.compile(
     rf"(?P<one>{NAME})(?P<middle>(?: \w+ly)?) (?:wins|won|takes the (?:win|lead)|comes out on top|"
     r"(?:is|was) the (?:clear |overall )?winner|takes first place|ranks first|"
-    r"(?:is|ranked|comes|came) (?:in )?first|(?:gets|deserves|receives) the (?:higher|better|highest|best|top|first) "
+    r"(?:is|ranked|comes|came) (?:in )?first(?! to\b| in the\b)|(?:gets|deserves|receives) the (?:higher|better|highest|best|top|first) "
     r"(?:rank\w*|score|place|rating|grade)|is my (?:choice|pick|preference)|(?:is|comes out) (?:\w+ly )?ahead(?! of))\b",
     re.IGNORECASE,
 )
@@ -169,6 +169,8 @@ def _each(pattern: re.Pattern[str], sentence: str) -> Iterator[re.Match[str]]:
 
 def _direction(found: re.Match[str]) -> bool | None:
     """Return whether the first is the better one; None: it says nothing of merit."""
+    if _turns(found):
+        return None
     if found["better"] or found["worse"]:
         if not is_whole(found.groupdict().get("what") or ""):
             return None
@@ -179,12 +181,20 @@ def _direction(found: re.Match[str]) -> bool | None:
     if (
         _FAULTS.search(found[0])
         or not has_merit(adjective)
-        or not (is_adjective(adjective) or _IS.search(found["middle"]))
+        or not (is_adjective(adjective) or is_merit(adjective) or _IS.search(found["middle"]))
     ):
         return None
     return found["degree"].lower() == "more"
 
 
+def _turns(found: re.Match[str]) -> bool:
+    """Return whether a comparison goes both ways: `more accurate but less complete than`."""
+    up = bool(found["better"] or found["er"]) or (found["degree"] or "").lower() == "more"
+    return bool((_LESS if up else _MORE_OF).search(found.groupdict().get("what") or ""))
+
+
+_LESS = re.compile(rf"\b(?:less|{WORSE})\b", re.IGNORECASE)
+_MORE_OF = re.compile(rf"\b(?:more|{BETTER})\b", re.IGNORECASE)
 _IS = re.compile(r"\b(?:is|are|was|were|be|being|it|them)\b[^,]*$", re.IGNORECASE)
 _ER = {
     **dict.fromkeys(

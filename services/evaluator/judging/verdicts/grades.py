@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from services.evaluator.judging.verdicts.adjectives import BETTER, WORSE, has_merit
 from services.evaluator.judging.verdicts.hedges import stated
-from services.evaluator.judging.verdicts.names import NAME, UNKNOWN
+from services.evaluator.judging.verdicts.names import NAME, UNKNOWN, indices
 from services.evaluator.judging.verdicts.ranking import Relations
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
 
@@ -115,6 +116,11 @@ def sequence(sentence: str, n: int) -> Relations:
     if any(0 in group for group in groups):
         return relations
     for place, group in enumerate(groups):
+        if len(group) > 2 and len(groups[0]) == 1 and place and not _TIED.search(sentence):  # noqa: PLR2004
+            relations.rank(groups[place - 1], group)
+            for one, other in pairwise(indices(steps[place - 1]["one"])):
+                relations.rank([one], [other])
+            continue
         if len(group) > 1:
             end = steps[place].start() if place < len(steps) else len(sentence)
             start = steps[place - 1].start() if place else 0

@@ -134,6 +134,8 @@ def _labelled(text: str, n: int) -> Iterator[tuple[tuple[int, ...], OrderRule]]:
         groups = found.groupdict()
         if n == 2 and (groups.get("best") or groups.get("last")):  # noqa: PLR2004 - `is the best at …` is no place
             continue
+        if groups.get("best") and 1 in places.values():
+            return
         answers = indices(found["names"])
         if not of_wholes(text[max(0, found.start() - _ENUMERATED) : found.start()], ""):
             return

@@ -33,8 +33,6 @@ _LABELLED = re.compile(
     rf"(?=[.;,|]? ?$|: |[ .,;|/&、]{{0,4}}(?:and )?{NAME}| ?[|(]| - |[.;,] ?[A-Z\u4e00-\u9fff]|[,;、])",
     re.IGNORECASE,
 )
-_NUMBER_FIRST = re.compile(rf"({NUMBER}) (?:for|to) ({NAME})")
-_SCORING = re.compile(rf"\b(?:{_WORD}|give|award)\b", re.IGNORECASE)
 _BEFORE_NAME = re.compile(
     r"(?:^|[.,;|/:(、。] ?|\band |\bwhile |\bfor |\bof |\bgive |\brate |\bare |\bis )(?:the )?$",
     re.IGNORECASE,
@@ -87,8 +85,6 @@ def read_scores(text: str, n: int, low: float = 0, high: float = 10) -> ScoreRea
 def _named(line: str, n: int) -> str:
     """Return `line` with names; of several answers, `A: 8` names one too."""
     named = with_names(line, n)
-    if _SCORING.search(named):
-        named = _NUMBER_FIRST.sub(r"\2: \1", named)
     return _LETTERED.sub(lambda found: name(found[1], n), named) if n > 1 else named
 
 

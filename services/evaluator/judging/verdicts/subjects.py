@@ -50,7 +50,8 @@ _RELATIVE = re.compile(
     rf"({NAMES}), (?:which|who)(?: in turn)? (?=(?:is|are|was|were|has|have|outperforms|surpasses)\b)"
 )
 _NEW_CLAUSE = re.compile(
-    rf"((?:\b(?:by|then|than|to|comes|next|over) |[<>=] ?){NAME}),? and (?={NAME} (?:is|was|has|does|comes|ranks|performs)\b)",
+    rf"((?:\b(?:by|then|than|to|comes|next|over) |[<>=] ?){NAME}),? and "
+    rf"(?={NAME} (?:is|was|has|does|comes|ranks|performs)\b|{NAME}(?: and |, ){NAMES} (?:are|were|have|tie|share)\b)",
     re.IGNORECASE,
 )
 _THEY = re.compile(r"\b(?:they|them)\b", re.IGNORECASE)

@@ -42,6 +42,11 @@ _NEAR = 60
 """Characters before a name in which the noun may stand that it belongs to."""
 
 
+def is_merit(word: str) -> bool:
+    """Return whether `word` names a merit, such as `relevance`."""
+    return bool(re.fullmatch(MERIT, word, re.IGNORECASE))
+
+
 def is_whole(phrase: str) -> bool:
     """Return whether the noun of `phrase`, such as `overall answer to`, is of whole answers."""
     words = re.split(r"\b(?:to|for|of|in|on|that|which|with)\b", phrase)[0].split()
