@@ -54,7 +54,7 @@ _VERB = re.compile(
 )
 _BE = (
     r"(?:is|are|was|were|being|seems|appears|comes out|stands out|performs|does|ranks?|ranked|"
-    r"(?:is|are) (?:considered|deemed|judged|rated|found|clearly|definitely|overall|ranked))"
+    r"(?:is|are) (?:considered|deemed|judged|rated|found|clearly|definitely|overall|ranked|tied for|in))"
     r"(?: to be)?(?: as)?(?: both| all)?"
 )
 _GIVES = (
@@ -69,7 +69,7 @@ _SUPER = re.compile(
 )
 _ALONE = re.compile(
     rf"(?P<one>{NAME}|{OTHERS})(?P<middle>'?s?(?: (?:slightly|clearly|overall|somewhat|\w+ly))?) "
-    rf"(?:(?P<be>{_BE})|{_GIVES} an?|{_GIVES} the) (?P<adverb>(?:\w+ly |somewhat |much |far |a bit |a little |the |overall )*)"
+    rf"(?:(?P<be>{_BE})|{_GIVES}(?: an?| the)?) (?P<adverb>(?:\w+ly |somewhat |much |far |a bit |a little |the |overall )*)"
     rf"(?:{_MORE})\b(?!{_BETWEEN}{{0,80}} (?:than\b|to {_BETWEEN}{{0,40}}{GROUP}))",
     re.IGNORECASE,
 )
@@ -86,6 +86,7 @@ _FAULTS = re.compile(
     r"\b(?:errors?|mistakes?|faults?|flaws?|typos|problems?|issues?|repetitions?|gaps|contradictions)\b",
     re.IGNORECASE,
 )
+_NOUNS = re.compile(r" ?[\w-][\w -]{0,60}")
 _ENDS = re.compile(
     r" ?(?:[.,;:!)\"]|$|-|and\b|but\b|because|as\b|since|due|overall|in\b|for\b|here|of the two|(?:"
     r"answer|response|one|choice|option|assistant|reply|model|overall)\b)",
@@ -109,7 +110,7 @@ _WINNER = re.compile(
     re.IGNORECASE,
 )
 _WINS = re.compile(
-    rf"(?P<one>{NAME})(?P<middle>(?: \w+ly)?) (?:wins|won|takes the (?:win|lead)|comes out on top|"
+    rf"(?P<one>{NAME})(?P<middle>(?: \w+ly)?) (?:wins(?! over| the (?!comparison|round))|won(?! over)|takes the (?:win|lead)|comes out on top|"
     r"(?:is|was) the (?:clear |overall )?winner|takes first place|ranks first|"
     r"(?:is|ranked|comes|came) (?:in )?first(?! to\b| in the\b)|(?:gets|deserves|receives) the (?:higher|better|highest|best|top|first) "
     r"(?:rank\w*|score|place|rating|grade)|is my (?:choice|pick|preference)|(?:is|comes out) (?:\w+ly )?ahead(?! of))\b",
@@ -154,7 +155,8 @@ def _tells_of_whole(found: re.Match[str]) -> bool:
     if (found["better"] or found["worse"]) and found["be"]:
         return bool(_ENDS.match(found.string, found.end()))
     if found["better"] or found["worse"]:
-        return not _PART.match(found.string, found.end())
+        named = _NOUNS.match(found.string, found.end())
+        return bool(named and is_whole(named[0]) and not _PART.match(found.string, found.end()))
     of_whole = found["be"] is not None or bool(_WHOLE.match(found.string, found.end()))
     return bool(found["degree"]) and is_adjective(found["adjective"]) and of_whole
 

@@ -15,7 +15,7 @@ _CONDITION = re.compile(
     re.IGNORECASE,
 )
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|cannot|neither|nor|without(?! (?:a )?doubt)|false|untrue|incorrect|wrong|(?<!no )(?<!out )(?<!a )doubt|disagree|"
+    r"(?:\b(?:not|never|cannot|neither|nor|without(?! (?:a )?doubt)|false|untrue|incorrect|wrong|(?<!no )(?<!out )(?<!a )doubt(?:ful)?|disagree|"
     r"deny|denies|rather than|instead of|contrary to|no longer|far from|hardly|rarely|seldom)\b|n't\b|"
     r"不是|并非|並非|没有|不能|不认为|ではない)",
     re.IGNORECASE,
@@ -48,7 +48,7 @@ _REPORTING_VERB = re.compile(
 )
 _UNREAL = re.compile(r"\b(?:would|could|might|should) have\b|\bhypothetical", re.IGNORECASE)
 _TAKEN_BACK = re.compile(
-    r"^[\s\"')\]]*(?:,[ ]?)?(?:\((?:the )?(?:format|form|example|e\.g)|if|or (?:the (?:reverse|opposite|other way)|vice versa)|unless|provided|only if|would|is (?:not|wrong|false|incorrect|"
+    r"^[\s\"')\]]*(?:,[ ]?)?(?:\((?:the )?(?:format|form|example|e\.g)|if|said|says|claims|or (?:the (?:reverse|opposite|other way)|vice versa)|unless|provided|only if|would|is (?:not|wrong|false|incorrect|"
     r"untrue)|isn't|cannot|can't|were|was (?:not|wrong)|(?:but|however,?|yet) (?:that|this) (?:is|would)|"
     r"是错|不对|不成立)\b",
     re.IGNORECASE,

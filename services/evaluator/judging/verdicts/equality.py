@@ -19,11 +19,10 @@ from services.evaluator.judging.verdicts.wholes import MERIT, VERB
 _ANYBODY = rf"{NAME[1:-1]}{ALL}{OTHERS}"
 _BETWEEN = rf"[^{_ANYBODY};:.!?\n]"
 _SURE = (
-    r"(?P<sure>equal(?!\w| to (?!each|one another)| (?:parts?|rights?|number|amount|length|time|weight|access|pay|"
-    r"opportunit|treatment|attention|emphasis|importance|size|portions?|shares?|distribution|"
-    r"measure of))|"
+    rf"(?P<sure>equal(?= ?(?:[^\w\s-]|$)| (?:in|at|for|when|as|and|or|with|on|overall|here|because|since|among|across|to each|"
+    rf"to one|(?:\w+ )?{MERIT})\b)|"
     r"equally (?P<adverb>[\w-]+)|equally(?= ?[.!]?$)|equivalent(?!\w| to| (?:of|number|amount|length))|"
-    r"(?:all |both )?tied?(?!\w| to)|on (?:a )?par|evenly matched|"
+    r"tied(?!\w| to)|tie(?= ?(?:[.,;:!)]|$)| (?:for|in|at|on|overall|with each)\b)|on (?:a )?par|evenly matched|"
     r"indistinguishable|interchangeable|in a (?:tie|draw)|a (?:tie|draw|toss-up)|neck and neck|"
     r"as good as each other|no better or worse)"
 )
@@ -46,7 +45,7 @@ _TIE = re.compile(
     rf"(?:is|are) (?:equal|equivalent|comparable|identical|similar|tied) (?:to|with)|"
     rf"(?:is|are) (?:just |exactly )?(?:as (?:\w+)|the same|equal) (?:as|to)|(?:is|are) on (?:a )?par with|matches)"
     rf"(?P<to>{_BETWEEN}{{0,40}}?) (?P<other>{GROUP})|"
-    rf"\b(?:tie|draw) (?:between|among|amongst) (?P<all>{GROUP})",
+    rf"\b(?:tie|draw|(?:equal|same|identical) {MERIT}(?: of \w+)?) (?:between|among|amongst|across|to|for) (?P<all>{GROUP})",
     re.IGNORECASE,
 )
 _NO_DIFFERENCE = re.compile(

@@ -103,6 +103,11 @@ def behind_equals(sentence: str, n: int, equal: list[frozenset[int]]) -> Iterato
             yield relations
 
 
+def _in_a_row(words: str, group: frozenset[int]) -> bool:
+    """Return whether `words` tell a group one by one: `X, Y` or `X, Y, and Z`, not `X and Y`."""
+    return len(group) > 2 or (len(group) > 1 and "and" not in words)  # noqa: PLR2004
+
+
 def sequence(sentence: str, n: int) -> Relations:
     """Return what `X …, followed by Y, then Z` says; groups of several are equal if it says so."""
     relations = Relations()
@@ -116,7 +121,7 @@ def sequence(sentence: str, n: int) -> Relations:
     if any(0 in group for group in groups):
         return relations
     for place, group in enumerate(groups):
-        if len(group) > 2 and len(groups[0]) == 1 and place and not _TIED.search(sentence):  # noqa: PLR2004
+        if place and _in_a_row(steps[place - 1]["one"], group) and len(groups[0]) == 1 and not _TIED.search(sentence):
             relations.rank(groups[place - 1], group)
             for one, other in pairwise(indices(steps[place - 1]["one"])):
                 relations.rank([one], [other])

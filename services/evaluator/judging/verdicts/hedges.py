@@ -12,7 +12,7 @@ from services.evaluator.judging.verdicts.wholes import MERIT, of_wholes
 _UNSURE = re.compile(
     r"\b(?:may|might|could|(?<!I )would(?! be (?:considered|rated|ranked|judged|deemed|placed))|possibly|perhaps|maybe|arguably|potentially|should|some|others say|"
     r"people|critics|whether|if|unless|according to|had|until|second|one of|among the \w+est|almost|nearly|"
-    r"aims|tries|attempts|wants|asked|needs?|needed|suppos\w+|used to|either|no(?! doubt)|thinks|believes|at first)\b",
+    r"aims|tries|attempts|wants|asked|needs?|needed|suppos\w+|used to|either|no(?! doubt)|thinks|believes|compet\w+|at first)\b",
     re.IGNORECASE,
 )
 _SAID_BY = re.compile(
@@ -34,7 +34,7 @@ _REPORTED = re.compile(
     re.IGNORECASE,
 )
 _NARROWED = re.compile(
-    r"\W{0,2}(?:at (?!answering|addressing|all\b|first\b|the end\b)\w+ing\b|"
+    r"\W{0,2}(?:about (?!the same)|at (?!answering|addressing|all\b|first\b|the end\b)\w+ing\b|"
     r"(?:in|at|on) (?:the|its|their) [a-z]+ (?:half|part|paragraph|section|sentence|point|step|line)\b)|"
     rf"\W{{0,2}}(?:in|at|on|for) (?:its |their )?(?!first\b|terms|{MERIT}\b|this|that|the (?:end|sense|range)|every|most|all\b|general|"
     r"overall|quality|relevance|coherence|diversity|immersion|integrity|being|both|my|many|"

@@ -40,7 +40,7 @@ _PLACE_NAME = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _INLINE = re.compile(
-    rf"[.,;] ?(?=(?:and )?(?:[0-9]{{1,2}}(?:st|nd|rd|th)\b|(?:{'|'.join(_WORDS)}) (?:place|is)\b|第))",
+    rf"[.,;:] ?(?=(?:and )?(?:[0-9]{{1,2}}(?:st|nd|rd|th)\b|[0-9]{{1,2}}\) ?{NAME}|(?:{'|'.join(_WORDS)}) (?:place|is)\b|第))",
     re.IGNORECASE,
 )
 _RANK_OF = re.compile(
@@ -53,7 +53,7 @@ _NAME_PLACE = re.compile(
     rf"[ |(]{{0,3}}(?:the )?(?:(?P<best>best|winner)\b|(?P<last>last|worst)\b(?! one)|(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?(?! and (?:{'|'.join(_WORDS)})| in the (?!ranking|order)))",
     re.IGNORECASE,
 )
-_SHARED = re.compile(r"\b(?:both|tied?|equal|joint(?:ly)?|shares?)\b", re.IGNORECASE)
+_SHARED = re.compile(r"\b(?:both|are|rank|come|tied?|equal|joint(?:ly)?|shares?)\b", re.IGNORECASE)
 _LAST = 99
 """The place of who is behind all others, however many they are."""
 _RANKING = re.compile(

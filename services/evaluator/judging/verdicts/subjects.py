@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from services.evaluator.judging.verdicts.names import NAME, UNKNOWN, index, is_name
+from services.evaluator.judging.verdicts.wholes import VERB
 
 ALL = "\ue0f0"
 """All answers."""
@@ -18,6 +19,7 @@ OTHERS = "\ue0f1"
 NAMES = rf"{NAME}(?:(?: ?[,、/&=] ?(?:and )?| and |和|与|及|と){NAME}){{0,25}}"
 """A pattern of names in a row, in one way only: each second way would double the time."""
 
+_NAMES = re.compile(NAMES)
 _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER = rf"(?:[0-9]{{1,2}}|{'|'.join(_NUMBERS)})"
 _PLURAL = (
@@ -35,7 +37,7 @@ _ALL = re.compile(
     rf"\bthey (?:are |were |have )?(?P<they>all|both)\b|"
     rf"\b(?P<both>both)(?: of)?(?: the| these| them)?(?: AI)?(?: {_PLURAL})?(?! {NAME})(?!\w)|"
     rf"\ball(?: of)?(?: the| these| them)?(?: (?P<count>{_NUMBER}))?(?: AI)?(?: of them| {_PLURAL})(?!\w)|"
-    rf"\ball (?P<some>{_NUMBER})(?= (?:have|has|are|were|perform|provide|show|equally|receive|deserve|rank|tie|of)\b)|"
+    rf"\ball (?P<some>{_NUMBER})(?= (?:{VERB}|equally|tie|of)\b)|"
     rf"\bthe (?P<number>{_NUMBER})(?: of them| (?:AI )?{_PLURAL})(?!\w)|"
     rf"\b(?P<plain>the|these|each of the) {_PLURAL}(?!\w)|"
     r"\beach (?:assistant|answer|response|model|candidate|reply)(?:'s (?:answer|response|reply|output))?(?!\w)",
@@ -43,7 +45,8 @@ _ALL = re.compile(
 )
 _THEY_ALL = re.compile(r"\bthey (?:are |were |have )?(?:all|both)\b", re.IGNORECASE)
 _BOTH_NAMED = re.compile(
-    r"\b(?:they both|both of them|both|these two|the two)(?= (?:are|were|have|had|perform|provide|show|outperform)\b)",
+    r"\b(?:they both|both of them|both|these two|the two|they)"
+    r"(?= (?:are|were|have|had|perform|provide|show|outperform)\b(?! (?:all|both)\b))",
     re.IGNORECASE,
 )
 _RELATIVE = re.compile(
@@ -101,7 +104,10 @@ def members(group: str, sentence: str, n: int) -> frozenset[int]:
 
 
 def _two_named(found: re.Match[str]) -> str:
-    """Return the two answers that are named before `both` in its sentence, or `both`."""
+    """Return whom `both` or `they` mean: the one group before them, or the only two; or the word."""
+    groups = [each[0] for each in _NAMES.finditer(found.string, 0, found.start()) if len(each[0]) > 1]
+    if len(groups) == 1:
+        return groups[0]
     names = sorted({each for each in found.string[: found.start()] if is_name(each)})
     return " and ".join(names) if len(names) == 2 else found[0]  # noqa: PLR2004
 

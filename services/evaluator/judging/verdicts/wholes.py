@@ -24,7 +24,7 @@ VERB = (
 _WHOLE = re.compile(
     rf"(?:{MERIT}|answers?|responses?|repl(?:y|ies)|outputs?|texts?|works?|explanations?|approach|stor(?:y|ies)|"
     r"essays?|letters?|poems?|e-?mails?|reviews?|articles?|posts?|advice|solutions?|writing|versions?|"
-    r"recommendations?|suggestions?|content|all|each|any|both|case|result|favou?r|ranking|comparison|"
+    r"recommendations?|suggestions?|all|each|any|both|case|result|favou?r|ranking|comparison|"
     r"jobs?|fit|choice|option|sense|understanding|overview|given|provided|written)",
     re.IGNORECASE,
 )
