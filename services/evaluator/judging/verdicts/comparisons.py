@@ -53,7 +53,7 @@ _VERB = re.compile(
     re.IGNORECASE,
 )
 _BE = (
-    r"(?:is|are|was|were|being|seems|appears|comes out|stands out|performs|does|ranks?|ranked|"
+    r"(?:is|are|was|were|being|seems|appears|comes(?: out| in)?|stands out|performs|does|ranks?|ranked|"
     r"(?:is|are) (?:considered|deemed|judged|rated|found|clearly|definitely|overall|ranked|tied for|in))"
     r"(?: to be)?(?: as)?(?: both| all)?"
 )
@@ -157,8 +157,18 @@ def _tells_of_whole(found: re.Match[str]) -> bool:
     if found["better"] or found["worse"]:
         named = _NOUNS.match(found.string, found.end())
         return bool(named and is_whole(named[0]) and not _PART.match(found.string, found.end()))
-    of_whole = found["be"] is not None or bool(_WHOLE.match(found.string, found.end()))
-    return bool(found["degree"]) and is_adjective(found["adjective"]) and of_whole
+    of_whole = (
+        found["be"] is not None
+        or is_merit(found["adjective"] or "")
+        or bool(_WHOLE.match(found.string, found.end()))
+    )
+    named = found["adjective"] or ""
+    fits = (
+        is_adjective(named)
+        or is_merit(named)
+        or bool(found["be"] and _ENDS.match(found.string, found.end()))
+    )
+    return bool(found["degree"]) and fits and of_whole
 
 
 def _each(pattern: re.Pattern[str], sentence: str) -> Iterator[re.Match[str]]:
@@ -183,7 +193,12 @@ def _direction(found: re.Match[str]) -> bool | None:
     if (
         _FAULTS.search(found[0])
         or not has_merit(adjective)
-        or not (is_adjective(adjective) or is_merit(adjective) or _IS.search(found["middle"]))
+        or not (
+            is_adjective(adjective)
+            or is_merit(adjective)
+            or found.groupdict().get("be")
+            or _IS.search(found["middle"])
+        )
     ):
         return None
     return found["degree"].lower() == "more"

@@ -11,7 +11,7 @@ from enum import IntEnum
 _CONDITION = re.compile(
     r"(?:^|[:;])\W*(?:if(?! (?:i|we|one) (?:had|have|were|am|are|must|consider|rank|order|compare|judge|look|focus|"
     r"take)\b| (?:forced|pressed)\b)|unless|suppose|supposing|assuming|assume|had|imagine|were|whether|"
-    r"for [^,]{0,40} (?:who|that|wanting|looking)|如果|假如|假设|若|要是|もし)(?:\b|(?=\W)|(?<=[^\x00-\x7f]))",
+    r"for [^,]{0,40} (?:who|that|wanting|looking)|for (?:an?|some|many|young|certain) [^,]{1,40},|如果|假如|假设|若|要是|もし)(?:\b|(?=\W)|(?<=[^\x00-\x7f]))",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
@@ -33,7 +33,7 @@ _CLAUSE = re.compile(
 )
 _FORMAT = re.compile(
     r"(?:\be\.g\.|\bfor (?:example|instance)\b|\b(?:format|template|placeholder|notation|syntax)\b|"
-    r"\bsuch as\b|格式|例如|比如)",
+    r"\bsuch as\b|\b(?:some|any)thing like\b|格式|例如|比如)",
     re.IGNORECASE,
 )
 _EXAMPLE = re.compile(r"(?:\be\.g\.|\bfor (?:example|instance))[,:]? ?[\"']?$", re.IGNORECASE)

@@ -54,7 +54,7 @@ _NEXT = re.compile(
 )
 _FIRST = re.compile(rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,160}}?)$")
 _TIED = re.compile(
-    r"\b(?:equal(?:ly)?|tied?|same|equivalent|tying|joint(?:ly)?|on par|(?:are|best|most [\w-]+) (?:are|(?:both |all )?the (?:best|worst|most|top|least)))\b|[(\"']=",
+    r"\b(?:equal(?:ly)?|tied?|same|equivalent|tying|joint(?:ly)?|on par|(?:are|best|most [\w-]+)(?: \w+)? (?:are|come from|(?:both |all )?the (?:best|worst|most|top|least)))\b|[(\"']=",
     re.IGNORECASE,
 )
 
@@ -121,7 +121,12 @@ def sequence(sentence: str, n: int) -> Relations:
     if any(0 in group for group in groups):
         return relations
     for place, group in enumerate(groups):
-        if place and _in_a_row(steps[place - 1]["one"], group) and len(groups[0]) == 1 and not _TIED.search(sentence):
+        if (
+            place
+            and _in_a_row(steps[place - 1]["one"], group)
+            and len(groups[0]) == 1
+            and not _TIED.search(sentence)
+        ):
             relations.rank(groups[place - 1], group)
             for one, other in pairwise(indices(steps[place - 1]["one"])):
                 relations.rank([one], [other])

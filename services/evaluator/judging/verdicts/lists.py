@@ -50,7 +50,7 @@ _RANK_OF = re.compile(
 _NAME_PLACE = re.compile(
     rf"(?P<names>{NAMES})(?:'s)? ?(?P<how>(?:[:\-|=]|\b(?:is|are|ranks?|ranked|comes?|came|placed|finish(?:es)?|takes?|gets|"
     r"in|for|at|both|tied?|equal|joint(?:ly)?|shares?)\b| (?!the\b))*)"
-    rf"[ |(]{{0,3}}(?:the )?(?:(?P<best>best|winner)\b|(?P<last>last|worst)\b(?! one)|(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?(?! and (?:{'|'.join(_WORDS)})| in the (?!ranking|order)))",
+    rf"[ |(]{{0,3}}(?:the )?(?:(?P<best>best|(?:clear )?winner)\b|(?P<last>last|worst)\b(?! one)|(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?(?! and (?:{'|'.join(_WORDS)})| in the (?!ranking|order)))",
     re.IGNORECASE,
 )
 _SHARED = re.compile(r"\b(?:both|are|rank|come|tied?|equal|joint(?:ly)?|shares?)\b", re.IGNORECASE)
@@ -129,29 +129,30 @@ def _numbered(text: str, n: int) -> Iterator[tuple[int, ...]]:
 def _labelled(text: str, n: int) -> Iterator[tuple[tuple[int, ...], OrderRule]]:
     """Yield what `Assistant 1: 2nd`, `Assistant 2: 1st` say; who shares a place, does so in prose."""
     places: dict[int, int] = {}
-    rule = OrderRule.LABELLED
+    shared = False
     for found in (*_NAME_PLACE.finditer(text), *_RANK_OF.finditer(text)):
         groups = found.groupdict()
         if n == 2 and (groups.get("best") or groups.get("last")):  # noqa: PLR2004 - `is the best at …` is no place
             continue
-        if groups.get("best") and 1 in places.values():
-            return
         answers = indices(found["names"])
-        if not of_wholes(text[max(0, found.start() - _ENUMERATED) : found.start()], ""):
+        shared = shared or len(answers) > 1
+        if not _is_place(found, text) or (groups.get("best") and 1 in places.values()):
             return
-        if len(answers) > 1 and not _SHARED.search(groups.get("how") or ""):
+        if any(places.setdefault(answer, _number(found)) != _number(found) for answer in answers):
             return
-        if len(answers) > 1:
-            rule = OrderRule.PROSE_GROUPED
-        for answer in answers:
-            if places.setdefault(answer, _number(found)) != _number(found):
-                return
     if set(places) == set(range(1, n + 1)):
         behind = 1 + sum(place != _LAST for place in places.values())
         told = [places[answer] for answer in range(1, n + 1)]
         ranks = from_places([behind if place == _LAST else place for place in told])
         if ranks is not None:
-            yield ranks, rule
+            yield ranks, OrderRule.PROSE_GROUPED if shared else OrderRule.LABELLED
+
+
+def _is_place(found: re.Match[str], text: str) -> bool:
+    """Return whether answers as wholes have the place: one alone, or several who share it."""
+    before = text[max(0, found.start() - _ENUMERATED) : found.start()]
+    how = found.groupdict().get("how") or ""
+    return of_wholes(before, "") and bool(len(indices(found["names"])) == 1 or _SHARED.search(how))
 
 
 def _rows(sentences: Sentences, n: int) -> Iterator[tuple[int, ...]]:

@@ -105,7 +105,9 @@ def members(group: str, sentence: str, n: int) -> frozenset[int]:
 
 def _two_named(found: re.Match[str]) -> str:
     """Return whom `both` or `they` mean: the one group before them, or the only two; or the word."""
-    groups = [each[0] for each in _NAMES.finditer(found.string, 0, found.start()) if len(each[0]) > 1]
+    groups = [
+        each[0] for each in _NAMES.finditer(found.string, 0, found.start()) if len(each[0]) > 1
+    ]
     if len(groups) == 1:
         return groups[0]
     names = sorted({each for each in found.string[: found.start()] if is_name(each)})

@@ -25,7 +25,7 @@ _WHOLE = re.compile(
     rf"(?:{MERIT}|answers?|responses?|repl(?:y|ies)|outputs?|texts?|works?|explanations?|approach|stor(?:y|ies)|"
     r"essays?|letters?|poems?|e-?mails?|reviews?|articles?|posts?|advice|solutions?|writing|versions?|"
     r"recommendations?|suggestions?|all|each|any|both|case|result|favou?r|ranking|comparison|"
-    r"jobs?|fit|choice|option|sense|understanding|overview|given|provided|written)",
+    r"jobs?|comes?|fit|choice|option|sense|understanding|overview|given|provided|written)",
     re.IGNORECASE,
 )
 _MADE = r"(?:given|provided|written|offered|made|presented|generated|produced)"
