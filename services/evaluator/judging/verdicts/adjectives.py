@@ -20,7 +20,7 @@ NO_MERIT = frozenset((
     "under", "after", "never", "whether", "either", "neither", "number", "answer", "another",
     "together", "however", "moreover", "consider", "offer", "order", "cover", "deliver",
     "refer", "user", "reader", "writer", "content", "information", "details", "detail",
-    "examples", "points", "aspects", "words", "sentences", "sources", "text", "argument",
+    "like", "than", "examples", "points", "aspects", "words", "sentences", "sources", "text", "argument",
     "arguments", "perspectives", "facts", "ideas", "context",
 ))  # fmt: skip
 _BAD = frozenset((

@@ -27,7 +27,7 @@ _SPACED = re.compile(
 _SPACED_LINK = re.compile(rf"({OPERATOR})[^<>=≥≤≠≯≮!]{{0,180}}?({NAME})")
 _JOINED_BEFORE = re.compile(rf"(?<![<>=≥≤] )(?<![<>=≥≤]){NAME} ?(?:,|/|&|,? ?\b(?:and|or)\b) ?$")
 _JOINED_AFTER = re.compile(
-    rf" ?(?:,|/|&|,? ?\b(?:and|or)\b) ?{NAME}(?! ?{OPERATOR}| (?:is|was|comes|ranks|being|as) )"
+    rf" ?(?:,|/|&|,? ?\b(?:and|or)\b) ?{NAME}(?! ?{OPERATOR}| (?:is|was|has|does|did|gives|comes|ranks|being|as) )"
 )
 _OPEN_AFTER = re.compile(rf"(?: ?\([^()\n]{{0,60}}\))?\s?{OPERATOR}(?![\"')\]])")
 _OPEN_BEFORE = re.compile(r"\w ?[<>=≥≤]{1,3} ?$")

@@ -54,7 +54,8 @@ _VERB = re.compile(
 )
 _BE = (
     r"(?:is|are|was|were|being|seems|appears|comes(?: out| in)?|stands out|performs|does|ranks?|ranked|"
-    r"(?:is|are) (?:considered|deemed|judged|rated|found|clearly|definitely|overall|ranked|tied for|in))"
+    r"(?:is|are) (?:considered|deemed|judged|rated|found|clearly|definitely|overall|ranked|tied for|in)|"
+    r"can be (?:considered|deemed|judged|rated|seen))"
     r"(?: to be)?(?: as)?(?: both| all)?"
 )
 _GIVES = (

@@ -55,7 +55,7 @@ _NO_DIFFERENCE = re.compile(
     re.IGNORECASE,
 )
 _OF_MERIT = re.compile(
-    rf"\b(?:the|their)(?P<middle>)(?: \w+){{0,3}}? {MERIT}(?: of \w+)? (?:is|are) (?:\w+ly |about |all )?"
+    rf"(?:\b(?:the|their)(?: \w+){{0,3}}? |^\W*)(?P<middle>){MERIT}(?: of \w+)? (?:is|are) (?:\w+ly |about |all )?"
     r"(?:equal|equivalent|the same|comparable|similar|identical)(?![\w-]| to)",
     re.IGNORECASE,
 )

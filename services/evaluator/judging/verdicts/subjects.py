@@ -81,6 +81,8 @@ def with_subjects(sentence: str, n: int, before: str = "") -> str:
     named = len({each for each in before if is_name(each)})
     if n > 2 and 1 < named < n:  # noqa: PLR2004 - they two are both
         sentence = _THEY_ALL.sub(UNKNOWN, sentence)
+    if named == n and not any(map(is_name, sentence)):
+        sentence = _THEY.sub(ALL, sentence)
     if n > 2:  # noqa: PLR2004 - of two, both are all
         sentence = _BOTH_NAMED.sub(_two_named, sentence, count=1)
     sentence = _NEW_CLAUSE.sub(r"\1; and ", _RELATIVE.sub(r"\1; \1 ", sentence))

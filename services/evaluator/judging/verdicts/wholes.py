@@ -49,7 +49,7 @@ def is_merit(word: str) -> bool:
 
 def is_whole(phrase: str) -> bool:
     """Return whether the noun of `phrase`, such as `overall answer to`, is of whole answers."""
-    words = re.split(r"\b(?:to|for|of|in|on|that|which|with)\b", phrase)[0].split()
+    words = re.split(r"\b(?:to|for|of|in|on|that|which|with|overall|here)\b", phrase)[0].split()
     return not words or bool(_WHOLE.fullmatch(words[-1]))
 
 
@@ -61,7 +61,9 @@ def of_wholes(before: str, middle: str, to: str = "") -> bool:
         middle: what follows it, up to what is said: `'s opening is`.
         to: what precedes the name that it is compared to: `that of`.
     """
-    nouns = [*_OF.findall(before[-_NEAR:]), *_LINKS.sub("", to).split()]
+    owners = _OF.findall(before[-_NEAR:])
+    # `the diversity in X is greater than in Y`
+    nouns = owners if owners and to.strip() == "in" else owners + _LINKS.sub("", to).split()
     if (own := _OWN.match(middle)) and own["phrase"].strip():
         nouns.append(own["phrase"].split()[-1])
     return all(map(_WHOLE.fullmatch, nouns))
