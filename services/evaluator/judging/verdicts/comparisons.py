@@ -22,7 +22,7 @@ from services.evaluator.judging.verdicts.hedges import claimed, narrowed, stated
 from services.evaluator.judging.verdicts.names import NAME
 from services.evaluator.judging.verdicts.ranking import Relations
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
-from services.evaluator.judging.verdicts.wholes import is_merit, is_whole
+from services.evaluator.judging.verdicts.wholes import VERB, is_merit, is_whole
 
 _ANYBODY = rf"{NAME[1:-1]}{ALL}{OTHERS}"
 _BETWEEN = rf"[^{_ANYBODY};:.!?\n]"
@@ -49,7 +49,7 @@ _DOWN = (
 )
 _VERB = re.compile(
     rf"(?P<one>{GROUP})(?P<middle>(?: \w+ly)?(?:'s?)?) "
-    rf"(?:(?P<up>{_UP})|(?P<down>{_DOWN})) (?P<other>{GROUP})",
+    rf"(?:has |have )?(?:(?P<up>{_UP})|(?P<down>{_DOWN})) (?P<other>{GROUP})",
     re.IGNORECASE,
 )
 _BE = (
@@ -70,7 +70,7 @@ _SUPER = re.compile(
 )
 _ALONE = re.compile(
     rf"(?P<one>{NAME}|{OTHERS})(?P<middle>'?s?(?: (?:slightly|clearly|overall|somewhat|\w+ly))?) "
-    rf"(?:(?P<be>{_BE})|{_GIVES}(?: an?| the)?) (?P<adverb>(?:\w+ly |somewhat |much |far |a bit |a little |the |overall )*)"
+    rf"(?:(?P<be>{_BE})|{_GIVES}(?: an?| the)?) (?P<adverb>(?:\w+ly |somewhat |much |far |a bit |a little |the |overall |of )*)"
     rf"(?:{_MORE})\b(?!{_BETWEEN}{{0,80}} (?:than\b|to {_BETWEEN}{{0,40}}{GROUP}))",
     re.IGNORECASE,
 )
@@ -89,7 +89,7 @@ _FAULTS = re.compile(
 )
 _NOUNS = re.compile(r" ?[\w-][\w -]{0,60}")
 _ENDS = re.compile(
-    r" ?(?:[.,;:!)\"]|$|-|and\b|but\b|because|as\b|since|due|overall|in\b|for\b|here|of the two|(?:"
+    r" ?(?:[.,;:!)\"]|$|-|quality\b|and\b|but\b|because|as\b|since|due|overall|in\b|for\b|here|of the two|(?:"
     r"answer|response|one|choice|option|assistant|reply|model|overall)\b)",
     re.IGNORECASE,
 )
@@ -185,7 +185,7 @@ def _direction(found: re.Match[str]) -> bool | None:
     if _turns(found):
         return None
     if found["better"] or found["worse"]:
-        if not is_whole(found.groupdict().get("what") or ""):
+        if not is_whole(found.groupdict().get("what") or "") or _does_better(found):
             return None
         return found["better"] is not None
     if found["er"]:
@@ -211,6 +211,18 @@ def _turns(found: re.Match[str]) -> bool:
     return bool((_LESS if up else _MORE_OF).search(found.groupdict().get("what") or ""))
 
 
+def _does_better(found: re.Match[str]) -> bool:
+    """Return whether the answer only does something better: `tells jokes better than`."""
+    done = found["middle"].split()
+    told_how = found.groupdict().get("what") == "" and len(done) > 1 and not done[0].startswith("'")
+    return told_how and not _LEADS.fullmatch(done[-1])
+
+
+_LEADS = re.compile(
+    rf"(?:{VERB}|\w+ly|much|far|bit|little|even|also|lot|way|somewhat|still|overall|to|an?|the|as|and|but|considered|deemed|judged|found|placed|"
+    r"questions?|tasks?|prompts?|requests?|topic|roles?|character|job|work)",
+    re.IGNORECASE,
+)
 _LESS = re.compile(rf"\b(?:less|{WORSE})\b", re.IGNORECASE)
 _MORE_OF = re.compile(rf"\b(?:more|{BETTER})\b", re.IGNORECASE)
 _IS = re.compile(r"\b(?:is|are|was|were|be|being|it|them)\b[^,]*$", re.IGNORECASE)

@@ -24,7 +24,7 @@ _SURE = (
     r"equally (?P<adverb>[\w-]+)|equally(?= ?[.!]?$)|equivalent(?!\w| to| (?:of|number|amount|length))|"
     r"tied(?!\w| to)|tie(?= ?(?:[.,;:!)]|$)| (?:for|in|at|on|overall|with each)\b)|on (?:a )?par|evenly matched|"
     r"indistinguishable|interchangeable|in a (?:tie|draw)|a (?:tie|draw|toss-up)|neck and neck|"
-    r"as good as each other|no better or worse)"
+    r"as \w+ as each other|no better or worse)"
 )
 _VAGUE = (
     rf"(?P<vague>(?:the )?(?:exact(?:ly)? |very |roughly |about |quite |fairly |highly )?"
@@ -37,6 +37,7 @@ _EQUAL = re.compile(
     rf"\(?[\"']?(?:{_SURE}|{_VAGUE})",
     re.IGNORECASE,
 )
+_JUDGED = re.compile(r"^ as$|\b(?:is|are|be|rank\w*|rate\w*|consider\w*)\b", re.IGNORECASE)
 _SIGN = re.compile(
     rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,120}}?) ?[(\[\"']{{1,3}}={{1,2}}[)\]\"']{{1,3}}"
 )
@@ -104,7 +105,8 @@ def _named_equals(sentence: str, n: int) -> Iterator[frozenset[int]]:
     """Yield the groups that are said to be equal by their names, or as all."""
     for found in _EQUAL.finditer(sentence):
         adverb = (found["adverb"] or "").lower()
-        if adverb not in NO_MERIT and stated(found, sentence):
+        of_others = found["middle"].endswith(" as") and not _JUDGED.search(found["middle"])
+        if adverb not in NO_MERIT and not of_others and stated(found, sentence):
             yield from _several(members(found["one"], sentence, n))
     for found in _TIE.finditer(sentence):
         if stated(found, sentence):

@@ -57,7 +57,7 @@ _SHARED = re.compile(r"\b(?:both|are|rank|come|tied?|equal|joint(?:ly)?|shares?)
 _LAST = 99
 """The place of who is behind all others, however many they are."""
 _RANKING = re.compile(
-    r"\b(?:rank(?:ing|ings|ed)?|(?:best|highest|strongest|most(?: \w+)?) (?:to|->) (?:the )?(?:worst|lowest|weakest|least)"
+    r"\b(?:(?<!please )(?<!to )rank(?:ing|ings|ed)?|(?:best|highest|strongest|most(?: \w+)?) (?:to|->) (?:the )?(?:worst|lowest|weakest|least)"
     r"|final order|leaderboard)\b|"
     rf"\border(?:ing)?(?: (?:of|by|for|in terms of)(?: the)? (?:assistants|{MERIT})){{0,2}}(?: is| would| should| will)?$|排名|排序|从好到坏|从高到低|順位|ランキング",
     re.IGNORECASE,

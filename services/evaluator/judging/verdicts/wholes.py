@@ -12,7 +12,7 @@ MERIT = (
     r"(?:quality|qualities|performances?|levels?|degrees?|coherence|coherency|relevance|relevancy|"
     r"diversity|immersion|integrity|immersiveness|scores?|ranks?|rankings?|orders?|value|merits?|"
     r"standing|ratings?|grades?|helpfulness|accuracy|usefulness|effectiveness|consistency|"
-    r"strength|footing|standards?|calibre|caliber|ability|manner|way|terms|details?|depth|clarity)"
+    r"strength|footing|standards?|calibre|caliber|ability|terms|details?|depth|clarity)"
 )
 VERB = (
     r"(?:is|are|was|were|be|being|has|have|had|perform(?:s|ed)?|provides?|provided|gives?|gave|"
