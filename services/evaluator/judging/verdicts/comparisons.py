@@ -15,14 +15,13 @@ from services.evaluator.judging.verdicts.adjectives import (
     WORSE,
     WORST,
     has_merit,
-    is_adjective,
     is_bad,
 )
+from services.evaluator.judging.verdicts.directions import direction, tells_of_whole
 from services.evaluator.judging.verdicts.hedges import claimed, narrowed, stated
 from services.evaluator.judging.verdicts.names import NAME
 from services.evaluator.judging.verdicts.ranking import Relations
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
-from services.evaluator.judging.verdicts.wholes import VERB, is_merit, is_whole
 
 _ANYBODY = rf"{NAME[1:-1]}{ALL}{OTHERS}"
 _BETWEEN = rf"[^{_ANYBODY};:.!?\n]"
@@ -74,33 +73,9 @@ _ALONE = re.compile(
     rf"(?:{_MORE})\b(?!{_BETWEEN}{{0,80}} (?:than\b|to {_BETWEEN}{{0,40}}{GROUP}))",
     re.IGNORECASE,
 )
-_WHOLE = re.compile(
-    r"(?:,? (?:and )?(?:more )?[\w-]+){0,2} (?:answer|response|reply|explanation|output)\b",
-    re.IGNORECASE,
-)
 _PRAISED = re.compile(
     rf"(?P<one>{NAME})(?:'s?)? (?:is|was|{_GIVES})(?: an?)? (?:\w+ly |a bit |a little |somewhat |much |far )*"
     r"more (?P<adjective>[\w-]+)",
-    re.IGNORECASE,
-)
-_FAULTS = re.compile(
-    r"\b(?:errors?|mistakes?|faults?|flaws?|typos|problems?|issues?|repetitions?|gaps|contradictions)\b",
-    re.IGNORECASE,
-)
-_NOUNS = re.compile(r" ?[\w-][\w -]{0,60}")
-_ENDS = re.compile(
-    r" ?(?:[.,;:!)\"]|$|-|quality\b|and\b|but\b|because|as\b|since|due|overall|in\b|for\b|here|of the two|(?:"
-    r"answer|response|one|choice|option|assistant|reply|model|overall)\b)",
-    re.IGNORECASE,
-)
-_ONE_PART = re.compile(
-    r" (?:in|at|on|for|with|when)\b(?! (?:terms|every|all|most|general|quality|this|that|my|its)\b)|"
-    r" (?:about|toward|towards)\b",
-    re.IGNORECASE,
-)
-_PART = re.compile(
-    r" (?:[\w-]+ )?(?:level|range|number|amount|use|structure|grammar|format|description|detail|"
-    r"understanding|introduction|conclusion|job|sense|at|in (?:terms of )?(?:length|style|tone))",
     re.IGNORECASE,
 )
 _WINNER = re.compile(
@@ -128,7 +103,7 @@ def comparisons(sentence: str, n: int) -> Iterator[Relations]:
     for found in _each(_THAN, sentence):
         if disputed and found["degree"]:
             continue
-        yield from _pair(found, sentence, n, up=_direction(found))
+        yield from _pair(found, sentence, n, up=direction(found))
     for found in _each(_VERB, sentence):
         if found["lacking"] and not has_merit(found["lacking"]):
             continue
@@ -138,38 +113,15 @@ def comparisons(sentence: str, n: int) -> Iterator[Relations]:
             yield from _best(found, sentence, n)
     if n == 2:  # noqa: PLR2004 - the better one of two is so without saying than whom
         for found in _ALONE.finditer(sentence):
-            if _tells_of_whole(found) and not (disputed and found["degree"]):
-                yield from _against_rest(found, sentence, n, up=_direction(found))
+            if tells_of_whole(found) and not (disputed and found["degree"]):
+                yield from _against_rest(found, sentence, n, up=direction(found))
 
 
 def asides(sentence: str, n: int) -> Iterator[Relations]:
     """Yield what `sentence` says of one aspect alone: no verdict, but one that denies another."""
     for found in _each(_THAN, sentence):
         if narrowed(found, sentence) and claimed(found, sentence):
-            yield from _between(found, sentence, n, up=_direction(found))
-
-
-def _tells_of_whole(found: re.Match[str]) -> bool:
-    """Return whether `is more coherent`, `gives a better one` is of the answer, not a part."""
-    if _ONE_PART.match(found.string, found.end()):
-        return False
-    if (found["better"] or found["worse"]) and found["be"]:
-        return bool(_ENDS.match(found.string, found.end()))
-    if found["better"] or found["worse"]:
-        named = _NOUNS.match(found.string, found.end())
-        return bool(named and is_whole(named[0]) and not _PART.match(found.string, found.end()))
-    of_whole = (
-        found["be"] is not None
-        or is_merit(found["adjective"] or "")
-        or bool(_WHOLE.match(found.string, found.end()))
-    )
-    named = found["adjective"] or ""
-    fits = (
-        is_adjective(named)
-        or is_merit(named)
-        or bool(found["be"] and _ENDS.match(found.string, found.end()))
-    )
-    return bool(found["degree"]) and fits and of_whole
+            yield from _between(found, sentence, n, up=direction(found))
 
 
 def _each(pattern: re.Pattern[str], sentence: str) -> Iterator[re.Match[str]]:
@@ -178,78 +130,6 @@ def _each(pattern: re.Pattern[str], sentence: str) -> Iterator[re.Match[str]]:
     while found:
         yield found
         found = pattern.search(sentence, found.start("other"))
-
-
-def _direction(found: re.Match[str]) -> bool | None:
-    """Return whether the first is the better one; None: it says nothing of merit."""
-    if _turns(found):
-        return None
-    if found["better"] or found["worse"]:
-        if not is_whole(found.groupdict().get("what") or "") or _does_better(found):
-            return None
-        return found["better"] is not None
-    if found["er"]:
-        return _ER.get(found["er"].lower())
-    adjective = found["adjective"]
-    if (
-        _FAULTS.search(found[0])
-        or not has_merit(adjective)
-        or not (
-            is_adjective(adjective)
-            or is_merit(adjective)
-            or found.groupdict().get("be")
-            or _IS.search(found["middle"])
-        )
-    ):
-        return None
-    return found["degree"].lower() == "more"
-
-
-def _turns(found: re.Match[str]) -> bool:
-    """Return whether a comparison goes both ways: `more accurate but less complete than`."""
-    up = bool(found["better"] or found["er"]) or (found["degree"] or "").lower() == "more"
-    return bool((_LESS if up else _MORE_OF).search(found.groupdict().get("what") or ""))
-
-
-def _does_better(found: re.Match[str]) -> bool:
-    """Return whether the answer only does something better: `tells jokes better than`."""
-    done = found["middle"].split()
-    told_how = found.groupdict().get("what") == "" and len(done) > 1 and not done[0].startswith("'")
-    return told_how and not _LEADS.fullmatch(done[-1])
-
-
-_LEADS = re.compile(
-    rf"(?:{VERB}|\w+ly|much|far|bit|little|even|also|lot|way|somewhat|still|overall|to|an?|the|as|and|but|considered|deemed|judged|found|placed|"
-    r"questions?|tasks?|prompts?|requests?|topic|roles?|character|job|work)",
-    re.IGNORECASE,
-)
-_LESS = re.compile(rf"\b(?:less|{WORSE})\b", re.IGNORECASE)
-_MORE_OF = re.compile(rf"\b(?:more|{BETTER})\b", re.IGNORECASE)
-_IS = re.compile(r"\b(?:is|are|was|were|be|being|it|them)\b[^,]*$", re.IGNORECASE)
-_ER = {
-    **dict.fromkeys(
-        (
-            "clearer",
-            "richer",
-            "deeper",
-            "smoother",
-            "stronger",
-            "smarter",
-            "nicer",
-            "safer",
-            "wiser",
-            "broader",
-            "wider",
-            "tighter",
-            "easier",
-            "cleaner",
-            "fuller",
-            "kinder",
-            "fairer",
-        ),
-        True,
-    ),
-}
 
 
 def _pair(found: re.Match[str], sentence: str, n: int, *, up: bool | None) -> Iterator[Relations]:
