@@ -33,7 +33,7 @@ _VAGUE = (
     rf" in (?:terms|quality|overall|their {MERIT}|{MERIT}|this|that|all|every)))"
 )
 _EQUAL = re.compile(
-    rf"(?P<one>{GROUP})(?P<middle>(?:'s?)?{_BETWEEN}{{0,40}}? {VERB}\b{_BETWEEN}{{0,60}}?|(?:,|:| all| both)*(?: as)?) "
+    rf"(?P<one>{GROUP})(?P<middle>(?:'s?)?{_BETWEEN}{{0,40}}? {VERB}\b{_BETWEEN}{{0,60}}?|(?:,| all| both)*(?: as)?):? "
     rf"\(?[\"']?(?:{_SURE}|{_VAGUE})",
     re.IGNORECASE,
 )
@@ -56,7 +56,7 @@ _NO_DIFFERENCE = re.compile(
     re.IGNORECASE,
 )
 _OF_MERIT = re.compile(
-    rf"(?:\b(?:the|their)(?: \w+){{0,3}}? |^\W*)(?P<middle>){MERIT}(?: of \w+)? (?:is|are) (?:\w+ly |about |all )?"
+    rf"(?:\b(?:the|their)(?: \w+){{0,3}}? |^\W*)(?P<middle>){MERIT}(?: of \w+)? (?:is|are|can be (?:rated|considered|seen)(?: as)?) (?:\w+ly |about |all )?"
     r"(?:equal|equivalent|the same|comparable|similar|identical)(?![\w-]| to)",
     re.IGNORECASE,
 )
@@ -69,6 +69,11 @@ _NEITHER = re.compile(
     rf"\bneither(?: of them| (?:assistant|answer|response|one|model)|,? {NAME} nor {NAME}| of {ALL})?"
     r"(?P<middle>) (?:is|was|stands out as|outperforms|performs) (?:\w+ly )?"
     rf"(?:better|worse|superior|more [\w-]+|{OTHERS})(?: (?:or worse|than {OTHERS}))*",
+    re.IGNORECASE,
+)
+_NONE = re.compile(
+    rf"\b(?:none of {ALL}|no (?:assistant|answer|response|one)) (?:is|was) (?:\w+ly )?"
+    rf"(?:better|superior|more (?P<adjective>[\w-]+)) than {OTHERS}",
     re.IGNORECASE,
 )
 _ANNOUNCED = re.compile(
@@ -97,7 +102,9 @@ def equalities(sentence: str, n: int, before: str = "") -> Iterator[frozenset[in
         between = found["one"] or (ALL if of_all else "")
         if stated(found, sentence):
             yield from _several(members(between, sentence, n))
-    if n == 2 and _NEITHER.search(sentence) and not conditional(sentence):  # noqa: PLR2004
+    none = _NONE.search(sentence)
+    nobody = none is not None and (none["adjective"] or "").lower() not in NO_MERIT
+    if (nobody or (n == 2 and _NEITHER.search(sentence))) and not conditional(sentence):  # noqa: PLR2004
         yield everybody
 
 

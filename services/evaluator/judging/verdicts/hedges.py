@@ -12,7 +12,7 @@ from services.evaluator.judging.verdicts.wholes import MERIT, of_wholes
 _UNSURE = re.compile(
     r"\b(?:may|might|could|(?<!I )would(?! be (?:considered|rated|ranked|judged|deemed|placed))|possibly|perhaps|maybe|arguably|potentially|should|some|others say|"
     r"people|critics|whether|if|unless|according to|had|until|second|one of|among the \w+est|almost|nearly|"
-    r"aims|tries|attempts|wants|asked|needs?|needed|suppos\w+|used to|either|no(?! doubt)|thinks|believes|compet\w+|unlikely|possible|allegedly|supposedly|expected|itself|at first)\b",
+    r"aims|tries|attempts|wants|asked|needs?|needed|suppos\w+|used to|either|no(?! doubt)|thinks|believes|compet\w+|promis\w+|unlikely|possible|allegedly|supposedly|expected|itself|at first)\b",
     re.IGNORECASE,
 )
 _SAID_BY = re.compile(
@@ -22,11 +22,11 @@ _SAID_BY = re.compile(
     re.IGNORECASE,
 )
 _EXCEPT = re.compile(
-    r"^[^.]{0,200}\b(?:except|apart from|other than|save for|with the exception|if|unless|"
+    r"^[^.]{0,200}\b(?:except|apart from|other than|save for|with the exception|if|unless|when it|as long as|"
     r"were it not|with some|some of them|but only|only in|only when|"
     r"or (?:maybe|perhaps|possibly)|in (?:only )?(?:one|some|certain|a few|several) \w+|"
     r"(?:and|but) (?:\w+ )?(?:worse|better) (?:when|in|at|on|for))\b|"
-    r"^[^.,;]{0,60}\b(?:but|yet|though) (?:\w+ )?(?:less|worse|weaker)\b",
+    r"^[^.;]{0,60}\b(?:but|yet|though) (?:\w+ )?(?:less|worse|weaker)\b",
     re.IGNORECASE,
 )
 _REPORTED = re.compile(

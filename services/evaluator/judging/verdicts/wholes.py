@@ -63,7 +63,11 @@ def of_wholes(before: str, middle: str, to: str = "") -> bool:
     """
     owners = _OF.findall(before[-_NEAR:])
     # `the diversity in X is greater than in Y`
-    nouns = owners if owners and to.strip() == "in" else owners + _LINKS.sub("", to).split()
+    nouns = (
+        owners
+        if owners and to.split() in (["in"], ["that", "in"])
+        else owners + _LINKS.sub("", to).split()
+    )
     if (own := _OWN.match(middle)) and own["phrase"].strip():
         nouns.append(own["phrase"].split()[-1])
     return all(map(_WHOLE.fullmatch, nouns))
