@@ -22,7 +22,7 @@ _SAID_BY = re.compile(
     re.IGNORECASE,
 )
 _EXCEPT = re.compile(
-    r"^[^.]{0,200}\b(?:except|apart from|other than|save for|with the exception|if|unless|when it|as long as|"
+    r"^[^.]{0,200}\b(?:except|apart from|other than|save for|with the exception|if|unless|when it (?!comes)|as long as|"
     r"were it not|with some|some of them|but only|only in|only when|"
     r"or (?:maybe|perhaps|possibly)|in (?:only )?(?:one|some|certain|a few|several) \w+|"
     r"(?:and|but) (?:\w+ )?(?:worse|better) (?:when|in|at|on|for))\b|"
