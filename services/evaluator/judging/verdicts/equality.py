@@ -79,7 +79,7 @@ _NONE = re.compile(
 _ANNOUNCED = re.compile(
     r"\b(?:verdict|winner|result|decision|outcome|judge?ment|conclusion|order|ordering|ranking|"
     r"it|this|that|preference|choice|answer)(?: (?:overall|here))?(?P<middle>)"
-    r"(?:(?: ?(?::|is|=|'s)){1,2}|(?<=call it)) ?(?:an? |all |both )?(?:\w+-way )?[\"'(\[]{0,3}"
+    r"(?:(?: ?(?::|is|=|'s|therefore|thus)){1,3}|(?<=call it)) ?(?:an? |all |both )?(?:\w+-way )?[\"'(\[]{0,3}"
     r"(?:tie|draw|tied|equal|equality|={1,2}(?=[\"')\]. ]{0,4}$))(?![\w-]| (?:to|in(?! terms)|score|with))",
     re.IGNORECASE,
 )

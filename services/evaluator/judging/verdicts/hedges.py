@@ -12,7 +12,7 @@ from services.evaluator.judging.verdicts.wholes import MERIT, of_wholes
 _UNSURE = re.compile(
     r"\b(?:may|might|could|(?<!I )would(?! be (?:considered|rated|ranked|judged|deemed|placed))|possibly|perhaps|maybe|arguably|potentially|should|some|others say|"
     r"people|critics|whether|if|unless|according to|had|until|second|one of|among the \w+est|almost|nearly|"
-    r"aims|tries|attempts|wants|asked|needs?|needed|suppos\w+|used to|either|no(?! doubt)|thinks|believes|compet\w+|promis\w+|unlikely|possible|allegedly|supposedly|expected|itself|at first)\b",
+    r"aims|tries|attempts|wants|asked|needs?|needed|suppos\w+|used to|either|no(?! doubt)|thinks|believes|compet\w+|promis\w+|hop(?:es|ing)|unlikely|possible|allegedly|supposedly|expected|itself|at first)\b",
     re.IGNORECASE,
 )
 _SAID_BY = re.compile(

@@ -71,8 +71,9 @@ def _said(sentence: str, before: str, n: int) -> _Said:
     if len(sentence) > _LONGEST or conditional(sentence):
         return _Said("", Cue.NONE, relations, aside)
     cue = cue_of(sentence)
+    before = with_subjects(before, n)
     sentence = with_subjects(sentence, n, before)
-    equal = list(equalities(sentence, n, with_subjects(before, n)))
+    equal = list(equalities(sentence, n, before))
     for group in equal:
         relations.tie(sorted(group))
     for each in comparisons(sentence, n):

@@ -78,10 +78,10 @@ def with_subjects(sentence: str, n: int, before: str = "") -> str:
 
     `they all` after a sentence, `before`, that names some and not all may mean those alone.
     """
-    named = len({each for each in before if is_name(each)})
+    named = len({each for each in before if re.match(NAME, each)})
     if n > 2 and 1 < named < n:  # noqa: PLR2004 - they two are both
         sentence = _THEY_ALL.sub(UNKNOWN, sentence)
-    if named == n and not any(map(is_name, sentence)):
+    if (named == n or ALL in before) and not any(map(is_name, sentence)):
         sentence = _THEY.sub(ALL, sentence)
     if n > 2:  # noqa: PLR2004 - of two, both are all
         sentence = _BOTH_NAMED.sub(_two_named, sentence, count=1)
