@@ -39,6 +39,8 @@ class Written:
 
     files: tuple[Path, Path]
     reviews: int
+    left_out: int
+    """Reviews of questions that the question file does not have; LLMZoo passes over them too."""
     differences: tuple[Difference, ...]
 
 
@@ -69,12 +71,12 @@ def write_artefacts(
         OutputNotWritten: the folder or a file in it.
     """
     asked = read_questions(questions)
-    found = read_reviews(reviews, scores=scores)
+    found, left_out = read_reviews(reviews, asked, scores=scores)
     differences: tuple[Difference, ...] = ()
     if reparse:
         found, differences = _read_again(found, scores=scores)
     rows = list(matched(asked, found, reviews, category).values())
-    return Written(_write(out, rows, horizontal, scores), len(rows), differences)
+    return Written(_write(out, rows, horizontal, scores), len(rows), left_out, differences)
 
 
 def _read_again(

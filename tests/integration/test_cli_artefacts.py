@@ -55,6 +55,16 @@ def test_scores_and_what_texts_say_otherwise(artefacts, tmp_path):
     assert done.stdout == "question 1: stored [8, 9, 7], read [-1, -1, -1] by no_score\n"
 
 
+def test_reviews_of_other_questions_are_counted_on_stderr(artefacts, tmp_path):
+    questions = write_questions(tmp_path / "q.jsonl", ["generic"])
+    reviews = write_reviews(tmp_path / "r.jsonl", {1: [1, 2, 2], 7: [1, 1, 1], 8: [2, 1, 2]})
+    done = artefacts(questions, reviews)
+    assert done.returncode == 0
+    told = done.stderr.splitlines()
+    assert told[0] == "reviews left out, as their questions are not in the file: 2"
+    assert len(told) == 2
+
+
 def test_a_bad_line_is_one_line_on_stderr_and_exit_code_1(artefacts, tmp_path):
     questions = write_questions(tmp_path / "q.jsonl", ["generic"])
     reviews = tmp_path / "r.jsonl"

@@ -58,4 +58,9 @@ def artefacts(
     for each in written.differences:
         stored, read = list(each.stored), list(each.read)
         print(f"question {each.question}: stored {stored}, read {read} by {each.rule}")
+    if written.left_out:
+        print(
+            f"reviews left out, as their questions are not in the file: {written.left_out}",
+            file=sys.stderr,
+        )
     print(f"{written.reviews} reviews: {written.files[0]} {written.files[1]}", file=sys.stderr)

@@ -5,7 +5,7 @@ Owns what these files must hold so that figures of them mean something. Knows no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -55,15 +55,21 @@ def read_questions(file: Path) -> dict[QuestionId, str | None]:
     return {question: found[question] for question in sorted(found, key=_sort_key)}
 
 
-def read_reviews(file: Path, *, scores: bool) -> dict[QuestionId, ReviewLine]:
-    """Return the reviews by question.
+def read_reviews(
+    file: Path, asked: Collection[QuestionId], *, scores: bool
+) -> tuple[dict[QuestionId, ReviewLine], int]:
+    """Return the reviews of the questions that are `asked`, and how many others were left out.
 
     Raises:
         MalformedFile: a line is no review, a question stands twice, or line-ups differ.
     """
     found: dict[QuestionId, ReviewLine] = {}
+    left_out = 0
     first: ReviewLine | None = None
     for line, row in _rows(file):
+        if _question_id(file, line, row) not in asked:
+            left_out += 1
+            continue
         review = _review(file, line, row, scores=scores)
         if review.question in found:
             raise MalformedFile(file, line, f"a second review of question {review.question!r}")
@@ -75,7 +81,7 @@ def read_reviews(file: Path, *, scores: bool) -> dict[QuestionId, ReviewLine]:
             told = f"the models stand in another order than in line {first.line}"
             raise MalformedFile(file, line, told)
         found[review.question] = review
-    return found
+    return found, left_out
 
 
 def matched(
@@ -87,12 +93,8 @@ def matched(
     """Return the review of each question, of those of `category` alone if it is given.
 
     Raises:
-        MalformedFile: a question has no review, or a review no question.
+        MalformedFile: a question has no review.
     """
-    for review in reviews.values():
-        if review.question not in questions:
-            told = f"question_id {review.question!r} is not among the questions"
-            raise MalformedFile(reviews_file, review.line, told)
     asked = [each for each, own in questions.items() if category is None or own == category]
     if not asked:
         raise MalformedFile(reviews_file, None, f"no question is of the category {category!r}")

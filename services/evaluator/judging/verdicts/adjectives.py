@@ -20,7 +20,7 @@ NO_MERIT = frozenset((
     "under", "after", "never", "whether", "either", "neither", "number", "answer", "another",
     "together", "however", "moreover", "consider", "offer", "order", "cover", "deliver",
     "refer", "user", "reader", "writer", "content", "information", "details", "detail",
-    "examples", "points", "aspects", "words", "sentences", "sources", "text", "argument",
+    "like", "than", "examples", "points", "aspects", "words", "sentences", "sources", "text", "argument",
     "arguments", "perspectives", "facts", "ideas", "context",
 ))  # fmt: skip
 _BAD = frozenset((
@@ -36,8 +36,8 @@ _SUFFIX = re.compile(
     r"(?:[^e]ed|en|ent|ant|ive|ful|ous|al|able|ible|ic|ate|ar|ing|[^l]y|ete|ise|rse|ear|ough|ust|"
     r"air|pth|und|act|ong|ise|ound|ral|ect|ure|ense|est|igh|aced|eal|lly)$"
 )
-BETTER = r"(?:better|superior|preferable|stronger|finer|greater)"
-WORSE = r"(?:worse|inferior|weaker|poorer)"
+BETTER = r"(?:better|superior|preferable|stronger|finer|greater|higher)"
+WORSE = r"(?:worse|inferior|weaker|poorer|lower)"
 BEST = r"(?:best|strongest|finest|top|winner|clear winner|highest|preferred)"
 WORST = r"(?:worst|weakest|poorest|lowest|last)"
 
@@ -46,6 +46,11 @@ def has_merit(adjective: str) -> bool:
     """Return whether more of what `adjective` says makes an answer better."""
     low = adjective.lower()
     return low not in NO_MERIT and low not in _BAD
+
+
+def is_bad(adjective: str) -> bool:
+    """Return whether more of what `adjective` says makes an answer worse."""
+    return adjective.lower() in _BAD
 
 
 def is_adjective(word: str) -> bool:

@@ -26,7 +26,11 @@ _ROW = re.compile(
     r"^(?P<lead>[^\n:]{0,80}): ?[\[(\"' ]{0,3}(?P<row>[A-Z](?:(?: ?[,;>] ?| then |,? and )[A-Z]){1,25})[\])\"'. ]{0,4}$",
     re.MULTILINE,
 )
-_GROUP = re.compile(rf"[(\[] ?({NAME}(?: ?[,=/&] ?(?:and )?{NAME}){{1,25}}) ?[)\]]")
+_GROUP = re.compile(rf"[(\[] ?({NAME}(?:(?: ?[,=/&] ?(?:and )?| and ){NAME}){{1,25}}) ?[)\]]")
+_SHARED = re.compile(
+    rf"({NAME}(?: ?(?:,|&) ?{NAME}){{0,25}},? (?:and|&) {NAME}) ?\((?:tied?|equal|both|draw)\)(?= ?[<>=≥≤]|[ .]*$)",
+    re.IGNORECASE,
+)
 _BESIDE = re.compile(r"[<>=≥≤] ?$")
 
 
@@ -35,6 +39,7 @@ def with_bare_chains(text: str, n: int) -> str:
     text = _BRACKETED.sub(lambda found: _named(found[0], found[1], n), text)
     text = _LINE.sub(lambda found: _line(found, n), text)
     text = _ROW.sub(lambda found: _row(found, n), text)
+    text = _SHARED.sub(r"(\1)", text)
     return _GROUP.sub(lambda found: _group(found, text), text)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from services.evaluator.judging.verdicts.chains import Chain, chains_in, spaced_chains_in
-from services.evaluator.judging.verdicts.context import Cue, cue_of
+from services.evaluator.judging.verdicts.comparisons import comparisons
+from services.evaluator.judging.verdicts.context import Cue, cue_of, left_open
 from services.evaluator.judging.verdicts.ranking import Relations
 from services.evaluator.judging.verdicts.readings import OrderReading, OrderRule
 from services.evaluator.judging.verdicts.sentences import Sentences
+from services.evaluator.judging.verdicts.subjects import with_subjects
 
 _TAIL = 2
 """How many sentences at the end may hold a chain that leaves answers out."""
+_LONGEST = 1500
+"""Characters after a chain in which the answers that it leaves out may be told of."""
 _ANNOUNCED_TAIL = 4
 """How many may, if theirs announces a verdict."""
 
@@ -24,7 +28,7 @@ def read_chains(sentences: Sentences, n: int) -> OrderReading | None:
     full = [chain for chain in chains if chain.ranks is not None]
     tail = sentences.spans[-_TAIL:][0][0] if sentences.spans else 0
     if not full:
-        return _partial(_in_tail(sentences, chains), n)
+        return _partial(sentences, _in_tail(sentences, chains), n)
     last = full[-1]
     after = [chain for chain in chains if chain.start > last.start]
     if any(chain.broken for chain in after):
@@ -83,10 +87,11 @@ def _standing(sentences: Sentences, chain: Chain) -> Cue:
     return cue
 
 
-def _partial(tail: list[Chain], n: int) -> OrderReading | None:
+def _partial(sentences: Sentences, tail: list[Chain], n: int) -> OrderReading | None:
     if not tail:
         return None
-    if any(chain.broken for chain in tail):
+    rest = sentences.text[tail[0].start :]
+    if any(chain.broken for chain in tail) or left_open(rest):
         return OrderReading(None, OrderRule.UNREADABLE)
     together = Relations()
     for chain in tail:
@@ -96,5 +101,7 @@ def _partial(tail: list[Chain], n: int) -> OrderReading | None:
     if missing and len({chain.answers for chain in tail}) == 1:
         together.rank(named, missing)
         together.tie(missing)
+        for each in comparisons(with_subjects(rest[:_LONGEST], n), n):
+            together.add(each)
     ranks = together.ranks(n)
     return OrderReading(ranks, OrderRule.PARTIAL_CHAIN if ranks else OrderRule.CONTRADICTORY)

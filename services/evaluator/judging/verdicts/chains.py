@@ -22,11 +22,13 @@ _NEXT = rf"(?:{NAME}|{LABEL})"
 _CHAIN = re.compile(rf"{NAME}(?:{_JOINT}{_NEXT})+")
 _LINK = re.compile(rf"{_JOINT}({_NEXT})")
 _SPACED = re.compile(
-    rf"{NAME}(?:(?:'s)?(?: \w[\w-]{{0,23}}){{0,5}} ?{OPERATOR} ?(?:[\w'-]{{1,24}} ){{0,6}}{NAME})+"
+    rf"{NAME}(?:(?:'s)?(?: \w[\w-]{{0,23}}){{0,5}}(?<![0-9]) ?(?<![0-9] ){OPERATOR} ?(?![0-9])(?:[\w'-]{{1,24}} ){{0,6}}{NAME})+"
 )
 _SPACED_LINK = re.compile(rf"({OPERATOR})[^<>=≥≤≠≯≮!]{{0,180}}?({NAME})")
 _JOINED_BEFORE = re.compile(rf"(?<![<>=≥≤] )(?<![<>=≥≤]){NAME} ?(?:,|/|&|,? ?\b(?:and|or)\b) ?$")
-_JOINED_AFTER = re.compile(rf" ?(?:,|/|&|,? ?\b(?:and|or)\b) ?{NAME}(?! ?{OPERATOR})")
+_JOINED_AFTER = re.compile(
+    rf" ?(?:,|/|&|,? ?\b(?:and|or)\b) ?{NAME}(?! ?{OPERATOR}| (?:is|was|has|does|did|gives|comes|ranks|being|as) )"
+)
 _OPEN_AFTER = re.compile(rf"(?: ?\([^()\n]{{0,60}}\))?\s?{OPERATOR}(?![\"')\]])")
 _OPEN_BEFORE = re.compile(r"\w ?[<>=≥≤]{1,3} ?$")
 _NO_SIGN = frozenset("≠≯≮!")
@@ -82,6 +84,8 @@ def _goes_on(text: str, chain: Chain) -> bool:
 def _tells_numbers(links: list[tuple[str, str]], n: int) -> bool:
     """Return whether bare labels are no names: `Assistant 1 = 2` may tell a score or a place."""
     bare = [each for _, each in links if not is_name(each)]
+    if n > 2 and len({each for _, each in links}) == n - 1:  # noqa: PLR2004 - `Assistant 1 = 2` may
+        return any(name(each, n) == UNKNOWN for each in bare)
     equal_only = all(set(sign) == {"="} for sign, _ in links)
     return bool(bare) and (equal_only or any(name(each, n) == UNKNOWN for each in bare))
 

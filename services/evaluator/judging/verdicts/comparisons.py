@@ -15,9 +15,10 @@ from services.evaluator.judging.verdicts.adjectives import (
     WORSE,
     WORST,
     has_merit,
-    is_adjective,
+    is_bad,
 )
-from services.evaluator.judging.verdicts.hedges import stated
+from services.evaluator.judging.verdicts.directions import direction, tells_of_whole
+from services.evaluator.judging.verdicts.hedges import claimed, narrowed, stated
 from services.evaluator.judging.verdicts.names import NAME
 from services.evaluator.judging.verdicts.ranking import Relations
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
@@ -29,30 +30,32 @@ _MORE = (
     rf"(?P<worse>{WORSE})|(?P<er>[a-z]{{2,12}}(?:er|ier))"
 )
 _THAN = re.compile(
-    rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,160}}?)\b(?:{_MORE})\b(?:{_BETWEEN}{{0,80}}?) "
-    rf"(?:than|to|compared (?:to|with)|over)\b(?P<to>{_BETWEEN}{{0,40}}?)(?P<other>{GROUP})",
+    rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,160}}?)\b(?:{_MORE})\b(?P<what>{_BETWEEN}{{0,80}}?) "
+    rf"(?:than|to(?!{_BETWEEN}{{0,40}} than\b)|compared (?:to|with)|over)\b(?P<to>{_BETWEEN}{{0,40}}?)(?P<other>{GROUP})",
     re.IGNORECASE,
 )
 _UP = (
     r"(?:outperform(?:s|ed)?|beats?|surpass(?:es|ed)?|exceed(?:s|ed)?|outshines?|outclass(?:es)?|"
     r"edges? out|bests|above|ahead of|over|(?:has|had|have) (?:an? |the )?(?:\w+ )?(?:edge|advantage|lead) (?:over|on)|wins? (?:over|against)|defeats?|prevails over|"
-    r"(?:is|are|was|ranks?|placed) (?:\w+ )?(?:preferred (?:over|to)|above|ahead of|"
+    r"(?:is|are|was|ranks?|placed|comes|should be) (?:\w+ )?(?:preferred (?:over|to)|above|ahead of|"
     r"ranked (?:above|ahead of)|higher than|favou?red over))"
 )
 _DOWN = (
     r"(?:loses to|lost to|trails|lags behind|falls (?:behind|short of)|"
     r"(?:is|are|was|ranks?) (?:\w+ )?(?:outperformed by|surpassed by|beaten by|below|behind|"
-    r"ranked below|lower than|not as (?:good|strong|coherent|relevant|diverse) as))"
+    r"ranked below|lower than|not (?:quite )?(?:as|so) (?P<lacking>[\w-]+) as)|"
+    r"(?:does not|doesn't|did not|didn't) (?:perform|do|score|rank) (?:quite )?as (?:well|highly|high) as)"
 )
 _VERB = re.compile(
     rf"(?P<one>{GROUP})(?P<middle>(?: \w+ly)?(?:'s?)?) "
-    rf"(?:(?P<up>{_UP})|(?P<down>{_DOWN})) (?P<other>{GROUP})",
+    rf"(?:has |have )?(?:(?P<up>{_UP})|(?P<down>{_DOWN})) (?P<other>{GROUP})",
     re.IGNORECASE,
 )
 _BE = (
-    r"(?:is|are|was|were|being|seems|appears|comes out|performs|does|ranks?|ranked|"
-    r"(?:is|are) (?:considered|deemed|judged|rated|found|clearly|definitely|overall|ranked))"
-    r"(?: to be)?(?: as)?"
+    r"(?:is|are|was|were|being|seems|appears|comes(?: out| in)?|stands out|performs|does|ranks?|ranked|"
+    r"(?:is|are) (?:considered|deemed|judged|rated|found|clearly|definitely|overall|ranked|tied for|in)|"
+    r"can be (?:considered|deemed|judged|rated|seen))"
+    r"(?: to be)?(?: as)?(?: both| all)?"
 )
 _GIVES = (
     r"(?:provides|provided|gives|gave|offers|has|had|delivers|presents|demonstrates|shows|exhibits|"
@@ -66,69 +69,59 @@ _SUPER = re.compile(
 )
 _ALONE = re.compile(
     rf"(?P<one>{NAME}|{OTHERS})(?P<middle>'?s?(?: (?:slightly|clearly|overall|somewhat|\w+ly))?) "
-    rf"(?:(?P<be>{_BE})|{_GIVES} an?|{_GIVES} the) (?P<adverb>(?:\w+ly |somewhat |much |far |a bit |a little |the |overall )*)"
+    rf"(?:(?P<be>{_BE})|{_GIVES}(?: an?| the)?) (?P<adverb>(?:\w+ly |somewhat |much |far |a bit |a little |the |overall |of )*)"
     rf"(?:{_MORE})\b(?!{_BETWEEN}{{0,80}} (?:than\b|to {_BETWEEN}{{0,40}}{GROUP}))",
     re.IGNORECASE,
 )
-_WHOLE = re.compile(
-    r"(?:,? (?:and )?(?:more )?[\w-]+){0,2} (?:answer|response|reply|explanation|output)\b",
-    re.IGNORECASE,
-)
-_ENDS = re.compile(
-    r" ?(?:[.,;:!)\"]|$|-|and\b|but\b|because|as\b|since|due|overall|in\b|for\b|here|of the two|(?:"
-    r"answer|response|one|choice|option|assistant|reply|model|overall)\b)",
-    re.IGNORECASE,
-)
-_ONE_PART = re.compile(
-    r" (?:in|at|on|for|with|when)\b(?! (?:terms|every|all|most|general|quality|this|that|my|its)\b)|"
-    r" (?:about|toward|towards)\b",
-    re.IGNORECASE,
-)
-_PART = re.compile(
-    r" (?:[\w-]+ )?(?:level|range|number|amount|use|structure|grammar|format|description|detail|"
-    r"understanding|introduction|conclusion|job|sense|at|in (?:terms of )?(?:length|style|tone))",
+_PRAISED = re.compile(
+    rf"(?P<one>{NAME})(?:'s?)? (?:is|was|{_GIVES})(?: an?)? (?:\w+ly |a bit |a little |somewhat |much |far )*"
+    r"more (?P<adjective>[\w-]+)",
     re.IGNORECASE,
 )
 _WINNER = re.compile(
     r"\b(?:(?:winner|verdict|best|better|preferred|preference|choice|vote|winning|superior|favou?rite)"
     r"(?: (?:answer|response|assistant|one|model|reply))?(?P<middle>(?: (?:overall|here|of the two|in this case))?)"
-    r"(?: is|:| =| goes to| comes from| was)|(?:prefer|choose|pick|favou?r|select|vote for))"
+    r"(?: is|:| =| goes to| comes from| was)|(?:prefer|choose|pick|favou?r|select|vote for|lean towards?|preference is for))"
     rf" ?(?:clearly |that of |from )?(?P<one>{NAME})(?!'s? ?\w| (?:is|was|for its)\b)",
     re.IGNORECASE,
 )
 _WINS = re.compile(
-    rf"(?P<one>{NAME})(?P<middle>(?: \w+ly)?) (?:wins|won|takes the (?:win|lead)|comes out on top|"
+    rf"(?P<one>{NAME})(?P<middle>(?: \w+ly)?) (?:wins(?! over| the (?!comparison|round))|won(?! over)|takes the (?:win|lead)|comes out on top|"
     r"(?:is|was) the (?:clear |overall )?winner|takes first place|ranks first|"
-    r"(?:is|ranked|comes|came) (?:in )?first)\b",
+    r"(?:is|ranked|comes|came) (?:in )?first(?! to\b| in the\b)|(?:gets|deserves|receives) the (?:higher|better|highest|best|top|first) "
+    r"(?:rank\w*|score|place|rating|grade)|is my (?:choice|pick|preference)|(?:is|comes out) (?:\w+ly )?ahead(?! of))\b",
     re.IGNORECASE,
 )
 
 
 def comparisons(sentence: str, n: int) -> Iterator[Relations]:
     """Yield what each comparison in `sentence` says of `n` answers."""
+    praised = {
+        found["one"] for found in _PRAISED.finditer(sentence) if not is_bad(found["adjective"])
+    }
+    disputed = n == 2 and len(praised) > 1  # noqa: PLR2004 - each is praised for something else
     for found in _each(_THAN, sentence):
-        yield from _pair(found, sentence, n, up=_direction(found))
+        if disputed and found["degree"]:
+            continue
+        yield from _pair(found, sentence, n, up=direction(found))
     for found in _each(_VERB, sentence):
+        if found["lacking"] and not has_merit(found["lacking"]):
+            continue
         yield from _pair(found, sentence, n, up=found["up"] is not None)
     for pattern in (_SUPER, _WINNER, _WINS):
         for found in pattern.finditer(sentence):
             yield from _best(found, sentence, n)
     if n == 2:  # noqa: PLR2004 - the better one of two is so without saying than whom
         for found in _ALONE.finditer(sentence):
-            if _tells_of_whole(found):
-                yield from _against_rest(found, sentence, n, up=_direction(found))
+            if tells_of_whole(found) and not (disputed and found["degree"]):
+                yield from _against_rest(found, sentence, n, up=direction(found))
 
 
-def _tells_of_whole(found: re.Match[str]) -> bool:
-    """Return whether `is more coherent`, `gives a better one` is of the answer, not a part."""
-    if _ONE_PART.match(found.string, found.end()):
-        return False
-    if (found["better"] or found["worse"]) and found["be"]:
-        return bool(_ENDS.match(found.string, found.end()))
-    if found["better"] or found["worse"]:
-        return not _PART.match(found.string, found.end())
-    of_whole = found["be"] is not None or bool(_WHOLE.match(found.string, found.end()))
-    return bool(found["degree"]) and is_adjective(found["adjective"]) and of_whole
+def asides(sentence: str, n: int) -> Iterator[Relations]:
+    """Yield what `sentence` says of one aspect alone: no verdict, but one that denies another."""
+    for found in _each(_THAN, sentence):
+        if narrowed(found, sentence) and claimed(found, sentence):
+            yield from _between(found, sentence, n, up=direction(found))
 
 
 def _each(pattern: re.Pattern[str], sentence: str) -> Iterator[re.Match[str]]:
@@ -139,45 +132,15 @@ def _each(pattern: re.Pattern[str], sentence: str) -> Iterator[re.Match[str]]:
         found = pattern.search(sentence, found.start("other"))
 
 
-def _direction(found: re.Match[str]) -> bool | None:
-    """Return whether the first is the better one; None: it says nothing of merit."""
-    if found["better"] or found["worse"]:
-        return found["better"] is not None
-    if found["er"]:
-        return True if has_merit(found["er"]) and found["er"].lower() in _GOOD_ER else None
-    adjective = found["adjective"]
-    if not has_merit(adjective) or not (is_adjective(adjective) or _IS.search(found["middle"])):
-        return None
-    return found["degree"].lower() == "more"
-
-
-_IS = re.compile(r"\b(?:is|are|was|were|be|being|it|them)\b[^,]*$", re.IGNORECASE)
-_GOOD_ER = frozenset(
-    [
-        "clearer",
-        "richer",
-        "deeper",
-        "smoother",
-        "stronger",
-        "higher",
-        "smarter",
-        "nicer",
-        "safer",
-        "wiser",
-        "broader",
-        "wider",
-        "tighter",
-        "easier",
-        "cleaner",
-        "fuller",
-        "kinder",
-        "fairer",
-    ]
-)
-
-
 def _pair(found: re.Match[str], sentence: str, n: int, *, up: bool | None) -> Iterator[Relations]:
-    if up is None or not stated(found, sentence):
+    if stated(found, sentence):
+        yield from _between(found, sentence, n, up=up)
+
+
+def _between(
+    found: re.Match[str], sentence: str, n: int, *, up: bool | None
+) -> Iterator[Relations]:
+    if up is None:
         return
     one, other = (members(found[each], sentence, n) for each in ("one", "other"))
     yield from _ranked(one, other, up=up)
@@ -191,6 +154,10 @@ def _best(found: re.Match[str], sentence: str, n: int) -> Iterator[Relations]:
     if adjective and not has_merit(adjective):
         return
     up = most.lower() == "most" if most else groups.get("worst") is None
+    if len(best := sorted(members(found["one"], sentence, n))) > 1 and 0 not in best:
+        shared = Relations()
+        shared.tie(best)
+        yield shared
     yield from _against_rest(found, sentence, n, up=up, known=True)
 
 

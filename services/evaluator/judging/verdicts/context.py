@@ -9,13 +9,14 @@ import re
 from enum import IntEnum
 
 _CONDITION = re.compile(
-    r"^\W*(?:if(?! (?:i|we) (?:had|have|were|am|are|must)\b| (?:forced|pressed)\b)|unless|suppose|supposing|assuming|assume|had|imagine|were|whether|"
-    r"如果|假如|假设|若|要是|もし)(?:\b|(?=\W)|(?<=[^\x00-\x7f]))",
+    r"(?:^|[:;])\W*(?:if(?! (?:i|we|one) (?:had|have|were|am|are|must|consider|rank|order|compare|judge|look|focus|"
+    r"take)\b| (?:forced|pressed)\b)|unless|suppose|supposing|assuming|assume|had|imagine|were|whether|"
+    r"for [^,]{0,40} (?:who|that|wanting|looking)|for (?:an?|some|many|young|certain) [^,]{1,40},|如果|假如|假设|若|要是|もし)(?:\b|(?=\W)|(?<=[^\x00-\x7f]))",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|cannot|neither|nor|without|false|untrue|incorrect|wrong|doubt|disagree|"
-    r"deny|denies|rather than|instead of|contrary to|no longer|far from|hardly)\b|n't\b|"
+    r"(?:\b(?:not|never|cannot|neither|nor|without(?! (?:a )?doubt)|false|untrue|incorrect|wrong|(?<!no )(?<!out )(?<!a )doubt(?:ful)?|disagree|"
+    r"deny|denies|rather than|instead of|contrary to|no longer|far from|hardly|rarely|seldom)\b|n't\b|"
     r"不是|并非|並非|没有|不能|不认为|ではない)",
     re.IGNORECASE,
 )
@@ -32,19 +33,23 @@ _CLAUSE = re.compile(
 )
 _FORMAT = re.compile(
     r"(?:\be\.g\.|\bfor (?:example|instance)\b|\b(?:format|template|placeholder|notation|syntax)\b|"
-    r"\bsuch as\b|格式|例如|比如)",
+    r"\bsuch as\b|\b(?:some|any)thing like\b|格式|例如|比如)",
     re.IGNORECASE,
 )
 _EXAMPLE = re.compile(r"(?:\be\.g\.|\bfor (?:example|instance))[,:]? ?[\"']?$", re.IGNORECASE)
+_ABOUT_VERDICT = re.compile(
+    r"\b(?:orders?|ordering|rank\w*|verdict|result|say|claim|conclude|that|this|it|mean)\b|\b(?:is|be|not)$",
+    re.IGNORECASE,
+)
 _REPORTING_VERB = re.compile(
-    r"\b(?:says|said|claims|claimed|asserts|insists|declares|writes|wrote|announces|states|ended with|ends with|contains|reads)"
+    r"\b(?<!be )(?:says|said|claims|claimed|asserts|insists|declares|writes|wrote|announces|states|ended with|ends with|contains|reads)"
     r"(?: that)?[ ]?[:,]?[ ]?$",
     re.IGNORECASE,
 )
 _UNREAL = re.compile(r"\b(?:would|could|might|should) have\b|\bhypothetical", re.IGNORECASE)
 _TAKEN_BACK = re.compile(
-    r"^[\s\"')\]]*(?:,[ ]?)?(?:\((?:the )?(?:format|form|example|e\.g)|if|unless|provided|only if|would|is (?:not|wrong|false|incorrect|"
-    r"untrue)|isn't|cannot|can't|were|was (?:not|wrong)|but (?:that|this) (?:is|would)|"
+    r"^[\s\"')\]]*(?:,[ ]?)?(?:\((?:the )?(?:format|form|example|e\.g)|if|said|says|claims|or (?:the (?:reverse|opposite|other way)|vice versa)|unless|provided|only if|would|is (?:not|wrong|false|incorrect|"
+    r"untrue)|isn't|cannot|can't|were|was (?:not|wrong)|(?:but|however,?|yet) (?:that|this) (?:is|would)|"
     r"是错|不对|不成立)\b",
     re.IGNORECASE,
 )
@@ -58,6 +63,16 @@ _WEAK = re.compile(
     r"\b(?:overall|in (?:summary|general|terms of|total|short|sum)|to sum up|all in all|"
     r"summary|order|ordering|rank|ranks|ranked|ranking|result|on balance)\b|"
     r"总的来说|总体|整体|排序|排名|顺序|順位|総合|全体",
+    re.IGNORECASE,
+)
+
+
+_OPEN = re.compile(
+    r"\b(?:difficult|hard|impossible|not possible|challenging|unable|unclear|cannot|can't|not easy|"
+    r"subjective|not clear|open to)\b.{0,40}\b(?:say|determine|judge|decide|tell|choose|rank|compare|"
+    r"which|who|debate|declare|pick|place)\b|\bdepend(?:s|ing)? on\b|\bmatter of (?:taste|opinion|preference)|"
+    r"\b(?:may|might|could) (?:also )?(?:be|seem|appear)\b.{0,40}\b(?:more|less|better|worse|best|equal\w*)\b|"
+    r"无法(?:判断|确定|决定|区分)|难以(?:判断|确定|取舍)|取决于",
     re.IGNORECASE,
 )
 
@@ -82,6 +97,11 @@ def conditional(sentence: str) -> bool:
     return bool(_CONDITION.search(sentence)) or sentence.rstrip("\"') ").endswith("?")
 
 
+def left_open(text: str) -> bool:
+    """Return whether `text` says that no verdict can be given."""
+    return bool(_OPEN.search(text))
+
+
 def clause_of(before: str) -> str:
     """Return the last clause of `before`, which is what a `not` in it is about."""
     return _CLAUSE.split(before)[-1]
@@ -95,10 +115,11 @@ def denied(words: str) -> bool:
 def meant(before: str, after: str) -> bool:
     """Return whether a form between `before` and `after`, parts of its sentence, is a saying."""
     clause = clause_of(before.rstrip(" :\"'(["))
+    reason = before.rstrip(" \"'([").endswith(":") and not _ABOUT_VERDICT.search(clause)
     quoted = before.endswith(('"', "'")) and after.startswith(('"', "'"))
     return not (
         conditional(before + after)
-        or _DENIED.search(clause)
+        or (_DENIED.search(clause) and not reason)
         or _FORMAT.search(clause)
         or _EXAMPLE.search(before)
         or _UNREAL.search(clause)

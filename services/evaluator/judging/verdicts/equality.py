@@ -14,49 +14,39 @@ from services.evaluator.judging.verdicts.context import conditional
 from services.evaluator.judging.verdicts.hedges import stated
 from services.evaluator.judging.verdicts.names import NAME, indices, is_name
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
+from services.evaluator.judging.verdicts.wholes import MERIT, VERB
 
 _ANYBODY = rf"{NAME[1:-1]}{ALL}{OTHERS}"
 _BETWEEN = rf"[^{_ANYBODY};:.!?\n]"
-_MERIT = (
-    r"(?:quality|qualities|performances?|levels?|degrees?|coherence|coherency|relevance|relevancy|"
-    r"diversity|immersion|integrity|immersiveness|scores?|ranks?|rankings?|orders?|value|merits?|"
-    r"standing|ratings?|grades?|helpfulness|accuracy|usefulness|effectiveness|consistency|"
-    r"strength|usefulness|footing|standards?|calibre|caliber|ability|manner|way|terms)"
-)
-_VERB = (
-    r"(?:is|are|was|were|be|being|has|have|had|perform(?:s|ed)?|provides?|provided|gives?|gave|"
-    r"offers?|shows?|showed|demonstrates?|demonstrated|exhibits?|exhibited|displays?|seems?|"
-    r"appears?|ranks?|ranked|rates?|rated|scores?|scored|receives?|received|achieves?|achieved|"
-    r"does|do|did|presents?|presented|delivers?|delivered|deserves?|stands?|comes?|remain|"
-    r"earns?|gets?|maintains?|maintained|possess(?:es)?|meets?|fulfil(?:l|ls)?|answers?|responds?|share[sd]?)"
-)
 _SURE = (
-    r"(?P<sure>equal(?!\w| to (?!each|one another)| (?:parts?|rights?|number|amount|length|time|weight|access|pay|"
-    r"opportunit|treatment|attention|emphasis|importance|size|portions?|shares?|distribution|"
-    r"measure of))|"
+    rf"(?P<sure>equal(?= ?(?:[^\w\s-]|$)| (?:in|at|for|when|as|and|or|with|on|overall|here|because|since|among|across|to each|"
+    rf"to one|(?:\w+ )?{MERIT})\b)|"
     r"equally (?P<adverb>[\w-]+)|equally(?= ?[.!]?$)|equivalent(?!\w| to| (?:of|number|amount|length))|"
-    r"(?:all |both )?tied?(?!\w| to)|on (?:a )?par|evenly matched|"
+    r"tied(?!\w| to)|tie(?= ?(?:[.,;:!)]|$)| (?:for|in|at|on|overall|with each)\b)|on (?:a )?par|evenly matched|"
     r"indistinguishable|interchangeable|in a (?:tie|draw)|a (?:tie|draw|toss-up)|neck and neck|"
-    r"as good as each other|no better or worse)"
+    r"as \w+ as each other|no better or worse)"
 )
 _VAGUE = (
     rf"(?P<vague>(?:the )?(?:exact(?:ly)? |very |roughly |about |quite |fairly |highly )?"
     rf"(?:the )?(?:same|similar(?:ly)?|comparable|identical|alike)(?! to)"
-    rf"(?= ?(?:[.,;)(]|$)| (?:overall |high |low |good |general )?{_MERIT}\b|"
-    rf" in (?:terms|quality|overall|their {_MERIT}|{_MERIT}|this|that|all|every)))"
+    rf"(?= ?(?:[.,;)(]|$)| (?:overall |high |low |good |general )?{MERIT}\b|"
+    rf" in (?:terms|quality|overall|their {MERIT}|{MERIT}|this|that|all|every)))"
 )
 _EQUAL = re.compile(
-    rf"(?P<one>{GROUP})(?P<middle>(?:'s?)?{_BETWEEN}{{0,40}}? {_VERB}\b{_BETWEEN}{{0,60}}?|(?:,| all| both)*) "
+    rf"(?P<one>{GROUP})(?P<middle>(?:'s?)?{_BETWEEN}{{0,40}}? {VERB}\b{_BETWEEN}{{0,60}}?|(?:,| all| both)*(?: as)?):? "
     rf"\(?[\"']?(?:{_SURE}|{_VAGUE})",
     re.IGNORECASE,
 )
+_JUDGED = re.compile(r"^ as$|\b(?:is|are|be|rank\w*|rate\w*|consider\w*)\b", re.IGNORECASE)
 _SIGN = re.compile(
     rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,120}}?) ?[(\[\"']{{1,3}}={{1,2}}[)\]\"']{{1,3}}"
 )
 _TIE = re.compile(
     rf"(?P<one>{GROUP})(?P<middle>(?: \w+ly)?) (?:ties?(?: with)?|equals?|draws?(?: with)?|"
     rf"(?:is|are) (?:equal|equivalent|comparable|identical|similar|tied) (?:to|with)|"
-    rf"(?:is|are) (?:just )?as (?:\w+) as|(?:is|are) on (?:a )?par with|matches) (?P<other>{GROUP})",
+    rf"(?:is|are) (?:just |exactly )?(?:as (?:\w+)|the same|equal) (?:as|to)|(?:is|are) on (?:a )?par with|matches)"
+    rf"(?P<to>{_BETWEEN}{{0,40}}?) (?P<other>{GROUP})|"
+    rf"\b(?:tie|draw|(?:equal|same|identical) {MERIT}(?: of \w+)?) (?:between|among|amongst|across|to|for) (?P<all>{GROUP})",
     re.IGNORECASE,
 )
 _NO_DIFFERENCE = re.compile(
@@ -66,7 +56,7 @@ _NO_DIFFERENCE = re.compile(
     re.IGNORECASE,
 )
 _OF_MERIT = re.compile(
-    rf"\b(?:the|their)(?P<middle>)(?: \w+){{0,3}}? {_MERIT}(?: of \w+)? (?:is|are) (?:\w+ly |about |all )?"
+    rf"(?:\b(?:the|their)(?: \w+){{0,3}}? |^\W*)(?P<middle>){MERIT}(?: of \w+)? (?:is|are|can be (?:rated|considered|seen)(?: as)?) (?:\w+ly |about |all )?"
     r"(?:equal|equivalent|the same|comparable|similar|identical)(?![\w-]| to)",
     re.IGNORECASE,
 )
@@ -78,14 +68,19 @@ _SIGN_ALONE = re.compile(
 _NEITHER = re.compile(
     rf"\bneither(?: of them| (?:assistant|answer|response|one|model)|,? {NAME} nor {NAME}| of {ALL})?"
     r"(?P<middle>) (?:is|was|stands out as|outperforms|performs) (?:\w+ly )?"
-    r"(?:better|worse|superior|more [\w-]+|the other)(?: (?:or worse|than the other))*",
+    rf"(?:better|worse|superior|more [\w-]+|{OTHERS})(?: (?:or worse|than {OTHERS}))*",
+    re.IGNORECASE,
+)
+_NONE = re.compile(
+    rf"\b(?:none of {ALL}|no (?:assistant|answer|response|one)) (?:is|was) (?:\w+ly )?"
+    rf"(?:better|superior|more (?P<adjective>[\w-]+)) than {OTHERS}",
     re.IGNORECASE,
 )
 _ANNOUNCED = re.compile(
     r"\b(?:verdict|winner|result|decision|outcome|judge?ment|conclusion|order|ordering|ranking|"
     r"it|this|that|preference|choice|answer)(?: (?:overall|here))?(?P<middle>)"
-    r"(?: ?(?::|is|=|'s)){0,2} ?(?:an? |all |both )?[\"'(\[]{0,3}"
-    r"(?:tie|draw|tied|equal|equality|={1,2}(?=[\"')\]. ]{0,4}$))(?![\w-]| (?:to|in|score|with))",
+    r"(?:(?: ?(?::|is|=|'s|therefore|thus)){1,3}|(?<=call it)) ?(?:an? |all |both )?(?:\w+-way )?[\"'(\[]{0,3}"
+    r"(?:tie|draw|tied|equal|equality|={1,2}(?=[\"')\]. ]{0,4}$))(?![\w-]| (?:to|in(?! terms)|score|with))",
     re.IGNORECASE,
 )
 
@@ -107,7 +102,9 @@ def equalities(sentence: str, n: int, before: str = "") -> Iterator[frozenset[in
         between = found["one"] or (ALL if of_all else "")
         if stated(found, sentence):
             yield from _several(members(between, sentence, n))
-    if n == 2 and _NEITHER.search(sentence) and not conditional(sentence):  # noqa: PLR2004
+    none = _NONE.search(sentence)
+    nobody = none is not None and (none["adjective"] or "").lower() not in NO_MERIT
+    if (nobody or (n == 2 and _NEITHER.search(sentence))) and not conditional(sentence):  # noqa: PLR2004
         yield everybody
 
 
@@ -115,12 +112,15 @@ def _named_equals(sentence: str, n: int) -> Iterator[frozenset[int]]:
     """Yield the groups that are said to be equal by their names, or as all."""
     for found in _EQUAL.finditer(sentence):
         adverb = (found["adverb"] or "").lower()
-        if adverb not in NO_MERIT and stated(found, sentence):
+        of_others = found["middle"].endswith(" as") and not _JUDGED.search(found["middle"])
+        if adverb not in NO_MERIT and not of_others and stated(found, sentence):
             yield from _several(members(found["one"], sentence, n))
     for found in _TIE.finditer(sentence):
         if stated(found, sentence):
-            both = [members(found[each], sentence, n) for each in ("one", "other")]
-            yield from _several(both[0] | both[1])
+            both = [
+                members(found[each], sentence, n) for each in ("one", "other", "all") if found[each]
+            ]
+            yield from _several(frozenset[int]().union(*both))
 
 
 def signed_equalities(sentence: str, n: int) -> Iterator[frozenset[int]]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from services.evaluator.judging.verdicts.adjectives import BETTER, WORSE, has_merit
 from services.evaluator.judging.verdicts.hedges import stated
-from services.evaluator.judging.verdicts.names import NAME, UNKNOWN
+from services.evaluator.judging.verdicts.names import NAME, UNKNOWN, indices
 from services.evaluator.judging.verdicts.ranking import Relations
 from services.evaluator.judging.verdicts.subjects import ALL, GROUP, OTHERS, members
 
@@ -39,7 +40,7 @@ _EQUALLY = re.compile(
     re.IGNORECASE,
 )
 _LESS = re.compile(
-    rf"(?P<one>{GROUP})(?P<middle>'?s?) (?:is|are|was|were|performs?|being)(?: (?:also|both|all))? "
+    rf"(?P<one>{GROUP})(?P<middle>'?s?) (?:is|are|was|were|performs?|being|has|have|shows?|gives?|provides?)(?: an?)?(?: (?:also|both|all))? "
     rf"(?:slightly |somewhat |much |far |a bit |a little |\w+ly )*"
     rf"(?:(?P<degree>more|less) (?P<adjective>[\w-]+)|(?P<better>{BETTER})|(?P<worse>{WORSE}))\b"
     rf"(?! (?:than|to) (?!{UNKNOWN}))",
@@ -53,7 +54,8 @@ _NEXT = re.compile(
 )
 _FIRST = re.compile(rf"(?P<one>{GROUP})(?P<middle>{_BETWEEN}{{0,160}}?)$")
 _TIED = re.compile(
-    r"\b(?:equal(?:ly)?|tied?|same|equivalent|tying|joint(?:ly)?|on par)\b|[(\"']=", re.IGNORECASE
+    r"\b(?:equal(?:ly)?|tied?|same|equivalent|tying|joint(?:ly)?|on par|(?:are|best|most [\w-]+)(?: \w+)? (?:are|come from|(?:both |all )?the (?:best|worst|most|top|least)))\b|[(\"']=",
+    re.IGNORECASE,
 )
 
 
@@ -62,7 +64,7 @@ def graded(sentences: list[str], n: int) -> Relations:
     relations = Relations()
     grades = [grade for sentence in sentences for grade in _grades(sentence, n)]
     graded_once = sorted(answer for group, _ in grades for answer in group)
-    if graded_once != list(range(1, n + 1)) or all(len(group) == 1 for group, _ in grades):
+    if graded_once != list(range(1, n + 1)) or not _tiers(grades):
         return relations
     for group, level in grades:
         relations.tie(sorted(group))
@@ -70,6 +72,11 @@ def graded(sentences: list[str], n: int) -> Relations:
             if level < lower:
                 relations.rank(group, other)
     return relations
+
+
+def _tiers(grades: list[tuple[frozenset[int], int]]) -> bool:
+    """Return whether there are several levels, and a group of several on one."""
+    return len({level for _, level in grades}) > 1 and any(len(group) > 1 for group, _ in grades)
 
 
 def _grades(sentence: str, n: int) -> Iterator[tuple[frozenset[int], int]]:
@@ -96,6 +103,11 @@ def behind_equals(sentence: str, n: int, equal: list[frozenset[int]]) -> Iterato
             yield relations
 
 
+def _in_a_row(words: str, group: frozenset[int]) -> bool:
+    """Return whether `words` tell a group one by one: `X, Y` or `X, Y, and Z`, not `X and Y`."""
+    return len(group) > 2 or (len(group) > 1 and "and" not in words)  # noqa: PLR2004
+
+
 def sequence(sentence: str, n: int) -> Relations:
     """Return what `X …, followed by Y, then Z` says; groups of several are equal if it says so."""
     relations = Relations()
@@ -109,10 +121,21 @@ def sequence(sentence: str, n: int) -> Relations:
     if any(0 in group for group in groups):
         return relations
     for place, group in enumerate(groups):
+        if (
+            place
+            and _in_a_row(steps[place - 1]["one"], group)
+            and len(groups[0]) == 1
+            and not _TIED.search(sentence)
+        ):
+            relations.rank(groups[place - 1], group)
+            for one, other in pairwise(indices(steps[place - 1]["one"])):
+                relations.rank([one], [other])
+            continue
         if len(group) > 1:
             end = steps[place].start() if place < len(steps) else len(sentence)
             start = steps[place - 1].start() if place else 0
-            if not _TIED.search(sentence, start, end):
+            # Who shares the first place makes tiers of all that follow.
+            if not _TIED.search(sentence, start, end) and len(groups[0]) == 1:
                 return Relations()
             relations.tie(sorted(group))
         if place:

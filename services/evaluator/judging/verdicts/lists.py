@@ -14,6 +14,8 @@ from services.evaluator.judging.verdicts.names import NAME, indices
 from services.evaluator.judging.verdicts.ranking import competition_ranks, from_places
 from services.evaluator.judging.verdicts.readings import OrderReading, OrderRule
 from services.evaluator.judging.verdicts.sentences import Sentences
+from services.evaluator.judging.verdicts.subjects import NAMES
+from services.evaluator.judging.verdicts.wholes import MERIT, of_wholes
 
 _WORDS = (
     "first",
@@ -33,35 +35,39 @@ _ORDINAL = (
     rf"第(?P<east>[{_EAST}]|[0-9]{{1,2}})(?:名|位)?|(?P<wei>[0-9]{{1,2}})位|(?:rank|place|no\.?|#)[ :=]{{0,2}}(?P<hash>[0-9]{{1,2}})\b|"
     r"(?P<medal>[\U0001F947-\U0001F949]))"
 )
-_NAMES = rf"{NAME}(?: ?(?:,|and|&|=|/|、|和|与|と|,? and) ?{NAME}){{0,25}}"
 _PLACE_NAME = re.compile(
-    rf"^[^\w\n]{{0,12}}?(?:{_ORDINAL}(?: (?:place|rank|best))?|(?P<plain>[0-9]{{1,2}})(?=[.):、 ]))[ .):\-、|]*(?P<names>{_NAMES})(?P<rest>[^\n]*)$",
+    rf"^[^\w\n]{{0,12}}?(?:{_ORDINAL}(?: (?:place|rank|best))?|(?P<plain>[0-9]{{1,2}})(?=[.):、 ]))[ .):\-、|]*(?P<names>{NAMES})(?P<rest>[^\n]*)$",
     re.MULTILINE | re.IGNORECASE,
 )
 _INLINE = re.compile(
-    rf"[.,;] ?(?=(?:and )?(?:[0-9]{{1,2}}(?:st|nd|rd|th)\b|(?:{'|'.join(_WORDS)}) (?:place|is)\b|第))",
+    rf"[.,;:] ?(?=(?:and )?(?:[0-9]{{1,2}}(?:st|nd|rd|th)\b|[0-9]{{1,2}}\) ?{NAME}|(?:{'|'.join(_WORDS)}) (?:place|is)\b|第))",
     re.IGNORECASE,
 )
 _RANK_OF = re.compile(
-    rf"\b(?:rank|place|position) (?:of|for) (?P<one>{NAME}) ?[:=] ?(?P<plain>[0-9]{{1,2}})\b",
+    rf"\b(?:rank|place|position) (?:of|for) (?P<names>{NAME}) ?[:=] ?(?P<plain>[0-9]{{1,2}})\b",
     re.IGNORECASE,
 )
 _NAME_PLACE = re.compile(
-    rf"(?P<one>{NAME})(?:'s)? ?(?:[:\-|=]|is|ranks|ranked|comes|came|placed|finishes|takes|gets|is ranked|is placed|in)*(?: in)?"
-    rf"[ |(]{{0,3}}(?:the )?(?:(?P<best>best|winner)\b|(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?)",
+    rf"(?P<names>{NAMES})(?:'s)? ?(?P<how>(?:[:\-|=]|\b(?:is|are|ranks?|ranked|comes?|came|placed|finish(?:es)?|takes?|gets|"
+    r"in|for|at|both|tied?|equal|joint(?:ly)?|shares?)\b| (?!the\b))*)"
+    rf"[ |(]{{0,3}}(?:the )?(?:(?P<best>best|(?:clear )?winner)\b|(?P<last>last|worst)\b(?! one)|(?:(?:rank|place|position|排名|第)[ :=]{{0,2}})?{_ORDINAL}(?: place)?(?! and (?:{'|'.join(_WORDS)})| in the (?!ranking|order)))",
     re.IGNORECASE,
 )
+_SHARED = re.compile(r"\b(?:both|are|rank|come|tied?|equal|joint(?:ly)?|shares?)\b", re.IGNORECASE)
+_LAST = 99
+"""The place of who is behind all others, however many they are."""
 _RANKING = re.compile(
-    r"\b(?:rank(?:ing|ings|ed)?|(?:best|highest|strongest|most \w+) (?:to|->) (?:the )?(?:worst|lowest|weakest|least)"
-    r"|final order|leaderboard)\b|排名|排序|从好到坏|从高到低|順位|ランキング",
+    r"\b(?:(?<!please )(?<!to )rank(?:ing|ings|ed)?|(?:best|highest|strongest|most(?: \w+)?) (?:to|->) (?:the )?(?:worst|lowest|weakest|least)"
+    r"|final order|leaderboard)\b|"
+    rf"\border(?:ing)?(?: (?:of|by|for|in terms of)(?: the)? (?:assistants|{MERIT})){{0,2}}(?: is| would| should| will)?$|排名|排序|从好到坏|从高到低|順位|ランキング",
     re.IGNORECASE,
 )
 _REVERSED = re.compile(
-    r"\b(?:worst|lowest|weakest|least \w+) (?:to|->) (?:the )?(?:best|highest|strongest|most)|从低到高|从差到好|ascending",
+    r"\b(?:worst|lowest|weakest|least(?: \w+)?) (?:to|->) (?:the )?(?:best|highest|strongest|most)|从低到高|从差到好|ascending",
     re.IGNORECASE,
 )
 _ROW = re.compile(
-    rf"(?P<lead>[^\n]{{0,120}}?)(?::| is| are)\s{{0,3}}[\[(\"' ]{{0,3}}(?P<row>{NAME}(?:(?: ?[,;、/\n] ?(?:and |then )?| then |,? and (?:then |finally )?|,? followed by ){NAME}){{1,25}})[\])\"'. ]{{0,4}}$",
+    rf"(?P<lead>[^\n]{{0,120}}?)(?::| is| are| be)\s{{0,3}}[\[(\"' ]{{0,3}}(?P<row>{NAME}(?:(?: ?[,;、/\n] ?(?:and |then )?| then |,? and (?:then |finally )?|,? followed by ){NAME}){{1,25}})[\])\"'. ]{{0,4}}$",
     re.MULTILINE | re.IGNORECASE,
 )
 _CELL = re.compile(r"^ ?\|?(.*?)\|? ?$")
@@ -78,7 +84,7 @@ def read_lists(sentences: Sentences, n: int) -> OrderReading | None:
     read += [(ranks, OrderRule.LIST) for ranks in _tables(text, n)]
     read += [(ranks, OrderRule.LIST) for ranks in _numbered(text, n)]
     read += [(ranks, OrderRule.LIST) for ranks in _rows(sentences, n)]
-    read += [(ranks, OrderRule.LABELLED) for ranks in _labelled(text, n)]
+    read += _labelled(text, n)
     if not read:
         return None
     if len({ranks for ranks, _ in read}) > 1:
@@ -120,19 +126,33 @@ def _numbered(text: str, n: int) -> Iterator[tuple[int, ...]]:
         yield ranks
 
 
-def _labelled(text: str, n: int) -> Iterator[tuple[int, ...]]:
-    """Yield what `Assistant 1: 2nd`, `Assistant 2: 1st` say."""
+def _labelled(text: str, n: int) -> Iterator[tuple[tuple[int, ...], OrderRule]]:
+    """Yield what `Assistant 1: 2nd`, `Assistant 2: 1st` say; who shares a place, does so in prose."""
     places: dict[int, int] = {}
+    shared = False
     for found in (*_NAME_PLACE.finditer(text), *_RANK_OF.finditer(text)):
-        if found.groupdict().get("best") and n == 2:  # noqa: PLR2004 - `is the best at …` is no place
+        groups = found.groupdict()
+        if n == 2 and (groups.get("best") or groups.get("last")):  # noqa: PLR2004 - `is the best at …` is no place
             continue
-        (answer,) = indices(found["one"])
-        if places.setdefault(answer, _number(found)) != _number(found):
+        answers = indices(found["names"])
+        shared = shared or len(answers) > 1
+        if not _is_place(found, text) or (groups.get("best") and 1 in places.values()):
+            return
+        if any(places.setdefault(answer, _number(found)) != _number(found) for answer in answers):
             return
     if set(places) == set(range(1, n + 1)):
-        ranks = from_places([places[answer] for answer in range(1, n + 1)])
+        behind = 1 + sum(place != _LAST for place in places.values())
+        told = [places[answer] for answer in range(1, n + 1)]
+        ranks = from_places([behind if place == _LAST else place for place in told])
         if ranks is not None:
-            yield ranks
+            yield ranks, OrderRule.PROSE_GROUPED if shared else OrderRule.LABELLED
+
+
+def _is_place(found: re.Match[str], text: str) -> bool:
+    """Return whether answers as wholes have the place: one alone, or several who share it."""
+    before = text[max(0, found.start() - _ENUMERATED) : found.start()]
+    how = found.groupdict().get("how") or ""
+    return of_wholes(before, "") and bool(len(indices(found["names"])) == 1 or _SHARED.search(how))
 
 
 def _rows(sentences: Sentences, n: int) -> Iterator[tuple[int, ...]]:
@@ -177,6 +197,8 @@ def _number(found: re.Match[str]) -> int:
     groups = found.groupdict()
     if groups.get("best"):
         return 1
+    if groups.get("last"):
+        return _LAST
     for key in ("st", "wei", "hash", "plain"):
         if groups.get(key):
             return int(groups[key])

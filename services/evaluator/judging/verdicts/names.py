@@ -36,7 +36,7 @@ _LOWER_LETTER = re.compile(
     rf"\b{_NOUN}[ ]([a-z])(?=[ ]?(?:[<>=≥≤]|$|[,.)]))", re.IGNORECASE | re.MULTILINE
 )
 _LISTED = re.compile(
-    rf"(?:\b{_NOUN}s?|{_EAST})[ ]({_LABEL}(?:[ ]?(?:,|、|&|,?[ ]?\b(?:and|or)\b|和|与|と)[ ]?{_LABEL}){{1,25}})",
+    rf"(?:\b{_NOUN}s?|{_EAST})[ ]({_LABEL}(?:[ ]?(?:,|、|&|,?[ ]?\b(?:and|or)\b|和|与|と)[ ]?{_LABEL}(?!\)[ ]?(?:{_NOUN}|{_EAST}))){{1,25}})",
     re.IGNORECASE,
 )
 _ORDINAL = re.compile(

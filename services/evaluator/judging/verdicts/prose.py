@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from services.evaluator.judging.verdicts.comparisons import comparisons
-from services.evaluator.judging.verdicts.context import Cue, conditional, cue_of
+from services.evaluator.judging.verdicts.comparisons import asides, comparisons
+from services.evaluator.judging.verdicts.context import Cue, conditional, cue_of, left_open
 from services.evaluator.judging.verdicts.eastern import eastern
 from services.evaluator.judging.verdicts.equality import equalities, signed_equalities
 from services.evaluator.judging.verdicts.grades import behind_equals, graded, sequence
@@ -31,14 +31,6 @@ _BUT = re.compile(
     r"conversely|on the other hand|yet|even so|但|但是|然而|不过|しかし)(?:\b|(?<=[^\x00-\x7f]))",
     re.IGNORECASE,
 )
-_OPEN = re.compile(
-    r"\b(?:difficult|hard|impossible|not possible|challenging|unable|unclear|cannot|can't|not easy|"
-    r"subjective|not clear|open to)\b.{0,40}\b(?:say|determine|judge|decide|tell|choose|rank|compare|"
-    r"which|who|debate|declare|pick)\b|\bdepend(?:s|ing)? on\b|\bmatter of (?:taste|opinion|preference)|"
-    r"\b(?:may|might|could) (?:also )?(?:be|seem|appear)\b.{0,40}\b(?:more|less|better|worse|best|equal\w*)\b|"
-    r"无法(?:判断|确定|决定|区分)|难以(?:判断|确定|取舍)|取决于",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +38,8 @@ class _Said:
     text: str
     cue: Cue
     relations: Relations
+    asides: Relations
+    """What is said of one aspect alone: it gives no verdict, and may take one back."""
 
 
 def read_prose(sentences: Sentences, n: int) -> OrderReading | None:
@@ -65,7 +59,7 @@ def read_prose(sentences: Sentences, n: int) -> OrderReading | None:
         together = _together(counted, n)
         if not together:
             continue
-        if together.contradict(n):
+        if _with_asides(together, counted).contradict(n):
             return OrderReading(None, OrderRule.CONTRADICTORY)
         if ranks := together.ranks(n):
             return OrderReading(ranks, _rule(ranks))
@@ -73,22 +67,25 @@ def read_prose(sentences: Sentences, n: int) -> OrderReading | None:
 
 
 def _said(sentence: str, before: str, n: int) -> _Said:
-    relations = Relations()
+    relations, aside = Relations(), Relations()
     if len(sentence) > _LONGEST or conditional(sentence):
-        return _Said("", Cue.NONE, relations)
+        return _Said("", Cue.NONE, relations, aside)
     cue = cue_of(sentence)
+    before = with_subjects(before, n)
     sentence = with_subjects(sentence, n, before)
-    equal = list(equalities(sentence, n, with_subjects(before, n)))
+    equal = list(equalities(sentence, n, before))
     for group in equal:
         relations.tie(sorted(group))
     for each in comparisons(sentence, n):
         relations.add(each)
+    for each in asides(sentence, n):
+        aside.add(each)
     for each in eastern(sentence, n):
         relations.add(each)
     for each in behind_equals(sentence, n, equal):
         relations.add(each)
     relations.add(sequence(sentence, n))
-    return _Said(sentence, cue, relations)
+    return _Said(sentence, cue, relations, aside)
 
 
 def _signed_equal(said: list[_Said], n: int) -> OrderReading | None:
@@ -111,7 +108,7 @@ def _leaves_open(said: _Said) -> bool:
     """Return whether a sentence takes the verdict back without giving another."""
     if said.relations.equal and not said.relations.better:
         return False
-    return bool(_OPEN.search(said.text)) or (not said.relations and bool(_BUT.search(said.text)))
+    return left_open(said.text) or (not said.relations and bool(_BUT.search(said.text)))
 
 
 def _beginning(said: list[_Said]) -> int:
@@ -130,6 +127,13 @@ def _together(counted: list[_Said], n: int) -> Relations:
     if together.ranks(n) is None and not together.better:
         together.add(graded([each.text for each in counted], n))
     return together
+
+
+def _with_asides(together: Relations, counted: list[_Said]) -> Relations:
+    whole = Relations(set(together.better), set(together.equal))
+    for each in counted:
+        whole.add(each.asides)
+    return whole
 
 
 def _rule(ranks: tuple[int, ...]) -> OrderRule:

@@ -25,16 +25,17 @@ _KEYED_LINE = re.compile(rf"{_KEY} ?(.*)", re.IGNORECASE)
 _KEY_AND_NUMBERS = re.compile(rf"{_WORD} ({_NUMBERS})[.。]?", re.IGNORECASE)
 _LETTERED = re.compile(r"^([A-Z])(?= ?[:=] ?-?[0-9])")
 _GIVEN = (
-    rf"(?:'s)?(?: (?:final|overall|total))?(?: ?{_WORD})?(?: ?\(|"
-    r" ?(?:[:=|-]|=>|的?(?:评分|得分|分数)?[:是为]) ?| (?:gets?|receives?|scores?|earns?|deserves?|is|with) (?:an? |score of |a score of )?)"
+    rf"(?:'s)?(?: (?:final|overall|total))?(?: ?{_WORD})?(?: ?\((?:{_WORD} ?[:=]? ?)?|"
+    r" ?(?:[:=|-]|=>|的?(?:评分|得分|分数)?[:是为]) ?| (?:gets?|receives?|scores?|earns?|deserves?|is|with) (?:an? |score of |a score of )?| an? )"
 )
 _LABELLED = re.compile(
     rf"(?P<name>{NAME}){_GIVEN}(?P<number>{NUMBER})\)?"
-    rf"(?=[.;,|]? ?$|[ .,;|/&、]{{0,4}}(?:and )?{NAME}| ?[|(]| - |[.;,] ?[A-Z\u4e00-\u9fff]|[,;、])",
+    rf"(?=[.;,|]? ?$|: |[ .,;|/&、]{{0,4}}(?:and )?{NAME}| ?[|(]| - |[.;,] ?[A-Z\u4e00-\u9fff]|[,;、])",
     re.IGNORECASE,
 )
 _BEFORE_NAME = re.compile(
-    r"(?:^|[.,;|/:(、。] ?|\band |\bwhile |\bfor |\bof )(?:the )?$", re.IGNORECASE
+    r"(?:^|[.,;|/:(、。] ?|\band |\bwhile |\bfor |\bof |\bgive |\brate |\bare |\bis )(?:the )?$",
+    re.IGNORECASE,
 )
 _SCORE_KEYS = ("scores", "score", "ratings", "rating", "grades", "grade", "评分", "得分", "分数")
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 
-_SENTENCE = re.compile(r"[^\n]+?(?:[!?。]+[\"')\]]*|\.+[\"')\]]*(?=\s|$)|$)", re.MULTILINE)
+_SENTENCE = re.compile(
+    r"[^\n]+?(?:[!?。]+[\"')\]]*|(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)\.+[\"')\]]*(?=\s|$)|$)",
+    re.MULTILINE,
+)
 
 _NEAR = 500
 """Characters to either side that are looked at: many places of one endless sentence are asked for."""

@@ -9,12 +9,17 @@ from __future__ import annotations
 import re
 
 from services.evaluator.judging.verdicts.names import NAME, UNKNOWN, index, is_name
+from services.evaluator.judging.verdicts.wholes import VERB
 
 ALL = "\ue0f0"
 """All answers."""
 OTHERS = "\ue0f1"
 """All that the sentence does not name."""
 
+NAMES = rf"{NAME}(?:(?: ?[,、/&=] ?(?:and )?| and |和|与|及|と){NAME}){{0,25}}"
+"""A pattern of names in a row, in one way only: each second way would double the time."""
+
+_NAMES = re.compile(NAMES)
 _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER = rf"(?:[0-9]{{1,2}}|{'|'.join(_NUMBERS)})"
 _PLURAL = (
@@ -32,12 +37,26 @@ _ALL = re.compile(
     rf"\bthey (?:are |were |have )?(?P<they>all|both)\b|"
     rf"\b(?P<both>both)(?: of)?(?: the| these| them)?(?: AI)?(?: {_PLURAL})?(?! {NAME})(?!\w)|"
     rf"\ball(?: of)?(?: the| these| them)?(?: (?P<count>{_NUMBER}))?(?: AI)?(?: of them| {_PLURAL})(?!\w)|"
-    rf"\ball (?P<some>{_NUMBER})(?= (?:have|has|are|were|perform|provide|show|equally|receive|deserve|rank|tie|of)\b)|"
+    rf"\ball (?P<some>{_NUMBER})(?= (?:{VERB}|equally|tie|of)\b)|"
     rf"\bthe (?P<number>{_NUMBER})(?: of them| (?:AI )?{_PLURAL})(?!\w)|"
-    rf"\b(?P<plain>the|these|each of the) {_PLURAL}(?!\w)",
+    rf"\b(?P<plain>the|these|each of the) {_PLURAL}(?!\w)|"
+    r"\beach (?:assistant|answer|response|model|candidate|reply)(?:'s (?:answer|response|reply|output))?(?!\w)",
     re.IGNORECASE,
 )
 _THEY_ALL = re.compile(r"\bthey (?:are |were |have )?(?:all|both)\b", re.IGNORECASE)
+_BOTH_NAMED = re.compile(
+    r"\b(?:they both|both of them|both|these two|the two|they)"
+    r"(?= (?:are|were|have|had|perform|provide|show|outperform)\b(?! (?:all|both)\b))",
+    re.IGNORECASE,
+)
+_RELATIVE = re.compile(
+    rf"({NAMES}), (?:which|who)(?: in turn)? (?=(?:is|are|was|were|has|have|outperforms|surpasses)\b)"
+)
+_NEW_CLAUSE = re.compile(
+    rf"((?:\b(?:by|then|than|to|comes|next|over) |[<>=] ?){NAME}),? and "
+    rf"(?={NAME} (?:is|was|has|does|comes|ranks|performs)\b|{NAME}(?: and |, ){NAMES} (?:are|were|have|tie|share)\b)",
+    re.IGNORECASE,
+)
 _THEY = re.compile(r"\b(?:they|them)\b", re.IGNORECASE)
 _THEIRS = re.compile(r"\btheir (?:answers|responses|replies|outputs)\b", re.IGNORECASE)
 _ALL_EAST = re.compile(
@@ -47,9 +66,10 @@ _ALL_EAST = re.compile(
 )
 _EAST_NUMBERS = {"两": 2, **{digit: place for place, digit in enumerate("一二三四五六七八九十", 1)}}
 _BOTH_LISTED = re.compile(rf"\b(?:both|either|all of) (?={NAME})", re.IGNORECASE)
-_LISTED_ALL = re.compile(rf"(?<={NAME}) (?:both|all)\b", re.IGNORECASE)
-_JOIN = r"(?: ?(?:,|、|/|&) ?(?:and )?|,? and |和|与|及|と)"
-GROUP = rf"(?:{ALL}|{OTHERS}|{NAME}(?:{_JOIN}{NAME}){{0,25}})"
+_LISTED_ALL = re.compile(
+    rf"(?<={NAME})( (?:are|were|have|perform|rank))? (?:both|all)\b", re.IGNORECASE
+)
+GROUP = rf"(?:{ALL}|{OTHERS}|{NAMES})"
 """A pattern of all that a sentence can be about."""
 
 
@@ -58,10 +78,15 @@ def with_subjects(sentence: str, n: int, before: str = "") -> str:
 
     `they all` after a sentence, `before`, that names some and not all may mean those alone.
     """
-    named = len({each for each in before if is_name(each)})
+    named = len({each for each in before if re.match(NAME, each)})
     if n > 2 and 1 < named < n:  # noqa: PLR2004 - they two are both
         sentence = _THEY_ALL.sub(UNKNOWN, sentence)
-    sentence = _LISTED_ALL.sub("", sentence)
+    if (named == n or ALL in before) and not any(map(is_name, sentence)):
+        sentence = _THEY.sub(ALL, sentence)
+    if n > 2:  # noqa: PLR2004 - of two, both are all
+        sentence = _BOTH_NAMED.sub(_two_named, sentence, count=1)
+    sentence = _NEW_CLAUSE.sub(r"\1; and ", _RELATIVE.sub(r"\1; \1 ", sentence))
+    sentence = _LISTED_ALL.sub(r"\1", sentence)
     sentence = _OTHERS.sub(OTHERS, _BOTH_LISTED.sub("", sentence))
     sentence = _ALL.sub(lambda found: _all(found, n), sentence)
     sentence = _ALL_EAST.sub(lambda found: _all_east(found, n), sentence)
@@ -78,6 +103,17 @@ def members(group: str, sentence: str, n: int) -> frozenset[int]:
         named = {index(each) for each in sentence if is_name(each)}
         return frozenset(range(1, n + 1)) - named or frozenset({0})
     return frozenset(index(each) for each in group if is_name(each))
+
+
+def _two_named(found: re.Match[str]) -> str:
+    """Return whom `both` or `they` mean: the one group before them, or the only two; or the word."""
+    groups = [
+        each[0] for each in _NAMES.finditer(found.string, 0, found.start()) if len(each[0]) > 1
+    ]
+    if len(groups) == 1:
+        return groups[0]
+    names = sorted({each for each in found.string[: found.start()] if is_name(each)})
+    return " and ".join(names) if len(names) == 2 else found[0]  # noqa: PLR2004
 
 
 def _all(found: re.Match[str], n: int) -> str:

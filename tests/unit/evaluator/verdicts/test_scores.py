@@ -141,6 +141,80 @@ MORE = [
     ("8.5. 9", 2, None),
     ("8..5 9", 2, None),
 ]
+WORDED = [
+    ("7 8", 2, [7, 8]),
+    ("7, 8\n\nBoth answer the question.", 2, [7, 8]),
+    ("Scores: 7 and 8", 2, [7, 8]),
+    ("**Assistant 1:** 7/10\n**Assistant 2:** 8/10", 2, [7, 8]),
+    ("Assistant 1 gets a score of 7, and Assistant 2 gets a score of 8.", 2, [7, 8]),
+    ("Assistant 1 - 7\nAssistant 2 - 8", 2, [7, 8]),
+    ("Assistant 1 = 7, Assistant 2 = 8", 2, [7, 8]),
+    ("Assistant 1 scores 7 and Assistant 2 scores 8.", 2, [7, 8]),
+    ("Final scores: Assistant 1: 7, Assistant 2: 8", 2, [7, 8]),
+    ('```json\n{"scores": [7, 8], "reason": "short"}\n```', 2, [7, 8]),
+    ("Rating: [[7]] [[8]]", 2, [7, 8]),
+    ("Score: 7", 1, [7]),
+    ("The answer is correct but short.\n\n7", 1, [7]),
+    ("Overall rating: 7 out of 10", 1, [7]),
+    ("Assistant 1: 7\nAssistant 2: 8\nAssistant 3: 9", 3, [7, 8, 9]),
+    (
+        "Assistant 1: 7 points\nAssistant 2: 8 points\nAssistant 3: 9 points\nAssistant 4: 10 points",
+        4,
+        [7, 8, 9, 10],
+    ),
+    ("| Assistant | Score |\n|---|---|\n| Assistant 1 | 7 |\n| Assistant 2 | 8 |", 2, [7, 8]),
+    ("助手1: 7分\n助手2: 8分", 2, [7, 8]),
+    ("The scores are 7 and 8.", 2, [7, 8]),
+    ("Assistant 1 (Score: 7): clear.\nAssistant 2 (Score: 8): clearer.", 2, [7, 8]),
+    ("I would give Assistant 1 a 7 and Assistant 2 an 8.", 2, [7, 8]),
+]
+NO_SCORES = [
+    ("7", 2),
+    ("7 8 9", 2),
+    ("Between 7 and 8", 2),
+    ("7 or 8", 2),
+    ("7-8", 2),
+    ("11 9", 2),
+    ("-7 8", 2),
+    ("Assistant 1: 7", 2),
+    ("Assistant 1: 7\nAssistant 3: 8", 2),
+    ("Assistant 1: 7\nAssistant 1: 8", 2),
+    ("The answer lists 7 8 and 9.", 2),
+    ("Chapter 7 8", 2),
+    ("In 2019 2020", 2),
+    ("7 8\n9 10", 2),
+    ("7.8", 2),
+    ("7/8", 2),
+    ("7:8", 2),
+    ("Score: good good", 2),
+    ("Assistant 1: N/A, Assistant 2: 8", 2),
+    ("Assistant 1: 7 or 8, Assistant 2: 9", 2),
+    ("I cannot give scores.", 2),
+    ("7 8", 1),
+    ("Score: 12", 1),
+    ("It gives 7 reasons.", 1),
+    ("7 out of 20", 1),
+    ("Score: 7 to 8", 1),
+    ("Score: 7. No, score: 8.", 1),
+    ("Is it a 7?", 1),
+    ("7 8", 3),
+    ("Assistant 1 gives 7 examples, Assistant 2 gives 8 examples.", 2),
+    ("Assistant 1: 7 paragraphs\nAssistant 2: 8 paragraphs", 2),
+    ("Assistant 1: 2 of 10 facts wrong, Assistant 2: 3 of 10 facts wrong", 2),
+    ("Assistant 1: 7%\nAssistant 2: 8%", 2),
+    ("Use the form: 7 8", 2),
+    ("If I had to score: maybe 7 8?", 2),
+]
+
+
+@pytest.mark.parametrize(("text", "n", "scores"), WORDED)
+def test_scores_in_words(text, n, scores):
+    assert parse_scores(text, n) == scores
+
+
+@pytest.mark.parametrize(("text", "n"), NO_SCORES)
+def test_numbers_that_are_no_scores(text, n):
+    assert parse_scores(text, n) is None
 
 
 @pytest.mark.parametrize(("text", "n", "scores"), MORE)
