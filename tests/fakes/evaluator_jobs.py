@@ -52,9 +52,7 @@ class EvaluatorJobs:
         await self.runner.stop()
         await self.redis.aclose()
 
-    async def create(
-        self, spec: EvalSpec, run: RunSpec, **options: Any
-    ) -> tuple[Evaluation, Run]:
+    async def create(self, spec: EvalSpec, run: RunSpec, **options: Any) -> tuple[Evaluation, Run]:
         evaluation, _ = await self.store.create_eval(spec)
         made, _ = await self.store.create_run(evaluation, run, **options)
         self.runner.poke()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from services.evaluator.analysis.agreement import Agreement, Between, Look, agreement_of
 from services.evaluator.analysis.bootstrap import Bootstrap
+from services.evaluator.analysis.composite import Scale, one_scale
 from services.evaluator.analysis.rows import Review
 from services.evaluator.analysis.solo import ranks_of
 from services.evaluator.analysis.table import Table
@@ -13,7 +15,7 @@ from services.evaluator.analysis.table import Table
 Key = tuple[str | int | tuple[str, ...], ...]
 
 
-def agreements(table: Table, bootstrap: Bootstrap) -> list[Agreement]:
+def agreements(table: Table, bootstrap: Bootstrap, scales: Mapping[str, Scale]) -> list[Agreement]:
     """Return how far judges, repeats, dimensions, and each judge and people agree."""
     reviews = [review for review in table.reviews if review.ranks is not None]
     numbers = {name: number for number, name in enumerate(table.questions)}
@@ -22,7 +24,7 @@ def agreements(table: Table, bootstrap: Bootstrap) -> list[Agreement]:
         _between("repeats", reviews, numbers, bootstrap, (lambda each: each.repeat, _but_repeat)),
         _between(
             "dimensions",
-            _of_widest_dimensions(reviews),
+            _comparable(_of_widest_dimensions(reviews), scales),
             numbers,
             bootstrap,
             (lambda each: each.dimension, _but_dimension),
@@ -99,6 +101,13 @@ def _of_widest_dimensions(reviews: Sequence[Review]) -> list[Review]:
     most = max((len(questions) for questions in asked.values()), default=0)
     wide = {name for name, questions in asked.items() if 2 * len(questions) > most}
     return [review for review in reviews if review.dimension in wide]
+
+
+def _comparable(reviews: Sequence[Review], scales: Mapping[str, Scale]) -> Sequence[Review]:
+    """Return the reviews without scores if their dimensions have different scales."""
+    if one_scale({review.dimension for review in reviews}, scales):
+        return reviews
+    return [replace(review, scores=None) for review in reviews]
 
 
 def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:

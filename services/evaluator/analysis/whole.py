@@ -37,11 +37,14 @@ def counted_results(
     marks = measured(answers, table, markdown_marks)
     bootstrap = Bootstrap(options.seed, options.resamples)
     scoring = options.mode == Mode.SCORING
-    counting = Counting(table, lengths, marks, bootstrap, scoring=scoring)
+    counting = Counting(table, lengths, marks, bootstrap, options.scales, scoring=scoring)
     parts, left_out = parts_of(table.reviews, _most(len(table.candidates)))
     counted = [counting.count(key, chosen) for key, chosen in parts]
     composite, weights = composite_of(
-        [each.scope for each in counted if each.key.plain], options.weights, scoring=scoring
+        [each.scope for each in counted if each.key.plain],
+        options.weights,
+        options.scales,
+        scoring=scoring,
     )
     position = _position(table, bootstrap)
     metrics, notes = answer_metrics(answers, table.candidates, options.metrics, bootstrap)
@@ -62,7 +65,7 @@ def counted_results(
         weights=weights,
         position=position,
         length=_length(table, counted, [chosen for _, chosen in parts], lengths, bootstrap),
-        agreement=agreements(table, bootstrap),
+        agreement=agreements(table, bootstrap, options.scales),
         answers=metrics,
         warnings=warnings,
         usage=options.usage,

@@ -33,6 +33,8 @@ class Wording:
     pairwise: str
     scale: str
     fairness: str
+    ties: str
+    """One more of the rules of fairness, where answers are compared."""
     references: str
     material: str
     question: str
