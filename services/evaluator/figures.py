@@ -34,6 +34,7 @@ def _results(material: RunMaterial) -> Results:
         mode=spec.mode.value,
         complete=run.status is RunStatus.COMPLETED,
         candidates=tuple(candidate.name for candidate in material.plan.candidates),
+        errored=run.progress.errored,
         weights=spec.weights,
         scales=scales_of(spec),
         metrics=tuple(spec.metrics),

@@ -28,6 +28,9 @@ def cautions(
     """Return all cautions that apply, the gravest kinds first."""
     if not options.complete:
         yield _caution("incomplete", "the run is not complete: figures are of what is there so far")
+    if options.errored:
+        text = f"calls for {options.errored} items failed for good; they are in no figure"
+        yield _caution("errored", text)
     if counted:
         yield from _undecoded(counted[0].scope)
     yield from _judges(reviews, options)

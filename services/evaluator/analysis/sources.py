@@ -15,13 +15,17 @@ from services.evaluator.analysis.table import Table
 Key = tuple[str | int | tuple[str, ...], ...]
 
 
-def agreements(table: Table, bootstrap: Bootstrap, scales: Mapping[str, Scale]) -> list[Agreement]:
-    """Return how far judges, repeats, dimensions, and each judge and people agree."""
+def agreements(
+    table: Table, said: Sequence[Review], bootstrap: Bootstrap, scales: Mapping[str, Scale]
+) -> list[Agreement]:
+    """Return how far judges, dimensions, and each judge with itself and with people agree.
+
+    `said` are the verdicts as they came, before those on single answers were joined.
+    """
     reviews = [review for review in table.reviews if review.ranks is not None]
     numbers = {name: number for number, name in enumerate(table.questions)}
     found = [
         _between("judges", reviews, numbers, bootstrap, (lambda each: each.judge, _but_judge)),
-        _between("repeats", reviews, numbers, bootstrap, (lambda each: each.repeat, _but_repeat)),
         _between(
             "dimensions",
             _comparable(_of_widest_dimensions(reviews), scales),
@@ -30,10 +34,14 @@ def agreements(table: Table, bootstrap: Bootstrap, scales: Mapping[str, Scale]) 
             (lambda each: each.dimension, _but_dimension),
         ),
     ]
-    found += [
-        agreement_of("humans", [judge, "human"], _overridden(reviews, judge, numbers), bootstrap)
-        for judge in dict.fromkeys(review.judge for review in reviews)
-    ]
+    for judge in dict.fromkeys(review.judge for review in said):
+        own = [review for review in reviews if review.judge == judge]
+        changed = _overridden(said, judge, numbers)
+        both = (
+            _between("repeats", own, numbers, bootstrap, (lambda each: each.repeat, _but_repeat)),
+            agreement_of("humans", [judge, "human"], changed, bootstrap),
+        )
+        found += [each and each.model_copy(update={"judge": judge}) for each in both]
     return [each for each in found if each is not None]
 
 

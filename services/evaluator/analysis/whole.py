@@ -65,7 +65,7 @@ def counted_results(
         weights=weights,
         position=position,
         length=_length(table, counted, [chosen for _, chosen in parts], lengths, bootstrap),
-        agreement=agreements(table, bootstrap, options.scales),
+        agreement=agreements(table, reviews, bootstrap, options.scales),
         answers=metrics,
         warnings=warnings,
         usage=options.usage,

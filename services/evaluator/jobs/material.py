@@ -93,6 +93,7 @@ class RunMaterial:
             passed=verdict.passed if verdict else None,
             human=human,
             replaced_ranks=_ranks(first),
+            replaced_scores=tuple(first.scores) if first and first.scores else None,
             model_version=self.results[number].model_version or None,
         )
 

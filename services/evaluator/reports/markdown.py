@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from services.evaluator.reports import wording
 from services.evaluator.reports.data import ReportData
 from services.evaluator.reports.judge_cards import JudgeCard
-from services.evaluator.reports.measures import PLAIN, SHARE, Measure
+from services.evaluator.reports.measures import PLAIN, SHARE
 from services.evaluator.reports.views import Breakdown, Ranking, View, figures_of, view_of
 from shared.protocol.evals.results import Results, Scope
 from shared.protocol.evals.run import CallUsage
@@ -31,8 +31,10 @@ def markdown_report(report: ReportData) -> str:
     parts = [f"# {escape(view.title)}", *_warnings(view), _facts(view)]
     if view.ranking:
         parts += ["## Ranking", *_ranking(view.ranking), "## Pairs", _pairs(view.ranking.scope)]
-    if view.leading:
-        parts += [part for each in view.breakdowns for part in _breakdown(each, view.leading)]
+    if view.composite:
+        rows = [(name, wording.number(value)) for name, value in results.composite]
+        parts += [f"{view.composite}:", _table(("Candidate", "Composite"), rows)]
+    parts += [part for each in view.breakdowns for part in _breakdown(each)]
     parts += [*_bias(results), *_judges(view.cards, results), *_answers(results)]
     parts += ["## Cost", _cost(report), _method(results)]
     return "\n\n".join(parts) + "\n"
@@ -93,7 +95,8 @@ def _pairs(scope: Scope) -> str:
     return _table(heads, rows)
 
 
-def _breakdown(breakdown: Breakdown, measure: Measure) -> list[str]:
+def _breakdown(breakdown: Breakdown) -> list[str]:
+    measure = breakdown.measure
     names = [each.candidate for each in breakdown.scopes[0][1].candidates]
     rows: list[list[str]] = []
     for name, scope in breakdown.scopes:
@@ -154,7 +157,7 @@ def _judges(cards: list[JudgeCard], results: Results) -> list[str]:
         rows = [
             (
                 each.between,
-                ", ".join(each.names),
+                wording.sources(each),
                 PLAIN.written(each.alpha),
                 SHARE.written(each.same_winner),
                 wording.count(each.alpha.n),

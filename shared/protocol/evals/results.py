@@ -114,6 +114,9 @@ class Agreement(Told):
 
     between: Literal["judges", "humans", "repeats", "dimensions"]
     names: list[str]
+    judge: str | None = Field(
+        default=None, description="whose verdicts: of repeats, and of what people changed"
+    )
     alpha: Figure
     same_winner: Figure | None = Field(default=None, description="pairs with the same outcome")
     kappa: Figure | None = Field(default=None, description="Cohen's, of pairs, where two agree")

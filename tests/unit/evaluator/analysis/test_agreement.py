@@ -80,6 +80,33 @@ def test_repeats_dimensions_and_people_are_compared_each_among_themselves():
     assert "judges" not in found
 
 
+def test_each_judge_is_compared_with_itself():
+    """One that always says the same, one that never does."""
+    reviews = [
+        review(q, "ab", (1, 2) if swayed == "no" or repeat else (2, 1), judge=swayed, repeat=repeat)
+        if q % 2
+        else review(q, "ab", (2, 1), judge=swayed, repeat=repeat)
+        for q in range(20)
+        for swayed in ("no", "yes")
+        for repeat in range(2)
+    ]
+    told = results_of(reviews, [], options("ab")).agreement
+    found = {each.judge: each for each in told if each.between == "repeats"}
+    assert found["no"].same_winner.value == 1.0
+    assert found["yes"].same_winner.value == 0.5
+    assert (found["no"].names, found["no"].alpha.value) == (["0", "1"], 1.0)
+
+
+def test_people_are_compared_with_a_judge_of_single_answers():
+    reviews = [
+        review(q, "a", (1,), scores=(float(q % 3),), human=q < 9, replaced_scores=(float(q % 3),))
+        for q in range(30)
+    ]
+    (found,) = results_of(reviews, [], options("a", mode="scoring")).agreement
+    assert (found.between, found.judge, found.names) == ("humans", "judge", ["judge", "human"])
+    assert (found.alpha.value, found.alpha.n) == (1.0, 9)
+
+
 def test_scores_are_compared_as_scores():
     """The same order at other scores is no full agreement."""
     reviews = [
