@@ -29,7 +29,7 @@ def cautions(
     if not options.complete:
         yield _caution("incomplete", "the run is not complete: figures are of what is there so far")
     if options.errored:
-        text = f"calls for {options.errored} items failed for good; they are in no figure"
+        text = f"items without a verdict, since a call failed: {options.errored}"
         yield _caution("errored", text)
     if counted:
         yield from _undecoded(counted[0].scope)

@@ -30,10 +30,8 @@ def markdown_report(report: ReportData) -> str:
     results = report.results
     parts = [f"# {escape(view.title)}", *_warnings(view), _facts(view)]
     if view.ranking:
-        parts += ["## Ranking", *_ranking(view.ranking), "## Pairs", _pairs(view.ranking.scope)]
-    if view.composite:
-        rows = [(name, wording.number(value)) for name, value in results.composite]
-        parts += [f"{view.composite}:", _table(("Candidate", "Composite"), rows)]
+        parts += ["## Ranking", *_ranking(view.ranking), *_composite(view, results)]
+        parts += ["## Pairs", _pairs(view.ranking.scope)]
     parts += [part for each in view.breakdowns for part in _breakdown(each)]
     parts += [*_bias(results), *_judges(view.cards, results), *_answers(results)]
     parts += ["## Cost", _cost(report), _method(results)]
@@ -78,6 +76,13 @@ def _ranking(ranking: Ranking) -> list[str]:
     if ranking.all_alike:
         groups = "No two candidates can be told apart."
     return [_table(heads, rows, left=3), groups]
+
+
+def _composite(view: View, results: Results) -> list[str]:
+    if not view.composite:
+        return []
+    rows = [(name, wording.number(value)) for name, value in results.composite]
+    return [f"{view.composite}:", _table(("Candidate", "Composite"), rows)]
 
 
 def _pairs(scope: Scope) -> str:

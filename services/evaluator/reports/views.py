@@ -21,6 +21,8 @@ _SHORT = 12
 """Signs of a digest that are enough to see that two differ."""
 _MANY = 36
 """Scopes that are drawn beside each other."""
+_INCOMPLETE = "incomplete"
+"""A warning of the figures, which the report gives with the run's reason and numbers."""
 _FEW = 8
 """Names that are listed where all stand elsewhere."""
 
@@ -165,7 +167,8 @@ def _finished(report: ReportData) -> str:
 
 def _warnings(report: ReportData) -> list[str]:
     run = report.run
-    found = [warning.text for warning in report.results.warnings]
+    warnings = report.results.warnings
+    found = [warning.text for warning in warnings if warning.code != _INCOMPLETE]
     found += run.warnings
     if run.error:
         found.append(f"The run failed: {run.error}")
