@@ -124,10 +124,17 @@ def _bias(results: Results) -> list[str]:
                 SHARE.written(each.first_share),
                 SHARE.written(each.consistent),
                 SHARE.written(each.reversed),
+                PLAIN.written(each.coefficient),
             )
             for each in results.position
         ]
-        heads = ("Judge", "First of two won", "Same verdict in both orders", "Reversed")
+        heads = (
+            "Judge",
+            "First of two won",
+            "Same in both orders",
+            "Reversed",
+            "Log-odds of first",
+        )
         parts += ["## Position", _table(heads, rows)]
     if results.length:
         rows = [
@@ -135,10 +142,12 @@ def _bias(results: Results) -> list[str]:
                 each.dimension or "all",
                 SHARE.written(each.longer_share),
                 PLAIN.written(each.coefficient),
+                PLAIN.written(each.markdown),
             )
             for each in results.length
         ]
-        parts += ["## Length", _table(("Dimension", "Longer one won", "Coefficient"), rows)]
+        heads = ("Dimension", "Longer one won", "Coefficient", "Markdown's beside it")
+        parts += ["## Length", _table(heads, rows)]
     return parts
 
 
@@ -165,11 +174,12 @@ def _judges(cards: list[JudgeCard], results: Results) -> list[str]:
                 wording.sources(each),
                 PLAIN.written(each.alpha),
                 SHARE.written(each.same_winner),
+                PLAIN.written(each.kappa),
                 wording.count(each.alpha.n),
             )
             for each in results.agreement
         ]
-        heads = ("Between", "Names", "Alpha", "Same winner", "Verdicts")
+        heads = ("Between", "Names", "Alpha", "Same winner", "Kappa", "Verdicts")
         parts += ["## Agreement", _table(heads, rows, left=2)]
     return parts
 

@@ -189,6 +189,24 @@ def test_the_composite_is_told_with_what_it_is(report):
     assert "Weighted mean over dimensions of win rates" in render("html", report).decode()
 
 
+def test_each_bias_is_told_with_its_coefficient(report):
+    position = report.results.position[0].model_copy(
+        update={"coefficient": Figure(value=0.1875, n=9), "strict_ties": 4}
+    )
+    length = report.results.length[0].model_copy(
+        update={"coefficient": Figure(value=0.8125, n=9), "markdown": Figure(value=0.0625, n=9)}
+    )
+    agreed = report.results.agreement[0].model_copy(update={"kappa": Figure(value=0.3125, n=9)})
+    results = report.results.model_copy(
+        update={"position": [position], "length": [length], "agreement": [agreed]}
+    )
+    changed = type(report)(results, report.spec, report.run, report.items)
+    for form in ("html", "md"):
+        text = render(form, changed).decode()
+        for value in ("0.19", "0.81", "0.06", "0.31"):
+            assert value in text, (form, value)
+
+
 def test_nobody_is_ranked_if_nothing_could_be_read(report):
     [scope, *_] = report.results.scopes
     nothing = Figure(value=None)
