@@ -46,7 +46,11 @@ def counted_results(
         options.scales,
         scoring=scoring,
     )
-    position = _position(table, bootstrap)
+    # What a person said in a judge's place says nothing of the judge.
+    judged = table
+    if any(review.human for review in reviews):
+        judged = Table([review.as_judged() for review in reviews], options.candidates)
+    position = _position(judged, bootstrap)
     metrics, notes = answer_metrics(answers, table.candidates, options.metrics, bootstrap)
     warnings = [*cautions(reviews, answers, options, counted, position), *notes]
     if left_out:
@@ -65,7 +69,7 @@ def counted_results(
         weights=weights,
         position=position,
         length=_length(table, counted, [chosen for _, chosen in parts], lengths, bootstrap),
-        agreement=agreements(table, reviews, bootstrap, options.scales),
+        agreement=agreements(judged, reviews, bootstrap, options.scales),
         answers=metrics,
         warnings=warnings,
         usage=options.usage,

@@ -1,5 +1,6 @@
 """Alpha as evalica has it, kappa as it is defined; who is compared with whom."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -105,6 +106,27 @@ def test_people_are_compared_with_a_judge_of_single_answers():
     (found,) = results_of(reviews, [], options("a", mode="scoring")).agreement
     assert (found.between, found.judge, found.names) == ("humans", "judge", ["judge", "human"])
     assert (found.alpha.value, found.alpha.n) == (1.0, 9)
+
+
+def test_what_a_person_said_tells_nothing_of_the_judge():
+    reviews = [
+        review(q, lineup, (1, 2), repeat=repeat)
+        for q in range(30)
+        for lineup in ("ab", "ba")
+        for repeat in range(2)
+    ]
+    plain = results_of(reviews, [], options("ab"))
+    overridden = [
+        replace(each, ranks=(2, 1), human=True, replaced_ranks=each.ranks)
+        if each.question == "0" and each.repeat
+        else each
+        for each in reviews
+    ]
+    changed = results_of(overridden, [], options("ab"))
+    assert changed.position == plain.position
+    repeats, people = changed.agreement
+    assert (repeats.between, people.between) == ("repeats", "humans")
+    assert repeats == plain.agreement[0]
 
 
 def test_scores_are_compared_as_scores():
