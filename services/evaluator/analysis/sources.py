@@ -9,8 +9,8 @@ from services.evaluator.analysis.agreement import Agreement, Between, Look, agre
 from services.evaluator.analysis.bootstrap import Bootstrap
 from services.evaluator.analysis.composite import Scale, one_scale
 from services.evaluator.analysis.rows import Review
-from services.evaluator.analysis.solo import ranks_of
 from services.evaluator.analysis.table import Table
+from services.evaluator.ranks import ranks_of
 
 Key = tuple[str | int | tuple[str, ...], ...]
 
@@ -84,7 +84,7 @@ def _overridden(reviews: Sequence[Review], judge: str, numbers: dict[str, int]) 
         if review.judge != judge or not review.human or review.ranks is None:
             continue
         if before is None and scores is not None:
-            before = ranks_of(scores)
+            before = tuple(ranks_of(scores))
         if before is None:
             continue
         both = review.scores is not None and scores is not None

@@ -36,6 +36,7 @@ class Wording:
     ties: str
     """One more of the rules of fairness, where answers are compared."""
     references: str
+    references_of_turns: str
     material: str
     question: str
     context: str

@@ -132,6 +132,14 @@ def test_a_conversation_is_shown_turn_by_turn():
     assert told.count("Name a bird.") == 2
 
 
+@pytest.mark.parametrize("turns", [1, 2])
+def test_in_a_conversation_a_reference_may_be_for_one_turn(turns):
+    answers = [("Swift.", "Penguin.")[:turns]] * 2
+    asked = ["Name a bird.", "And one that swims?"][:turns]
+    told = prompt(task(Mode.PAIRWISE, *answers, turns=asked, references=["Swift", "Duck"]))
+    assert ("for one of the turns only" in told) is (turns == 2)
+
+
 def test_what_came_before_the_question_is_shown():
     messages = [
         Message(role="system", content="Be a bird."),
