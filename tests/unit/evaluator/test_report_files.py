@@ -211,7 +211,7 @@ def test_nobody_is_ranked_if_nothing_could_be_read(report):
     [scope, *_] = report.results.scopes
     nothing = Figure(value=None)
     empty = {"mean_rank": nothing, "rank_score": nothing, "win_rate": nothing, "mean_score": None}
-    empty |= {"rating": None, "rating_length_controlled": None}
+    empty |= {"rating": None, "rating_length_controlled": None, "rating_by_review": None}
     unread = scope.model_copy(
         update={"candidates": [each.model_copy(update=empty) for each in scope.candidates]}
     )
