@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from services.evaluator.analysis.arrays import Bools, Floats
 from services.evaluator.analysis.bootstrap import Bootstrap
+from services.evaluator.analysis.composite import Scale, one_scale
 from services.evaluator.analysis.differences import SIGNIFICANT, holm, sign_flip_p
 from services.evaluator.analysis.figures import BALANCE, SHARE, ratios
 from services.evaluator.analysis.groups import groups_of
@@ -33,19 +34,29 @@ class Counted:
     """An imaginary review keeps its ratings finite."""
     mixed: bool
     """Its line-ups differ in size."""
+    one_scale: bool
+    """Its scores can be added up: all its dimensions have the same scale."""
 
 
 class Counting:
     """Counts the scopes of one run."""
 
     def __init__(
-        self, table: Table, lengths: Floats, marks: Floats, bootstrap: Bootstrap, *, scoring: bool
+        self,
+        table: Table,
+        lengths: Floats,
+        marks: Floats,
+        bootstrap: Bootstrap,
+        scales: Mapping[str, Scale],
+        *,
+        scoring: bool,
     ) -> None:
         """Keep what all scopes share; `scoring`: mean scores decide who is best."""
         self._table = table
         self._lengths = lengths
         self._marks = marks
         self._bootstrap = bootstrap
+        self._scales = scales
         self._scoring = scoring
         self._done: dict[bytes, Counted] = {}
 
@@ -68,7 +79,8 @@ class Counting:
             markdown = markdown_coefficient(
                 tally, self._lengths, self._marks, self._bootstrap, lost
             )
-        candidates = self._candidates(tally, ranking, length)
+        summable = one_scale({review.dimension for review in reviews}, self._scales)
+        candidates = self._candidates(tally, ranking, length, summable=summable)
         best_first = sorted(candidates, key=self._worth, reverse=True)
         pairs = self._pairs(tally, [each.candidate for each in best_first])
         separable = {frozenset((pair.first, pair.second)) for pair in pairs if pair.separable}
@@ -85,7 +97,8 @@ class Counting:
             groups=groups_of([each.candidate for each in best_first], separable),
         )
         steady = ranking is not None and ranking.steadied
-        return Counted(key, scope, length, markdown, steady, tally.won_by_review is not None)
+        mixed = tally.won_by_review is not None
+        return Counted(key, scope, length, markdown, steady, mixed, summable)
 
     def _worth(self, figures: CandidateFigures) -> tuple[float, float]:
         """Return by what candidates are ordered."""
@@ -95,13 +108,19 @@ class Counting:
         return rating, _known(figures.mean_score)
 
     def _candidates(
-        self, tally: Tally, ranking: Ranking | None, length: LengthControl | None
+        self,
+        tally: Tally,
+        ranking: Ranking | None,
+        length: LengthControl | None,
+        *,
+        summable: bool,
     ) -> list[CandidateFigures]:
         missing = tally.undecoded.astype(np.float64)
         boot = self._bootstrap
         ranks = ratios(tally.ranks, tally.ranked, boot, undecoded=missing)
         rank_scores = ratios(tally.rank_scores, tally.ranked, boot, undecoded=missing)
         scores = ratios(tally.scores, tally.scored, boot, undecoded=missing)
+        told = [bool(figure.n) or self._scoring for figure in scores]
         shares = self._win_rates(tally)
         by_review = self._by_review(tally)
         wins, ties, losses = _outcomes(tally)
@@ -111,7 +130,7 @@ class Counting:
                 candidate=name,
                 mean_rank=ranks[place],
                 rank_score=rank_scores[place],
-                mean_score=scores[place] if scores[place].n or self._scoring else None,
+                mean_score=scores[place] if summable and told[place] else None,
                 win_rate=shares[place],
                 wins=wins[place],
                 ties=ties[place],
