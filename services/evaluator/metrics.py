@@ -18,7 +18,7 @@ class EvaluatorMetrics:
         """Register the metrics, every label at zero."""
         self.jobs = Gauge(
             "llmzoo_eval_jobs",
-            "Runs by state: queued in the whole fleet, running in this evaluator",
+            "Open runs of the whole fleet by state",
             ["state"],
             registry=registry,
         )

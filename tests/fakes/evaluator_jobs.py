@@ -8,6 +8,8 @@ from typing import Any
 
 import redis.asyncio as aredis
 from prometheus_client import CollectorRegistry
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from services.evaluator.jobs.execution import Execution
 from services.evaluator.jobs.ids import Ids
@@ -34,10 +36,12 @@ class EvaluatorJobs:
         estimates: Any = None,
         assessing: Any = assess,
         lease: float = LEASE_SECONDS,
+        socket_timeout: float | None = None,
     ) -> None:
-        self.redis: Any = aredis.Redis.from_url(redis_url, socket_timeout=None)
+        self.redis: Any = _client(redis_url, socket_timeout)
+        self.following: Any = _client(redis_url, None)
         self.consumer = uuid.uuid4().hex
-        self.store = EvalStore(self.redis, Ids("token"))
+        self.store = EvalStore(self.redis, Ids("token"), self.following)
         metrics = EvaluatorMetrics(CollectorRegistry())
         self.queue = Queue(self.redis, self.consumer, lease)
         self.works = Works(self.redis, self.queue, self.store, metrics)
@@ -51,10 +55,9 @@ class EvaluatorJobs:
     async def stop(self) -> None:
         await self.runner.stop()
         await self.redis.aclose()
+        await self.following.aclose()
 
-    async def create(
-        self, spec: EvalSpec, run: RunSpec, **options: Any
-    ) -> tuple[Evaluation, Run]:
+    async def create(self, spec: EvalSpec, run: RunSpec, **options: Any) -> tuple[Evaluation, Run]:
         evaluation, _ = await self.store.create_eval(spec)
         made, _ = await self.store.create_run(evaluation, run, **options)
         self.runner.poke()
@@ -72,3 +75,7 @@ class EvaluatorJobs:
         evaluation, made = await self.create(spec, run)
         ended = await self.ended(made)
         return ended, await self.store.material(evaluation, ended)
+
+
+def _client(redis_url: str, timeout: float | None) -> Any:
+    return aredis.Redis.from_url(redis_url, socket_timeout=timeout, retry=Retry(NoBackoff(), 0))

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from services.evaluator.jobs.asking import Estimates
-from services.evaluator.jobs.connection import Script
+from services.evaluator.jobs.connection import Script, reaching_redis
 from services.evaluator.jobs.records import picodollars
 from services.evaluator.jobs.scripts.work import RESERVE
 from services.evaluator.jobs.work import Unit, Work
+from shared.protocol.evals.run import RunStatus
 
 _RESERVE = Script(RESERVE)
+_OPEN = {RunStatus.QUEUED.value.encode(), RunStatus.RUNNING.value.encode()}
 
 
 class OutOfBudget(Exception):
@@ -41,10 +43,20 @@ class Reservation:
         if self._unit.limited and await self._reserve(body, calls, begun=False) != b"reserved":
             raise OutOfBudget
 
+    async def goes_on(self) -> bool:
+        """Return whether the run is open, so that a further call may follow one that was made.
+
+        Raises:
+            StoreUnreachable.
+        """
+        with reaching_redis():
+            status = await self._redis.hget(self._work.names[0], "status")
+        return status in _OPEN
+
     async def more(self, body: dict[str, Any]) -> bool:
         """Return whether one more call may be made. Raises StoreUnreachable."""
         if not self._unit.limited:
-            return True
+            return await self.goes_on()
         return await self._reserve(body, 1, begun=True) == b"reserved"
 
     async def _reserve(self, body: dict[str, Any], calls: int, *, begun: bool) -> bytes:

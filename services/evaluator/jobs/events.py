@@ -62,11 +62,11 @@ class Events:
             # The status is asked first: what ended it is in the stream by then.
             over = await self._over(run_id)
             entries = await self._read(run_id, last, wait=not over)
-            for stream_id, fields in entries:
-                last = stream_id.decode()
-                event = _event(last, fields)
-                # One that was resumed since has more to tell.
-                if event.event != "done" or over or await self._over(run_id):
+            told = [_event(stream_id.decode(), fields) for stream_id, fields in entries]
+            for event in told:
+                last = event.id
+                # What follows an end is a resumption: it was none.
+                if event.event != "done" or (event is told[-1] and await self._over(run_id)):
                     yield event
             if over and len(entries) < _SLICE:
                 return

@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 _MESSAGE_LENGTH = 500
 _POISON = "An evaluator ended {count} times while it worked on this alone; it is not tried again."
 
+_BETWEEN_TURNS = "The run ended between two turns of this answer; it goes on from there."
+
 Stage = Literal["answer", "judge"]
 
 
@@ -99,6 +101,8 @@ class Execution:
                 used += used_by(reply)
                 finish_reason, version = reply.finish_reason, reply.model_version
                 talk.heard(reply.text)
+                if talk.calls_left and not await reservation.goes_on():
+                    raise LLMZooError(_BETWEEN_TURNS, code="run_ended")  # noqa: TRY301 - as above
         except StoreUnreachable:
             raise
         except LLMZooError as fault:

@@ -16,8 +16,12 @@ from services.evaluator.jobs.material import given_answers, judge_name
 from services.evaluator.jobs.plan import Plan
 from services.evaluator.jobs.records import StoredAnswer, StoredResult
 from services.evaluator.jobs.states import status_of
+from shared.errors import InvalidRequest, NotFound
 from shared.protocol.evals.item import ItemAnswer, ItemError, OutputItem, Override
+from shared.protocol.evals.run import Run
 from shared.registry import keys
+
+_LONGEST_NUMBER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +152,19 @@ def _error(result: StoredResult | None, shown: list[ItemAnswer]) -> ItemError | 
 def overrides_of(stored: bytes) -> list[Override]:
     """Return the overrides of one item, oldest first."""
     return [Override.model_validate(each) for each in orjson.loads(stored)]
+
+
+def number_of(item_id: str, run: Run, param: str) -> int:
+    """Return the number of an item. Raises InvalidRequest for `after`, else NotFound."""
+    number = item_id.removeprefix("item_")
+    if (
+        number != item_id
+        and number.isascii()
+        and number.isdigit()
+        and len(number) <= _LONGEST_NUMBER
+    ):
+        place = int(number)
+        if place < run.progress.total and str(place) == number:
+            return place
+    msg = f"The run {run.id!r} has no item {item_id!r}."
+    raise InvalidRequest(msg, param=param) if param == "after" else NotFound(msg, param=param)

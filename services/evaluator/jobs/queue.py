@@ -15,7 +15,8 @@ from redis.exceptions import NoScriptError
 from services.evaluator.jobs.connection import Script, StoreUnreachable, reaching_redis
 from services.evaluator.jobs.ends import SCRIPTS, End
 from services.evaluator.jobs.scripts.life import FAIL
-from services.evaluator.jobs.scripts.work import KEEP, LOOK, MINE, RELEASE, TAKE
+from services.evaluator.jobs.scripts.looking import KEEP, LOOK, RELEASE
+from services.evaluator.jobs.scripts.work import MINE, TAKE
 from services.evaluator.jobs.work import Unit, Work, units_of
 from shared.protocol.evals.run import RunStatus
 from shared.registry import keys

@@ -7,7 +7,7 @@ validation, since they are written and read once an item, and by this module alo
 from __future__ import annotations
 
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -129,7 +129,7 @@ class StoredResult:
 
 
 def _usage(usage: Used) -> list[int]:
-    return list(asdict(usage).values())
+    return [usage.calls, usage.prompt_tokens, usage.completion_tokens, usage.cost]
 
 
 def pack(content: Any) -> bytes:

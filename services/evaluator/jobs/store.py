@@ -15,7 +15,7 @@ from services.evaluator.jobs.creation import MAX_OPEN_RUNS, create_run, names_of
 from services.evaluator.jobs.evals import FULL_RETRY_AFTER, Evals, lost
 from services.evaluator.jobs.events import Events
 from services.evaluator.jobs.ids import Ids
-from services.evaluator.jobs.items import ItemReader
+from services.evaluator.jobs.items import ItemReader, number_of
 from services.evaluator.jobs.material import RunMaterial
 from services.evaluator.jobs.overriding import override
 from services.evaluator.jobs.pages import Order, Page, page_of
@@ -32,7 +32,6 @@ from shared.protocol.evals.run import Evaluation, Limits, Run, RunSpec, RunStatu
 from shared.protocol.evals.spec import EvalSpec
 from shared.registry import keys
 
-_LONGEST_NUMBER = 8
 _SLICE = 500
 
 Only = Literal["errored", "undecoded", "all_missing"]
@@ -217,7 +216,7 @@ class EvalStore:
         if order == "desc":
             numbers = numbers[::-1]
         if after is not None:
-            place = _number(after, run, "after")
+            place = number_of(after, run, "after")
             numbers = numbers[numbers.index(place) + 1 :]
         wanted = None if status is None else FILTERS[status]
         found: list[int] = []
@@ -248,7 +247,7 @@ class EvalStore:
 
     async def get_item(self, evaluation: Evaluation, run: Run, item_id: str) -> OutputItem:
         """Return one item. Raises NotFound."""
-        number = _number(item_id, run, "item_id")
+        number = number_of(item_id, run, "item_id")
         reader = await self._reader(evaluation, run)
         [item] = await reader.read([number], await reader.letters())
         return item
@@ -263,7 +262,7 @@ class EvalStore:
             Conflict: it has not ended yet, is an answer, or was changed too often.
         """
         reader = await self._reader(evaluation, run)
-        await override(reader, _number(item_id, run, "item_id"), request, names_of(run.id))
+        await override(reader, number_of(item_id, run, "item_id"), request, names_of(run.id))
         return await self.get_item(evaluation, run, item_id)
 
     async def material(self, evaluation: Evaluation, run: Run) -> RunMaterial:
@@ -296,19 +295,3 @@ def run_spec_of(stored: bytes, limits: bytes) -> RunSpec:
     """Return a run's spec with the limits that hold now."""
     spec = RunSpec.model_validate_json(unpack_bytes(stored))
     return spec.model_copy(update={"limits": Limits.model_validate_json(limits)})
-
-
-def _number(item_id: str, run: Run, param: str) -> int:
-    """Return the number of an item. Raises InvalidRequest for `after`, else NotFound."""
-    number = item_id.removeprefix("item_")
-    if (
-        number != item_id
-        and number.isascii()
-        and number.isdigit()
-        and len(number) <= _LONGEST_NUMBER
-    ):
-        place = int(number)
-        if place < run.progress.total and str(place) == number:
-            return place
-    msg = f"The run {run.id!r} has no item {item_id!r}."
-    raise InvalidRequest(msg, param=param) if param == "after" else NotFound(msg, param=param)

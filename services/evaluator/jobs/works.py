@@ -17,6 +17,7 @@ from services.evaluator.jobs.connection import StoreUnreachable, reaching_redis
 from services.evaluator.jobs.creation import names_of
 from services.evaluator.jobs.losses import put_back
 from services.evaluator.jobs.queue import Looked, Queue
+from services.evaluator.jobs.scripts.prelude import EXPIRED
 from services.evaluator.jobs.store import EvalStore
 from services.evaluator.jobs.work import Work, work_of
 from services.evaluator.metrics import EvaluatorMetrics
@@ -28,7 +29,6 @@ log = structlog.get_logger(__name__)
 
 _KEEP_SECONDS = 60.0
 _GONE = 410
-_EXPIRED = "The eval or the run has expired."
 
 
 class Works:
@@ -154,7 +154,7 @@ class Works:
         except StoreUnreachable:
             return  # the next look finds it again
         except LLMZooError as fault:
-            await self._fail(run_id, _EXPIRED if fault.status == _GONE else fault.message)
+            await self._fail(run_id, EXPIRED if fault.status == _GONE else fault.message)
             return
         except Exception as fault:
             # A run that cannot be read ends, visibly; never the process. This is one of the
@@ -174,7 +174,7 @@ class Works:
             fields = await self._redis.hgetall(keys.evaluation_run(run_id))
             stored = await self._redis.get(keys.evaluation_run_part(run_id, "spec"))
         if b"eval" not in fields or stored is None:
-            raise LLMZooError(_EXPIRED)
+            raise LLMZooError(EXPIRED)
         evaluation = await self._store.get_eval(fields[b"eval"].decode())
         return await asyncio.to_thread(work_of, run_id, evaluation, stored, fields)
 

@@ -9,7 +9,7 @@ from shared.errors import InvalidRequest
 from shared.protocol.evals.item import ItemStatus
 from shared.protocol.evals.run import Candidate, GivenReview, RunStatus, Sampling
 from shared.protocol.evals.spec import Grader, Judge, Message, Mode, Question, Swap
-from tests.fakes.eval_calls import Said, ScoreAssessment, ScriptedCalls, obliging
+from tests.fakes.eval_calls import Said, ScoreAssessment, obliging
 from tests.fakes.eval_specs import eval_spec, given_candidate, questions, run_spec
 
 pytestmark = pytest.mark.redis
@@ -106,7 +106,7 @@ async def test_failures_are_errored_with_their_stage_and_the_run_goes_on(jobs, c
 
 
 async def test_a_run_without_any_verdict_has_failed(jobs, calls):
-    def refuse(ask):
+    def refuse(_):
         raise InvalidRequest("no such model")
 
     calls.reply = refuse

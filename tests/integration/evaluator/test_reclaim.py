@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from services.evaluator.jobs import ends
 from services.evaluator.jobs.queue import Queue, Take
+from services.evaluator.jobs.records import StoredAnswer
 from services.evaluator.jobs.work import work_of
 from shared.registry import keys
 from tests.fakes.eval_calls import ScriptedCalls, obliging
@@ -38,7 +40,6 @@ async def died(jobs, name):
 @pytest.fixture
 async def idle(make_jobs):
     """An evaluator that executes nothing yet."""
-    from tests.fakes.evaluator_jobs import EvaluatorJobs
 
     made = make_jobs()
     await made.runner.stop()
@@ -47,7 +48,7 @@ async def idle(make_jobs):
 
 async def test_only_what_a_dead_one_left_is_taken_back(idle):
     _, run = await idle.create(eval_spec(20), run_spec())
-    dead, work, [spread] = await taken_by(idle, run, "dead")
+    _, work, [spread] = await taken_by(idle, run, "dead")
     living = Queue(idle.redis, "living")
     assert (await living.look()).reclaimed == 0
     assert (await living.look()).reclaimed == 0  # its lease holds
@@ -134,7 +135,6 @@ async def test_what_processes_die_of_is_run_alone_and_given_up(idle, make_jobs):
     evaluation, run = await idle.create(eval_spec(5), run_spec())
     # Spread first, so that there are answers to take.
     queue, work, [spread] = await taken_by(idle, run, "first")
-    from services.evaluator.jobs import ends
 
     await queue.exchange([(work, ends.spread(work.plan, spread))], [])
     watcher = Queue(idle.redis, "watcher")
@@ -183,7 +183,6 @@ async def test_suspects_run_alone_and_everything_ends(idle, make_jobs):
         victim = Queue(idle.redis, f"victim {death}")
         await victim.look()
         _, [taken] = await victim.exchange([], [Take(work, 8)])
-        from services.evaluator.jobs import ends
 
         spread = [unit for unit in taken.units if unit.kind == "q"]
         await victim.exchange([(work, ends.spread(work.plan, unit)) for unit in spread], [])
@@ -225,8 +224,6 @@ async def test_units_whose_delivery_was_lost_on_its_way_are_found(idle, make_job
 
 
 async def test_a_commit_that_is_sent_twice_counts_once(idle):
-    from services.evaluator.jobs import ends
-    from services.evaluator.jobs.records import StoredAnswer
 
     _, run = await idle.create(eval_spec(3), run_spec())
     queue, work, [spread] = await taken_by(idle, run, "own")

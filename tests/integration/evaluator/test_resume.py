@@ -8,8 +8,8 @@ import pytest
 
 from shared.errors import Conflict, InvalidRequest
 from shared.protocol.evals.run import Limits, RunStatus
-from tests.fakes.eval_calls import Said, ScriptedCalls, obliging
-from tests.fakes.eval_specs import eval_spec, questions, run_spec
+from tests.fakes.eval_calls import FlatEstimates, Said, ScriptedCalls, obliging
+from tests.fakes.eval_specs import eval_spec, given_candidate, questions, run_spec
 from tests.fakes.waiting import eventually
 
 pytestmark = pytest.mark.redis
@@ -112,6 +112,34 @@ async def test_calls_in_flight_finish_after_a_cancel_and_nothing_new_starts(jobs
     assert len({ask.key for ask in calls.asked}) == 60
 
 
+async def test_no_further_turn_is_asked_after_a_cancel(jobs, calls):
+    calls.gate.clear()
+    _, made = await jobs.create(eval_spec(questions=questions(3, turns=3)), run_spec())
+    await eventually(lambda: calls.in_flight == 3)
+    await jobs.store.cancel(made)
+    calls.gate.set()
+    await eventually(lambda: not any(work.in_work for work in jobs.works.all()))
+    assert len(calls.asked) == 3
+    run = await resumed(jobs, await jobs.store.get_run(made.eval_id, made.id), "all_missing")
+    assert (run.status, run.progress.judged, run.usage.answers.calls) == ("completed", 3, 9)
+    assert len(calls.asked) == len({ask.key for ask in calls.asked}) == 12
+
+
+async def test_an_unreadable_verdict_is_not_asked_for_again_after_a_cancel(jobs, calls):
+    calls.reply = lambda ask: Said("Hm.") if ask.model == "judge" else obliging(ask)
+    spec = eval_spec(2)
+    run = run_spec(candidates=[given_candidate("mine", 2)])
+    calls.gate.clear()
+    _, made = await jobs.create(spec, run)
+    await eventually(lambda: calls.in_flight == 2)
+    await jobs.store.cancel(made)
+    calls.gate.set()
+    await eventually(lambda: not any(work.in_work for work in jobs.works.all()))
+    assert len(calls.asked) == 2
+    told = await jobs.store.get_run(made.eval_id, made.id)
+    assert (told.status, told.progress.undecoded, told.usage.judge.calls) == ("canceled", 2, 2)
+
+
 async def test_an_open_run_is_not_resumed(jobs, calls):
     calls.gate.clear()
     _, made = await jobs.create(eval_spec(3), run_spec())
@@ -207,7 +235,7 @@ async def test_a_budget_stops_a_run_and_another_one_goes_on(jobs, calls, limits,
 
 async def test_what_estimates_hold_is_given_back_when_less_was_used(make_jobs, calls):
     class Cautious:
-        def estimate(self, body):
+        def estimate(self, _):
             return Said("", prompt_tokens=100, completion_tokens=900, cost_usd=0.0)
 
     jobs = make_jobs(estimates=Cautious())
@@ -230,8 +258,6 @@ async def test_a_deadline_stops_a_run(jobs, calls):
 
 
 async def test_a_price_that_is_not_known_is_said(make_jobs):
-    from tests.fakes.eval_calls import FlatEstimates
-
     jobs = make_jobs(estimates=FlatEstimates(None))
     run, _ = await jobs.finished(eval_spec(3), run_spec(limits=Limits(max_cost_usd=1)))
     assert run.status is RunStatus.COMPLETED

@@ -17,7 +17,8 @@ end
 if redis.call('ZCARD', KEYS[4]) >= tonumber(ARGV[3]) then return {{'full', 'runs'}} end
 if redis.call('ZCARD', open) >= tonumber(ARGV[4]) then return {{'full', 'open'}} end
 local now = milliseconds()
-redis.call('HSET', run, 'id', id, 'status', 'queued', 'content', KEYS[5], 'since', whole(now))
+redis.call('HSET', run, 'id', id, 'status', 'queued', 'content', KEYS[5], 'since', whole(now),
+  'eval_key', KEYS[3], 'runs_key', KEYS[4])
 for i = 10, #ARGV, 2 do redis.call('HSET', run, ARGV[i], ARGV[i + 1]) end
 if tonumber(ARGV[9]) > 0 then
   redis.call('HSET', run, 'deadline_at', whole(now + tonumber(ARGV[9])))
@@ -34,8 +35,6 @@ redis.call('XADD', part('work'), '*', 'u', 'q0')
 redis.call('ZADD', KEYS[4], ARGV[5], id)
 redis.call('ZADD', open, ARGV[5], id)
 redis.call('SET', KEYS[5], id, 'EX', {KEPT_SECONDS})
-redis.call('EXPIRE', KEYS[3], {KEPT_SECONDS})
-redis.call('EXPIRE', KEYS[4], {KEPT_SECONDS})
 tell_progress()
 keep()
 finish_if_done()

@@ -16,6 +16,7 @@ _DELETED_SECONDS = 3600
 _PROGRESS_MS = 250
 """The least time between two events of progress."""
 
+EXPIRED = "The eval or the run has expired."
 NOTHING_JUDGED = "No item could be judged; each one's error says why."
 
 _PARTS = ", ".join(f"'{part}'" for part in get_args(RunPart))
@@ -66,6 +67,11 @@ end
 local function keep()
   redis.call('EXPIRE', run, {KEPT_SECONDS})
   for _, name in ipairs(PARTS) do redis.call('EXPIRE', part(name), {KEPT_SECONDS}) end
+  -- The eval and the list of its runs live as long as any run of it.
+  for _, name in ipairs({{'eval_key', 'runs_key'}}) do
+    local key = field(name)
+    if key then redis.call('EXPIRE', key, {KEPT_SECONDS}) end
+  end
 end
 local function is_open(status) return status == 'queued' or status == 'running' end
 local function finish(status, reason, error)

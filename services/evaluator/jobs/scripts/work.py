@@ -10,99 +10,10 @@ says whether it was, so a script that is sent twice does a thing once.
 from __future__ import annotations
 
 from services.evaluator.jobs.scripts.prelude import KEPT_SECONDS, script
+from services.evaluator.jobs.scripts.units import unit_script
 
-SUSPECT_AFTER = 3
-"""So many deaths, and a unit is run alone."""
 POISON_AFTER = 3
 """So many deaths while it ran alone, and it is errored."""
-_FEED, _WINDOW = 64, 4096
-_RECLAIM = 512
-
-_WORK = f"""
-local function fields_of(entry)
-  local by = {{}}
-  for i = 1, #entry[2], 2 do by[entry[2][i]] = entry[2][i + 1] end
-  return by
-end
-local function add(unit)
-  local salt = false
-  if number('round') > 0 then salt = redis.call('HGET', part('salts'), unit) end
-  if salt then
-    redis.call('XADD', part('work'), '*', 'u', unit, 's', salt)
-  else
-    redis.call('XADD', part('work'), '*', 'u', unit)
-  end
-end
-local function feed(kind, name, first, letters, most)
-  local added, place = 0, letters:find('%z')
-  while place and added < most do
-    add(kind .. whole(first + place - 1))
-    letters = letters:sub(1, place - 1) .. 'w' .. letters:sub(place + 1)
-    added = added + 1
-    place = letters:find('%z', place + 1)
-  end
-  if added > 0 then redis.call('SETRANGE', part(name), first, letters) end
-  return added, place
-end
-local function feed_reviews(first, last)
-  if last < first then return 0 end
-  local stop = math.min(last, first + {_WINDOW})
-  local letters = redis.call('GETRANGE', part('review-states'), first, stop)
-  local added, place = feed('r', 'review-states', first, letters, {_FEED})
-  if added > 0 then redis.call('HINCRBY', run, 'judging', added) end
-  local rest = place and first + place - 1 or stop + 1
-  if rest <= last then
-    redis.call('XADD', part('work'), '*', 'u', 'x' .. whole(rest) .. '-' .. whole(last))
-    added = added + 1
-  end
-  return added
-end
-local function answers_there(first, last)
-  return not redis.call('GETRANGE', part('answer-states'), first, last):find('[%zw%-]')
-end
-local function ended(stream, id)
-  if redis.call('XACK', part(stream), GROUP, id) == 0 then return false end
-  redis.call('XDEL', part(stream), id)
-  return true
-end
-local function again(from, entry, to, changes)
-  local by, flat = fields_of(entry), {{}}
-  for name, value in pairs(changes) do by[name] = value end
-  for name, value in pairs(by) do
-    flat[#flat + 1] = name
-    flat[#flat + 1] = value
-  end
-  redis.call('XADD', part(to), '*', unpack(flat))
-  ended(from, entry[1])
-end
-local HELD = {{'held_calls', 'held_judge_calls', 'held_tokens', 'held_cost'}}
-local function reserved(unit)
-  local found, values = redis.call('HGET', part('reserved'), unit), {{0, 0, 0, 0}}
-  if found then
-    local place = 0
-    for value in found:gmatch('%S+') do
-      place = place + 1
-      values[place] = tonumber(value)
-    end
-  end
-  return values, found
-end
-local function settle(unit)
-  local values, found = reserved(unit)
-  if not found then return end
-  redis.call('HDEL', part('reserved'), unit)
-  for i, name in ipairs(HELD) do redis.call('HINCRBY', run, name, whole(-values[i])) end
-end
-local function gone()
-  local status = field('status')
-  return not status or status == 'deleted'
-end
-"""
-
-
-def _work(body: str) -> str:
-    return script(_WORK + body)
-
 
 # ARGV: consumer, the most units, stream. Returns the status, or `taken`, the round, whether
 # there are limits, and the entries.
@@ -154,7 +65,7 @@ return reply
 
 # ARGV: entry, stream, number of candidates, of questions, first question, the one behind the
 # last, then the numbers of their first reviews and of the one behind.
-SPREAD_QUESTIONS = _work("""
+SPREAD_QUESTIONS = unit_script("""
 if gone() then return {'gone'} end
 if not ended(ARGV[2], ARGV[1]) then return {'done', 0} end
 local width, count = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -180,7 +91,7 @@ return {'spread', added + asked}
 """)
 
 # ARGV: entry, stream, first review, last.
-SPREAD_REVIEWS = _work("""
+SPREAD_REVIEWS = unit_script("""
 if gone() then return {'gone'} end
 if not ended(ARGV[2], ARGV[1]) then return {'done', 0} end
 return {'spread', feed_reviews(tonumber(ARGV[3]), tonumber(ARGV[4]))}
@@ -189,7 +100,7 @@ return {'spread', feed_reviews(tonumber(ARGV[3]), tonumber(ARGV[4]))}
 # ARGV: entry, stream, unit, its number, its letter, record, event or '', of an answer the first
 # and last answer and review of its question, of a review -1 and three more, then counters and
 # what is added to each.
-COMMIT = _work(f"""
+COMMIT = unit_script(f"""
 if gone() then return {{'gone'}} end
 if not ended(ARGV[2], ARGV[1]) then return {{'done', 0}} end
 local place, letter, first = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[8])
@@ -208,9 +119,10 @@ local added = 0
 if first >= 0 and answers_there(first, tonumber(ARGV[9])) then
   added = feed_reviews(tonumber(ARGV[10]), tonumber(ARGV[11]))
 end
-if ARGV[7] ~= '' then tell('item', ARGV[7]) end
 local status = field('status')
+-- After the end nothing is told any more, though what was in work is kept.
 if is_open(status) then
+  if ARGV[7] ~= '' then tell('item', ARGV[7]) end
   local most = number('fail_at')
   if letter == 'e' and most > 0 and number('errored') >= most then
     finish('failed', '', string.format('%d items errored, and the run was to fail then.',
@@ -226,7 +138,7 @@ return {{'committed', added}}
 
 # A review whose answers are not all there: they are asked for again. ARGV: entry, stream,
 # number, first and last answer of its question.
-POSTPONE = _work(r"""
+POSTPONE = unit_script(r"""
 if gone() then return {'gone'} end
 if not ended(ARGV[2], ARGV[1]) then return {'done', 0} end
 local place = tonumber(ARGV[3])
@@ -241,7 +153,7 @@ return {'postponed', 0}
 
 # ARGV: entry, stream, unit, calls, judge calls, tokens, cost, 1 if a price is unknown, 1 if the
 # unit has made calls already. Without room the unit goes back, unless it has made calls.
-RESERVE = _work("""
+RESERVE = unit_script("""
 local status = field('status')
 if not status or status == 'deleted' then return {'gone'} end
 local mine, held, refused = reserved(ARGV[3]), {}, false
@@ -278,85 +190,4 @@ for i, name in ipairs(HELD) do
 end
 redis.call('HSET', part('reserved'), ARGV[3], table.concat(values, ' '))
 return {'reserved'}
-""")
-
-# Gives back what a process that ends in good order has taken. ARGV: consumer.
-RELEASE = _work("""
-if gone() then return {'gone'} end
-for _, name in ipairs({'work', 'alone'}) do
-  local pending = redis.call('XPENDING', part(name), GROUP, '-', '+', 1000, ARGV[1])
-  for _, each in ipairs(pending) do
-    local entry = redis.call('XRANGE', part(name), each[1], each[1])[1]
-    if entry then again(name, entry, name, {}) end
-  end
-end
-return {'released'}
-""")
-
-# One look a second: the process lives; which runs are open; what dead processes left goes back
-# into the stream, but only if this process itself was there all the time: after an outage of
-# Redis everybody's lease is over. KEYS: own lease, open runs. ARGV: consumer, lease in ms, what
-# the names of runs begin with, and those of leases. Returns id, status, entries in the stream and
-# entries to be run alone of each open run, after `looked` and how many were reclaimed.
-LOOK = _work(f"""
-local steady = redis.call('EXISTS', KEYS[1]) == 1
-redis.call('SET', KEYS[1], '1', 'PX', ARGV[2])
-local reclaimed = 0
-local function reclaim(name)
-  for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', part(name), GROUP)) do
-    local by = {{}}
-    for i = 1, #consumer, 2 do by[consumer[i]] = consumer[i + 1] end
-    if by.name ~= ARGV[1] and redis.call('EXISTS', ARGV[4] .. by.name) == 0 then
-      local pending = redis.call('XPENDING', part(name), GROUP, '-', '+', {_RECLAIM}, by.name)
-      for _, each in ipairs(pending) do
-        local entry = redis.call('XRANGE', part(name), each[1], each[1])[1]
-        if entry then
-          local fields = fields_of(entry)
-          local kind = fields.u:sub(1, 1)
-          local died = tonumber(fields.d or '0') + 1
-          local changes, to = {{d = died}}, name
-          if name == 'alone' then changes.k = tonumber(fields.k or '0') + 1 end
-          if died >= {SUSPECT_AFTER} then to = 'alone' end
-          again(name, entry, to, changes)
-          if kind == 'a' or (kind == 'r' and field('judges_asked') == '1') then
-            redis.call('HINCRBY', run, 'repeated', 1)
-          end
-          reclaimed = reclaimed + 1
-        else
-          redis.call('XACK', part(name), GROUP, each[1])
-        end
-      end
-      if #pending < {_RECLAIM} then
-        redis.call('XGROUP', 'DELCONSUMER', part(name), GROUP, by.name)
-      end
-    end
-  end
-end
-local found = {{}}
-for _, id in ipairs(redis.call('ZRANGE', open, 0, -1)) do
-  run = ARGV[3] .. id
-  local status, deadline = field('status'), number('deadline_at')
-  if not is_open(status) then
-    redis.call('ZREM', open, id)
-  elseif deadline > 0 and milliseconds() >= deadline then
-    finish('canceled', 'deadline', '')
-  else
-    if steady then
-      reclaim('work')
-      reclaim('alone')
-    end
-    found[#found + 1] = id
-    found[#found + 1] = status
-    found[#found + 1] = redis.call('XLEN', part('work'))
-    found[#found + 1] = redis.call('XLEN', part('alone'))
-      - redis.call('XPENDING', part('alone'), GROUP)[1]
-  end
-end
-return {{'looked', reclaimed, unpack(found)}}
-""")
-
-# Keeps a run's parts from expiring while it is open.
-KEEP = script("""
-if field('status') and field('status') ~= 'deleted' then keep() end
-return {'kept'}
 """)

@@ -1,0 +1,206 @@
+"""What the evaluator adds to a call: a run of given answers beside a bare loop of the same calls.
+
+    python -m tests.bench.evaluator [--items 10000] [--width 64] [--rounds 3] [--delay 0]
+
+Both make the same requests over the same client to a mock in a process of its own, and take
+turns; the redis-server is another process. Printed are milliseconds an item of each round, their
+difference, and how far the evaluator's memory grew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from services.cli.up.redis_server import find_binaries
+from services.evaluator.judging.assessment import AnswerShown, Form, ReviewTask
+from shared.client import ZooClient
+from shared.protocol.evals.spec import EvalSpec
+from tests.fakes.eval_calls import assess
+from tests.fakes.eval_specs import eval_spec, given_candidate, run_spec
+from tests.fakes.evaluator_jobs import EvaluatorJobs
+from tests.fakes.jobs_process import HttpCalls
+from tests.fakes.waiting import block_until, eventually
+
+_REDIS = ("--port", "0", "--save", "", "--appendonly", "no", "--logfile", "redis.log")
+_MESSAGE = {"role": "assistant", "content": "Score: 7"}
+_BODY = orjson.dumps(
+    {
+        "choices": [{"index": 0, "message": _MESSAGE, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 3},
+    }
+)
+_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+    len(_BODY),
+    _BODY,
+)
+
+
+class Mock(asyncio.Protocol):
+    """Answers every request alike, after `delay` seconds."""
+
+    def __init__(self, delay: float) -> None:
+        self._delay = delay
+        self._held = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._held += data
+        while b"\r\n\r\n" in self._held:
+            head, _, rest = self._held.partition(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            if len(rest) < length:
+                return
+            self._held = rest[length:]
+            if self._delay:
+                asyncio.get_running_loop().call_later(self._delay, self._answer)
+            else:
+                self._answer()
+
+    def _answer(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(_ANSWER)
+
+
+async def serve(delay: float) -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: Mock(delay), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Milliseconds an item."""
+
+    wall: float
+    processor: float
+
+    def __str__(self) -> str:
+        return f"{self.wall:.3f} ms ({self.processor:.3f} of this process's processor)"
+
+
+class Stopwatch:
+    def __init__(self) -> None:
+        self._began, self._processor = time.perf_counter(), time.process_time()
+
+    def spent(self, items: int) -> Spent:
+        wall, processor = time.perf_counter() - self._began, time.process_time() - self._processor
+        return Spent(wall / items * 1000, processor / items * 1000)
+
+
+async def bare(calls: HttpCalls, bodies: list[dict[str, Any]], width: int) -> Spent:
+    """Return what a loop without anything takes."""
+    left = iter(bodies)
+
+    async def work() -> None:
+        for body in left:
+            await calls.ask(body)
+
+    watch = Stopwatch()
+    await asyncio.gather(*(work() for _ in range(width)))
+    return watch.spent(len(bodies))
+
+
+async def evaluated(jobs: EvaluatorJobs, spec: EvalSpec, items: int, number: int) -> Spent:
+    """Return what a run takes from its creation to its end."""
+    evaluation, _ = await jobs.store.create_eval(spec)
+    run = run_spec(candidates=[given_candidate("mine", items)], name=str(number))
+    watch = Stopwatch()
+    made, _ = await jobs.store.create_run(evaluation, run)
+    jobs.runner.poke()
+
+    async def over() -> bool:
+        return (await jobs.store.get_run(made.eval_id, made.id)).status.over
+
+    await eventually(over, seconds=600)
+    return watch.spent(items)
+
+
+def bodies_of(spec: EvalSpec, items: int) -> list[dict[str, Any]]:
+    """Return the requests that the run makes."""
+    tasks = (
+        ReviewTask(spec.mode, question, (AnswerShown("mine", (f"mine says {n}.",)),), 0,
+                   spec.judges[0], True)
+        for n, question in enumerate(itertools.islice(spec.questions, items))
+    )  # fmt: skip
+    return [assess(spec, 0, task).request(Form.TEXT) for task in tasks]
+
+
+@contextlib.contextmanager
+def servers(delay: float) -> Iterator[tuple[str, str]]:
+    """Yield the addresses of the mock and of a Redis of its own."""
+    command = [sys.executable, "-m", "tests.bench.evaluator", "--serve", "--delay", str(delay)]
+    with (
+        tempfile.TemporaryDirectory(prefix="zoo-") as folder,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as mock,
+        subprocess.Popen(
+            [next(find_binaries()), *_REDIS, "--dir", folder, "--unixsocket", f"{folder}/sock"]
+        ) as redis,
+    ):
+        try:
+            assert mock.stdout is not None
+            port = int(mock.stdout.readline())
+            block_until(Path(folder, "sock").exists)
+            yield f"http://127.0.0.1:{port}", f"unix://{folder}/sock"
+        finally:
+            mock.kill()
+            redis.kill()
+
+
+async def measure(url: str, redis_url: str, items: int, width: int, rounds: int) -> None:
+    spec = eval_spec(items)
+    bodies = bodies_of(spec, items)
+    async with ZooClient(url) as client:
+        calls = HttpCalls(client)
+        jobs = EvaluatorJobs(redis_url, calls, width=width).start()
+        await bare(calls, bodies[: width * 4], width)
+        await evaluated(jobs, eval_spec(width * 4), width * 4, -1)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        pairs: list[tuple[Spent, Spent]] = []
+        for number in range(rounds):
+            loop = await bare(calls, bodies, width)
+            run = await evaluated(jobs, spec, items, number)
+            pairs.append((loop, run))
+            print(f"bare {loop}, evaluator {run}")
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        wall = statistics.median(run.wall - loop.wall for loop, run in pairs)
+        processor = statistics.median(run.processor - loop.processor for loop, run in pairs)
+        print(f"{items} items, {width} in flight: {wall:.3f} ms more an item", end="")
+        print(f" ({processor:.3f} of the processor), {grown:.0f} MB more")
+        await jobs.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--items", type=int, default=10_000)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--serve", action="store_true")
+    told = parser.parse_args()
+    if told.serve:
+        asyncio.run(serve(told.delay))
+    else:
+        with servers(told.delay) as (url, redis_url):
+            asyncio.run(measure(url, redis_url, told.items, told.width, told.rounds))
+
+
+if __name__ == "__main__":
+    main()
