@@ -22,7 +22,6 @@ from services.controller.access.keyring import Keyring
 from services.controller.access.keys import KeyStore
 from services.controller.access.lease_store import LeaseStore
 from services.controller.access.limits import RateLimits
-from shared.http.local_callers import LocalCallers
 from services.controller.access.static_keys import StaticKeys
 from services.controller.call_store.metrics import CallStoreMetrics
 from services.controller.call_store.store import CallStore
@@ -58,6 +57,7 @@ from services.controller.tracing.provider import Tracing
 from services.controller.upstream.peer import EVALUATOR
 from services.controller.upstream.pool import UpstreamPool
 from shared.http import faults
+from shared.http.local_callers import LocalCallers
 from shared.http.loopback import is_loopback
 from shared.http.operations import VERSION, Readiness, operations_routes
 from shared.http.server import Service

@@ -35,6 +35,7 @@ def _results(material: RunMaterial) -> Results:
         candidates=tuple(candidate.name for candidate in material.plan.candidates),
         weights=spec.weights,
         metrics=tuple(spec.metrics),
+        length_control=spec.length_control,
         baseline=spec.baseline,
         usage=run.usage,
         models={each.name: each.model for each in material.plan.candidates if each.model},

@@ -13,9 +13,9 @@ from starlette.types import Scope
 from services.controller.access import scopes
 from services.controller.access.key_record import KEY_PREFIX
 from services.controller.access.keyring import Keyring
-from shared.http.local_callers import LocalCallers
 from services.controller.access.principal import ANONYMOUS, Principal
 from shared.errors import Forbidden, Unauthorized
+from shared.http.local_callers import LocalCallers
 
 # Clients choose paths; those that are really asked for are few.
 _needed = lru_cache(maxsize=1024)(scopes.needed)

@@ -39,14 +39,31 @@ class Counting:
     """Counts the scopes of one run."""
 
     def __init__(
-        self, table: Table, lengths: Floats, marks: Floats, bootstrap: Bootstrap, *, scoring: bool
+        self,
+        table: Table,
+        lengths: Floats,
+        marks: Floats,
+        bootstrap: Bootstrap,
+        *,
+        scoring: bool,
+        controlled: bool,
     ) -> None:
-        """Keep what all scopes share; `scoring`: mean scores decide who is best."""
+        """Keep what all scopes share.
+
+        Args:
+            table: all reviews.
+            lengths: of the answers.
+            marks: of markdown in them.
+            bootstrap: for all intervals.
+            scoring: mean scores decide who is best.
+            controlled: candidates have ratings without the part of length too.
+        """
         self._table = table
         self._lengths = lengths
         self._marks = marks
         self._bootstrap = bootstrap
         self._scoring = scoring
+        self._controlled = controlled
         self._done: dict[bytes, Counted] = {}
 
     def count(self, key: ScopeKey, chosen: Bools) -> Counted:
@@ -68,7 +85,7 @@ class Counting:
             markdown = markdown_coefficient(
                 tally, self._lengths, self._marks, self._bootstrap, lost
             )
-        candidates = self._candidates(tally, ranking, length)
+        candidates = self._candidates(tally, ranking, length if self._controlled else None)
         best_first = sorted(candidates, key=self._worth, reverse=True)
         pairs = self._pairs(tally, [each.candidate for each in best_first])
         separable = {frozenset((pair.first, pair.second)) for pair in pairs if pair.separable}

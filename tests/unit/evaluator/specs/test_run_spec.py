@@ -283,3 +283,8 @@ def test_the_size_is_the_plans(mode, swap, rivals, baseline, alone):
     )
     run = RunSpec(candidates=[Candidate(name=f"c{n}") for n in range(rivals)])
     assert reviews_of(spec, run) == Plan(spec, run).reviews
+
+
+async def test_money_without_end_is_no_limit(spec):
+    run = {"candidates": ["alpha"], "limits": {"max_cost_usd": 1e300}}
+    assert set(await faults_of(read_run(run, spec))) == {"/limits/max_cost_usd"}
