@@ -16,8 +16,9 @@ from services.evaluator.artefacts.rows import (
     legacy_reviews,
     review_rows,
 )
-from services.evaluator.jobs.material import RunMaterial, competition_ranks
+from services.evaluator.jobs.material import RunMaterial
 from services.evaluator.jobs.plan import ReviewUnit
+from services.evaluator.judging.rankings import ranks_of
 from services.evaluator.routes.figures import ArtefactRequest
 from shared.errors import InvalidRequest
 
@@ -78,7 +79,7 @@ def _one(material: RunMaterial, number: int, unit: ReviewUnit, *, scores: bool) 
     points = verdict.scores if verdict else None
     ranks = verdict.ranks if verdict else None
     if ranks is None and points is not None:
-        ranks = competition_ranks(points)
+        ranks = ranks_of(points)
     places = sorted(range(len(unit.lineup)), key=lambda place: unit.lineup[place])
     answers: list[CandidateAnswer] = []
     for who, candidate in enumerate(plan.candidates):

@@ -5,10 +5,10 @@ Makes no call and owns no parser.
 
 from __future__ import annotations
 
-from services.evaluator.jobs.material import competition_ranks
 from services.evaluator.jobs.overrides import ranks_fault, score_range, scores_fault
 from services.evaluator.jobs.plan import Plan, ReviewUnit
 from services.evaluator.judging.assessment import Assessment, Form
+from services.evaluator.judging.rankings import ranks_of
 from shared.protocol.evals.item import Verdict
 from shared.protocol.evals.run import GivenReview
 
@@ -27,7 +27,7 @@ def given_verdict(
         fault = scores_fault(review.scores, places, *score_range(plan, unit))
         if fault:
             return Verdict(rule=_rule(fault))
-        ranks = competition_ranks(review.scores)
+        ranks = ranks_of(review.scores)
         return Verdict(ranks=ranks, scores=review.scores, rule=GIVEN_RULE)
     return assessment.read(Form.TEXT, review.text or "", None)
 

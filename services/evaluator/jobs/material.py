@@ -16,6 +16,7 @@ import orjson
 from services.evaluator.analysis.rows import AnswerRow, Review
 from services.evaluator.jobs.plan import Plan, ReviewUnit
 from services.evaluator.jobs.records import StoredAnswer, StoredResult
+from services.evaluator.judging.rankings import ranks_of
 from shared.protocol.evals.item import Override, Verdict
 from shared.protocol.evals.run import Evaluation, Run, RunSpec
 from shared.protocol.evals.spec import EvalSpec
@@ -129,11 +130,6 @@ def given_answers(plan: Plan) -> dict[int, StoredAnswer]:
     }
 
 
-def competition_ranks(scores: list[float]) -> list[int]:
-    """Return the rank of each score, 1 for the highest; equal ones share the better rank."""
-    return [1 + sum(other > score for other in scores) for score in scores]
-
-
 def _ranks(verdict: Verdict | None) -> tuple[int, ...] | None:
     if verdict is None or not verdict.decoded:
         return None
@@ -141,4 +137,4 @@ def _ranks(verdict: Verdict | None) -> tuple[int, ...] | None:
         return tuple(verdict.ranks)
     # Who is judged alone is first, whatever the grade is.
     scores: list[Any] = verdict.scores or [0]
-    return tuple(competition_ranks(scores))
+    return tuple(ranks_of(scores))

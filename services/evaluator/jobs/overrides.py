@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 
-from services.evaluator.jobs.material import competition_ranks
 from services.evaluator.jobs.plan import Plan, ReviewUnit
+from services.evaluator.judging.rankings import ranks_of
 from shared.errors import InvalidSpec
 from shared.protocol.evals.item import OverrideRequest, Verdict
 from shared.protocol.evals.spec import Grader, Rubric
@@ -36,7 +36,7 @@ def verdict_of(plan: Plan, unit: ReviewUnit, request: OverrideRequest) -> Verdic
         passed = None
         if grader and grader.pass_threshold is not None:
             passed = request.scores[0] >= grader.pass_threshold
-        ranks = competition_ranks(request.scores)
+        ranks = ranks_of(request.scores)
         return Verdict(ranks=ranks, scores=request.scores, passed=passed, rule=HUMAN_RULE)
     if fault := ranks_fault(request.ranks or [], len(unit.lineup)):
         raise InvalidSpec([("/ranks", fault)])

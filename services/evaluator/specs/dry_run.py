@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-from services.evaluator.jobs.plan import Plan
+from services.evaluator.jobs.plan import Plan, fits
 from services.evaluator.judging.assessment import AnswerShown, Assessment, ReviewTask
 from services.evaluator.specs.execution import warnings_of
-from services.evaluator.specs.size import fits
 from shared.protocol.evals.run import CallCounts, Candidate, Run, RunSpec
 from shared.protocol.evals.spec import EvalSpec, Question
 
