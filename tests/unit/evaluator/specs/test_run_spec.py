@@ -288,3 +288,9 @@ def test_the_size_is_the_plans(mode, swap, rivals, baseline, alone):
 async def test_money_without_end_is_no_limit(spec):
     run = {"candidates": ["alpha"], "limits": {"max_cost_usd": 1e300}}
     assert set(await faults_of(read_run(run, spec))) == {"/limits/max_cost_usd"}
+
+
+async def test_of_several_types_that_of_the_value_is_spoken_of(spec):
+    run = {"candidates": ["alpha"], "fail_on_error": -1}
+    faults = await faults_of(read_run(run, spec))
+    assert faults == {"/fail_on_error": "input should be greater than or equal to 0"}
