@@ -294,3 +294,8 @@ async def test_of_several_types_that_of_the_value_is_spoken_of(spec):
     run = {"candidates": ["alpha"], "fail_on_error": -1}
     faults = await faults_of(read_run(run, spec))
     assert faults == {"/fail_on_error": "input should be greater than or equal to 0"}
+
+
+async def test_a_setting_that_stands_twice_is_told_beside_other_faults(spec):
+    run = {"candidates": ["alpha"], "seed": 1, "sampling": {"seed": 2, "top_k": 3}}
+    assert set(await faults_of(read_run(run, spec))) == {"/seed", "/sampling/top_k"}
