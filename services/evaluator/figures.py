@@ -10,6 +10,7 @@ from services.evaluator.analysis.comparison import RunRows, compare_runs
 from services.evaluator.analysis.options import AnalysisOptions
 from services.evaluator.analysis.results import results_of
 from services.evaluator.jobs.material import RunMaterial
+from services.evaluator.judging.scales import scales_of
 from services.evaluator.legacy import artefact
 from services.evaluator.reports.data import ReportData, ReportFormat, ReportTable
 from services.evaluator.reports.rendering import render
@@ -33,7 +34,9 @@ def _results(material: RunMaterial) -> Results:
         mode=spec.mode.value,
         complete=run.status is RunStatus.COMPLETED,
         candidates=tuple(candidate.name for candidate in material.plan.candidates),
+        errored=run.progress.errored,
         weights=spec.weights,
+        scales=scales_of(spec),
         metrics=tuple(spec.metrics),
         length_control=spec.length_control,
         baseline=spec.baseline,
@@ -44,9 +47,11 @@ def _results(material: RunMaterial) -> Results:
 
 
 def _compare(first: RunMaterial, second: RunMaterial) -> Comparison:
-    return compare_runs(
-        RunRows(first.run.id, first.reviews()), RunRows(second.run.id, second.reviews())
-    )
+    return compare_runs(_rows(first), _rows(second))
+
+
+def _rows(material: RunMaterial) -> RunRows:
+    return RunRows(material.run.id, material.reviews(), scales_of(material.spec))
 
 
 def _report(

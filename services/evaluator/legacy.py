@@ -1,7 +1,7 @@
 """LLMZoo's files of a run: which of its reviews they are made of.
 
-LLMZoo has one review a question, of all answers in the order of the candidates, by one judge. Owns
-that choice; the files themselves are written by `artefacts`.
+LLMZoo has one review a question, of all answers in the order of the candidates, by one judge: the
+first of a question's reviews. Owns that choice; the files themselves are written by `artefacts`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from services.evaluator.artefacts.rows import (
 )
 from services.evaluator.jobs.material import RunMaterial
 from services.evaluator.jobs.plan import ReviewUnit
-from services.evaluator.judging.rankings import ranks_of
-from services.evaluator.routes.figures import ArtefactRequest
+from services.evaluator.ranks import ranks_of
+from services.evaluator.routes.figures import ANSWERS, ArtefactRequest
 from shared.errors import InvalidRequest
 
 
@@ -29,6 +29,9 @@ def artefact(material: RunMaterial, wanted: ArtefactRequest) -> bytes:
     Raises:
         InvalidRequest: the run has nothing that such a file could hold.
     """
+    if wanted.name == ANSWERS:
+        candidate = _candidate(material, wanted)
+        return as_jsonl(answer_rows(_answered(material, candidate), candidate)).encode()
     questions = _reviewed(material, wanted)
     scores, horizontal = wanted.scores, wanted.horizontal
     match wanted.name:
@@ -38,35 +41,65 @@ def artefact(material: RunMaterial, wanted: ArtefactRequest) -> bytes:
         case "ordering.txt":
             rows = legacy_reviews(questions, scores=scores)
             text = ordering_txt(rows, horizontal=horizontal, scores=scores)
-        case "review.jsonl":
-            text = as_jsonl(review_rows(questions, scores=scores))
         case _:
-            text = as_jsonl(answer_rows(questions, _candidate(material, wanted)))
+            text = as_jsonl(review_rows(questions, scores=scores))
     return text.encode()
 
 
 def _reviewed(material: RunMaterial, wanted: ArtefactRequest) -> list[ReviewedQuestion]:
-    """Return the questions of a dimension with the one review of each, in LLMZoo's order."""
+    """Return the questions of a dimension with the one review of each, in LLMZoo's order.
+
+    A question whose review is still to come is left out; one that failed could not be read.
+    """
     plan = material.plan
     rivals = len(plan.candidates)
     dimension = material.spec.dimension_names.index(wanted.dimension)
-    found: dict[int, ReviewedQuestion] = {}
+    found: dict[int, ReviewedQuestion | None] = {}
     for number in range(plan.reviews):
         unit = plan.review(number)
         fits = unit.dimension == dimension and len(unit.lineup) == rivals
         if fits and unit.question not in found:
-            found[unit.question] = _one(material, number, unit, scores=wanted.scores)
-    if not found:
+            there = number in material.results or number in material.overrides
+            one = _one(material, number, unit, scores=wanted.scores) if there else None
+            found[unit.question] = one
+    reviewed = [found[place] for place in sorted(found)]
+    ordered = _ordered([each for each in reviewed if each is not None])
+    if not ordered:
         msg = "The run has no reviews of all candidates at once, which LLMZoo's files are made of."
         raise InvalidRequest(msg, param="dimension")
-    if wanted.scores and not any(each.scores for each in found.values()):
+    if wanted.scores and not any(each.scores for each in ordered):
         msg = "The run has no scores: its judges were asked for an order."
         raise InvalidRequest(msg, param="score")
-    ordered = [found[place] for place in sorted(found)]
-    # The order decides the last digits of a sum; LLMZoo's ids are numbers.
-    if all(each.question.isascii() and each.question.isdecimal() for each in ordered):
-        ordered.sort(key=lambda each: int(each.question))
     return ordered
+
+
+def _ordered(questions: list[ReviewedQuestion]) -> list[ReviewedQuestion]:
+    """Return questions as LLMZoo's sums need them: by number, which its ids are."""
+    if all(each.question.isascii() and each.question.isdecimal() for each in questions):
+        return sorted(questions, key=lambda each: int(each.question))
+    return questions
+
+
+def _answered(material: RunMaterial, candidate: str) -> list[ReviewedQuestion]:
+    """Return the questions that a candidate answered, each with this answer alone."""
+    plan = material.plan
+    who = [each.name for each in plan.candidates].index(candidate)
+    found: list[ReviewedQuestion] = []
+    for place, question in enumerate(plan.questions):
+        stored = material.answers.get(plan.answer_number(place, who))
+        if stored is None or stored.error is not None:
+            continue
+        answer = CandidateAnswer(candidate, "\n\n".join(stored.turns))
+        found.append(
+            ReviewedQuestion(
+                question=question.id or "",
+                text=question.text,
+                category=question.category,
+                language=question.language,
+                answers=(answer,),
+            )
+        )
+    return _ordered(found)
 
 
 def _one(material: RunMaterial, number: int, unit: ReviewUnit, *, scores: bool) -> ReviewedQuestion:
@@ -74,8 +107,7 @@ def _one(material: RunMaterial, number: int, unit: ReviewUnit, *, scores: bool) 
     plan = material.plan
     question = plan.questions[unit.question]
     result = material.results.get(number)
-    there = result is not None or number in material.overrides
-    verdict = material.verdict(number) if there else None
+    verdict = material.verdict(number)
     points = verdict.scores if verdict else None
     ranks = verdict.ranks if verdict else None
     if ranks is None and points is not None:

@@ -150,6 +150,7 @@ def results(items: Sequence[OutputItem], candidates: Sequence[str]) -> Results:
             Agreement(
                 between="humans",
                 names=[*judges, "Ada Reader"],
+                judge=next(iter(judges)),
                 alpha=figure(0.46, 0.12, 40),
                 same_winner=figure(0.71, 0.09, 40),
             )

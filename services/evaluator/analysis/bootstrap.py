@@ -59,9 +59,10 @@ class Bootstrap:
 def intervals(draws: Floats, questions: Floats) -> list[Interval | None]:
     """Return an interval for each column of draws that rests on so many questions.
 
-    Percentiles, at a level widened by sqrt(n / (n - 1)): draws of n questions spread too little by
-    that (Hesterberg 2015, "What teachers should know about the bootstrap"). Of 70 questions they
-    hold the truth in 94 to 95 of 100 runs; of fewer than 30 in less, which a warning tells.
+    Percentiles at a level that is widened for few questions, as Hesterberg does (2015, "What
+    teachers should know about the bootstrap"): draws of n questions spread too little by
+    sqrt(n / (n - 1)), and Student's quantiles stand in the place of the normal ones. Of 70
+    questions they hold the truth in 94 to 95 of 100 runs.
     """
     found: list[Interval | None] = []
     for column, count in zip(draws.T, questions, strict=True):
@@ -70,7 +71,8 @@ def intervals(draws: Floats, questions: Floats) -> list[Interval | None]:
         if count < 2 or 2 * len(values) < len(column):  # noqa: PLR2004
             found.append(None)
             continue
-        widened = special.ndtri((1 - LEVEL) / 2) * np.sqrt(count / (count - 1))
+        quantile = special.stdtrit(count - 1, (1 - LEVEL) / 2)
+        widened = quantile * np.sqrt(count / (count - 1))
         tail = float(special.ndtr(widened))
         low, high = np.quantile(values, [tail, 1 - tail])
         found.append(Interval(low=float(low), high=float(high)))

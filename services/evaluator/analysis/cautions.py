@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from services.evaluator.analysis.options import AnalysisOptions
 from services.evaluator.analysis.rows import AnswerRow, Review
 from services.evaluator.analysis.scopes import Counted
-from shared.protocol.evals.results import PositionBias, ResultWarning, Scope
+from shared.protocol.evals.results import CandidateFigures, PositionBias, ResultWarning, Scope
 
 _FEW = 30
 _MOST_UNDECODED = 0.01
@@ -28,6 +28,9 @@ def cautions(
     """Return all cautions that apply, the gravest kinds first."""
     if not options.complete:
         yield _caution("incomplete", "the run is not complete: figures are of what is there so far")
+    if options.errored:
+        text = f"items without a verdict, since a call failed: {options.errored}"
+        yield _caution("errored", text)
     if counted:
         yield from _undecoded(counted[0].scope)
     yield from _judges(reviews, options)
@@ -105,12 +108,22 @@ def _scopes(counted: Sequence[Counted]) -> Iterator[ResultWarning]:
             "in which all tie keeps the ratings there finite, and their intervals show too little"
         )
         yield _caution("rating_steadied", text)
+    if not overall.one_scale and any(each.mean_score for each in _scored(counted)):
+        text = (
+            "dimensions have different scales: there is no mean score of them together; the "
+            "composite puts each on a scale from 0 to 1"
+        )
+        yield _caution("mixed_scales", text)
     if overall.mixed:
         text = (
             "line-ups differ in size: `rating` counts each pair once, `rating_by_review` gives "
             "pairs of a review of n the weight 1 / (n - 1), as win rates do"
         )
         yield _caution("mixed_lineups", text)
+
+
+def _scored(counted: Sequence[Counted]) -> Iterator[CandidateFigures]:
+    return (figures for each in counted for figures in each.scope.candidates)
 
 
 def _saturation(scope: Scope, baseline: str | None) -> Iterator[ResultWarning]:

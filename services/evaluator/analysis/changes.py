@@ -1,6 +1,7 @@
 """How candidates changed between two runs, over the questions that both have verdicts on.
 
-By mean score where both runs score everything that is compared, else by the share of pairs won.
+By mean score where both runs score everything that is compared, on the same scales, else by the
+share of pairs won.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import numpy as np
 
 from services.evaluator.analysis.arrays import Bools, Floats
 from services.evaluator.analysis.bootstrap import Bootstrap
+from services.evaluator.analysis.comparison import RunRows
+from services.evaluator.analysis.composite import one_scale
 from services.evaluator.analysis.differences import SIGNIFICANT, holm, sign_flip_p
 from services.evaluator.analysis.figures import BALANCE, SHARE, ratio
-from services.evaluator.analysis.rows import Review
 from services.evaluator.analysis.table import Table
 from shared.protocol.evals.results import ComparisonRow, Figure
 
@@ -24,16 +26,21 @@ Means = dict[tuple[str, str | None], dict[str, float]]
 
 
 def changes(
-    first: Sequence[Review], second: Sequence[Review], seed: int, resamples: int
+    first: RunRows, second: RunRows, seed: int, resamples: int
 ) -> tuple[Metric, int, list[ComparisonRow]]:
     """Return by what is compared, on how many questions, and each candidate's change."""
-    before, after = Table(first, ()), Table(second, ())
-    metric: Metric = "mean_score" if _scored(before) and _scored(after) else "win_rate"
+    before, after = Table(first.reviews, ()), Table(second.reviews, ())
+    scored = _scored(before) and _scored(after) and _same_scales(first, second)
+    metric: Metric = "mean_score" if scored else "win_rate"
     old, new = _means(before, metric), _means(after, metric)
     bootstrap = Bootstrap(seed, resamples)
     both: set[str] = set()
     rows: list[ComparisonRow] = []
-    for key in sorted(old.keys() & new.keys(), key=_order):
+    keys = old.keys() & new.keys()
+    if scored and not one_scale({name for _, name in keys if name is not None}, first.scales):
+        # Scores of different scales have no mean.
+        keys = {key for key in keys if key[1] is not None}
+    for key in sorted(keys, key=_order):
         shared = sorted(old[key].keys() & new[key].keys())
         if not shared:
             continue
@@ -76,6 +83,11 @@ def _scored(table: Table) -> bool:
     """Return whether each verdict has scores."""
     decoded = table.places.decoded
     return bool(decoded.any()) and bool(np.isfinite(table.places.score[decoded]).all())
+
+
+def _same_scales(first: RunRows, second: RunRows) -> bool:
+    both = first.scales.keys() & second.scales.keys()
+    return all(first.scales[name] == second.scales[name] for name in both)
 
 
 def _means(table: Table, metric: Metric) -> Means:

@@ -5,8 +5,8 @@ Light to import, as `results` is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from services.evaluator.analysis.rows import Review
 from shared.protocol.evals.results import Comparison
@@ -18,6 +18,10 @@ class RunRows:
 
     run_id: str
     reviews: Sequence[Review]
+    scales: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict[str, tuple[float, float]]
+    )
+    """As of `AnalysisOptions`."""
 
 
 def compare_runs(
@@ -26,7 +30,7 @@ def compare_runs(
     """Return how each candidate of both runs changed from the first to the second."""
     from services.evaluator.analysis.changes import changes  # noqa: PLC0415 - brings scipy
 
-    metric, questions, rows = changes(first.reviews, second.reviews, seed, resamples)
+    metric, questions, rows = changes(first, second, seed, resamples)
     return Comparison(
         run_id=first.run_id,
         other_run_id=second.run_id,

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from shared.protocol.evals.results import CandidateFigures, Scope
 
+Scale = tuple[float, float]
+NO_SCALE: Scale = (0.0, 1.0)
+"""Of a dimension of which nothing is said."""
+
 
 def composite_of(
-    scopes: Sequence[Scope], weights: Mapping[str, float], *, scoring: bool
+    scopes: Sequence[Scope],
+    weights: Mapping[str, float],
+    scales: Mapping[str, Scale],
+    *,
+    scoring: bool,
 ) -> tuple[list[tuple[str, float]], dict[str, float]]:
     """Return candidates, best first, and the weight of each dimension.
 
-    The weighted mean of the dimensions' mean scores, or of their win rates where nothing is
-    scored; a dimension without a figure for a candidate is not in its mean.
+    The weighted mean of the dimensions' mean scores, each from 0 to 1 on its own scale, or of
+    their win rates where nothing is scored; a dimension without a figure for a candidate is not
+    in its mean.
     """
     applied = {
         scope.dimension: float(weights.get(scope.dimension, 1.0))
@@ -25,7 +34,8 @@ def composite_of(
     for scope in scopes:
         weight = 0.0 if scope.dimension is None else applied[scope.dimension]
         for figures in scope.candidates:
-            value = _value(figures, scoring=scoring)
+            scale = scales.get(scope.dimension or "", NO_SCALE)
+            value = _value(figures, scale, scoring=scoring)
             if value is None or not weight:
                 continue
             sums[figures.candidate] = sums.get(figures.candidate, 0.0) + weight * value
@@ -34,6 +44,14 @@ def composite_of(
     return sorted(means, key=lambda entry: -entry[1]), applied
 
 
-def _value(figures: CandidateFigures, *, scoring: bool) -> float | None:
+def one_scale(dimensions: Iterable[str], scales: Mapping[str, Scale]) -> bool:
+    """Return whether scores in these dimensions can be added up."""
+    return len({scales.get(name, NO_SCALE) for name in dimensions}) <= 1
+
+
+def _value(figures: CandidateFigures, scale: Scale, *, scoring: bool) -> float | None:
     figure = figures.mean_score if scoring else figures.win_rate
-    return None if figure is None else figure.value
+    if figure is None or figure.value is None or not scoring:
+        return None if figure is None else figure.value
+    low, high = scale
+    return (figure.value - low) / (high - low)

@@ -14,6 +14,8 @@ from services.evaluator.analysis.arrays import Floats, Ints
 
 _LEVELS = (1000, 100)
 """Steps to which values that are no small whole numbers are rounded: as many as can be had."""
+_PARTS = 120
+"""Of one: the largest that a common step is looked for in."""
 _MOST_WORK = 20_000_000
 SIGNIFICANT = 0.05
 
@@ -22,8 +24,9 @@ def sign_flip_p(values: Floats) -> float:
     """Return the chance of a sum as far from 0 as that of `values`, had each either sign.
 
     Two-sided. Exact: the sum's distribution is the inverse Fourier transform of the product of
-    cosines; values that are no small whole numbers are rounded to a thousandth of the largest, or
-    to a hundredth of it where there are many. Of very many values it is the normal distribution's.
+    cosines. Values that are whole multiples of a part of one (as means of a few verdicts are) are
+    taken as they are; others are rounded to a thousandth of the largest, or to a hundredth of it
+    where there are many. Of very many values it is the normal distribution's.
     """
     values = values[np.isfinite(values) & (values != 0)]
     if len(values) == 0:
@@ -67,7 +70,8 @@ def holm(chances: Sequence[float]) -> list[float]:
 def _whole(values: Floats, levels: int) -> Floats:
     """Return the values as whole numbers of a common step."""
     largest = float(np.abs(values).max())
-    rounded = np.rint(values)
-    if largest <= levels and np.allclose(values, rounded, atol=1e-9):
-        return rounded
+    for parts in range(1, int(min(_PARTS, levels / largest)) + 1):
+        rounded = np.rint(values * parts)
+        if np.allclose(values * parts, rounded, rtol=0, atol=1e-9):
+            return rounded
     return np.rint(values * (levels / largest))

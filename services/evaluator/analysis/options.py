@@ -20,6 +20,12 @@ class AnalysisOptions:
     candidates: tuple[str, ...]
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     """Of dimensions in the composite; 1 where nothing is said."""
+    scales: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict[str, tuple[float, float]]
+    )
+    """The lowest and the highest score of each dimension; 0 and 1 where nothing is said."""
+    errored: int = 0
+    """Items without a verdict because a call failed for good."""
     metrics: tuple[str, ...] = ()
     """Those without a judge, by the names of `EvalSpec.metrics`."""
     length_control: bool = True

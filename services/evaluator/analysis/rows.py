@@ -5,7 +5,7 @@ Knows no store, judge or request.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,13 @@ class Review:
     def decoded(self) -> bool:
         """Return whether there is a verdict."""
         return self.ranks is not None or self.scores is not None or self.passed is not None
+
+    def as_judged(self) -> Review:
+        """Return the review as the judge had made it, before a person said otherwise."""
+        if not self.human:
+            return self
+        said = {"ranks": self.replaced_ranks, "scores": self.replaced_scores, "passed": None}
+        return replace(self, **said, human=False, replaced_ranks=None, replaced_scores=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from services.evaluator.analysis.arrays import Bools, Floats
 from services.evaluator.analysis.bootstrap import Bootstrap
+from services.evaluator.analysis.composite import Scale, one_scale
 from services.evaluator.analysis.differences import SIGNIFICANT, holm, sign_flip_p
 from services.evaluator.analysis.figures import BALANCE, SHARE, ratios
 from services.evaluator.analysis.groups import groups_of
@@ -33,6 +34,8 @@ class Counted:
     """An imaginary review keeps its ratings finite."""
     mixed: bool
     """Its line-ups differ in size."""
+    one_scale: bool
+    """Its scores can be added up: all its dimensions have the same scale."""
 
 
 class Counting:
@@ -44,6 +47,7 @@ class Counting:
         lengths: Floats,
         marks: Floats,
         bootstrap: Bootstrap,
+        scales: Mapping[str, Scale],
         *,
         scoring: bool,
         controlled: bool,
@@ -55,6 +59,7 @@ class Counting:
             lengths: of the answers.
             marks: of markdown in them.
             bootstrap: for all intervals.
+            scales: of the dimensions' scores.
             scoring: mean scores decide who is best.
             controlled: candidates have ratings without the part of length too.
         """
@@ -62,6 +67,7 @@ class Counting:
         self._lengths = lengths
         self._marks = marks
         self._bootstrap = bootstrap
+        self._scales = scales
         self._scoring = scoring
         self._controlled = controlled
         self._done: dict[bytes, Counted] = {}
@@ -85,7 +91,9 @@ class Counting:
             markdown = markdown_coefficient(
                 tally, self._lengths, self._marks, self._bootstrap, lost
             )
-        candidates = self._candidates(tally, ranking, length if self._controlled else None)
+        summable = one_scale({review.dimension for review in reviews}, self._scales)
+        shown = length if self._controlled else None
+        candidates = self._candidates(tally, ranking, shown, summable=summable)
         best_first = sorted(candidates, key=self._worth, reverse=True)
         pairs = self._pairs(tally, [each.candidate for each in best_first])
         separable = {frozenset((pair.first, pair.second)) for pair in pairs if pair.separable}
@@ -102,7 +110,8 @@ class Counting:
             groups=groups_of([each.candidate for each in best_first], separable),
         )
         steady = ranking is not None and ranking.steadied
-        return Counted(key, scope, length, markdown, steady, tally.won_by_review is not None)
+        mixed = tally.won_by_review is not None
+        return Counted(key, scope, length, markdown, steady, mixed, summable)
 
     def _worth(self, figures: CandidateFigures) -> tuple[float, float]:
         """Return by what candidates are ordered."""
@@ -112,13 +121,19 @@ class Counting:
         return rating, _known(figures.mean_score)
 
     def _candidates(
-        self, tally: Tally, ranking: Ranking | None, length: LengthControl | None
+        self,
+        tally: Tally,
+        ranking: Ranking | None,
+        length: LengthControl | None,
+        *,
+        summable: bool,
     ) -> list[CandidateFigures]:
         missing = tally.undecoded.astype(np.float64)
         boot = self._bootstrap
         ranks = ratios(tally.ranks, tally.ranked, boot, undecoded=missing)
         rank_scores = ratios(tally.rank_scores, tally.ranked, boot, undecoded=missing)
         scores = ratios(tally.scores, tally.scored, boot, undecoded=missing)
+        told = [bool(figure.n) or self._scoring for figure in scores]
         shares = self._win_rates(tally)
         by_review = self._by_review(tally)
         wins, ties, losses = _outcomes(tally)
@@ -128,7 +143,7 @@ class Counting:
                 candidate=name,
                 mean_rank=ranks[place],
                 rank_score=rank_scores[place],
-                mean_score=scores[place] if scores[place].n or self._scoring else None,
+                mean_score=scores[place] if summable and told[place] else None,
                 win_rate=shares[place],
                 wins=wins[place],
                 ties=ties[place],

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from services.evaluator.analysis.rows import Review
+from services.evaluator.ranks import ranks_of
 
 
 def joined(reviews: Sequence[Review]) -> tuple[list[Review], list[Review]]:
@@ -31,11 +32,6 @@ def joined(reviews: Sequence[Review]) -> tuple[list[Review], list[Review]]:
     return kept, [_together(group) for group in alone.values()]
 
 
-def ranks_of(scores: Sequence[float]) -> tuple[int, ...]:
-    """Return competition ranks, 1 for the highest score."""
-    return tuple(1 + sum(other > score for other in scores) for score in scores)
-
-
 def _readable(review: Review) -> Review:
     """Return a review that has scores where it can, and none of a verdict that fits no line-up."""
     scores, ranks = review.scores, review.ranks
@@ -44,9 +40,9 @@ def _readable(review: Review) -> Review:
     if not _fits(review.lineup, scores) or not _fits(review.lineup, ranks):
         return replace(review, ranks=None, scores=None, passed=None)
     if ranks is None and scores is not None:
-        ranks = ranks_of(scores)
+        ranks = tuple(ranks_of(scores))
     elif ranks is not None and not 1 == min(ranks) <= max(ranks) <= len(ranks):
-        ranks = ranks_of([-rank for rank in ranks])
+        ranks = tuple(ranks_of([-rank for rank in ranks]))
     if scores is review.scores and ranks is review.ranks:
         return review
     return replace(review, ranks=ranks, scores=scores)
@@ -67,7 +63,7 @@ def _together(group: list[Review]) -> Review:
         group[0],
         lineup=tuple(scores),
         scores=tuple(scores.values()),
-        ranks=ranks_of(tuple(scores.values())),
+        ranks=tuple(ranks_of(list(scores.values()))),
         human=any(review.human for review in group),
         replaced_ranks=None,
         replaced_scores=None,

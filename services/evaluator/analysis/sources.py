@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from services.evaluator.analysis.agreement import Agreement, Between, Look, agreement_of
 from services.evaluator.analysis.bootstrap import Bootstrap
+from services.evaluator.analysis.composite import Scale, one_scale
 from services.evaluator.analysis.rows import Review
-from services.evaluator.analysis.solo import ranks_of
 from services.evaluator.analysis.table import Table
+from services.evaluator.ranks import ranks_of
 
 Key = tuple[str | int | tuple[str, ...], ...]
 
 
-def agreements(table: Table, bootstrap: Bootstrap) -> list[Agreement]:
-    """Return how far judges, repeats, dimensions, and each judge and people agree."""
+def agreements(
+    table: Table, said: Sequence[Review], bootstrap: Bootstrap, scales: Mapping[str, Scale]
+) -> list[Agreement]:
+    """Return how far judges, dimensions, and each judge with itself and with people agree.
+
+    `said` are the verdicts as they came, before those on single answers were joined.
+    """
     reviews = [review for review in table.reviews if review.ranks is not None]
     numbers = {name: number for number, name in enumerate(table.questions)}
     found = [
         _between("judges", reviews, numbers, bootstrap, (lambda each: each.judge, _but_judge)),
-        _between("repeats", reviews, numbers, bootstrap, (lambda each: each.repeat, _but_repeat)),
         _between(
             "dimensions",
-            _of_widest_dimensions(reviews),
+            _comparable(_of_widest_dimensions(reviews), scales),
             numbers,
             bootstrap,
             (lambda each: each.dimension, _but_dimension),
         ),
     ]
-    found += [
-        agreement_of("humans", [judge, "human"], _overridden(reviews, judge, numbers), bootstrap)
-        for judge in dict.fromkeys(review.judge for review in reviews)
-    ]
+    for judge in dict.fromkeys(review.judge for review in said):
+        own = [review for review in reviews if review.judge == judge]
+        changed = _overridden(said, judge, numbers)
+        both = (
+            _between("repeats", own, numbers, bootstrap, (lambda each: each.repeat, _but_repeat)),
+            agreement_of("humans", [judge, "human"], changed, bootstrap),
+        )
+        found += [each and each.model_copy(update={"judge": judge}) for each in both]
     return [each for each in found if each is not None]
 
 
@@ -74,7 +84,7 @@ def _overridden(reviews: Sequence[Review], judge: str, numbers: dict[str, int]) 
         if review.judge != judge or not review.human or review.ranks is None:
             continue
         if before is None and scores is not None:
-            before = ranks_of(scores)
+            before = tuple(ranks_of(scores))
         if before is None:
             continue
         both = review.scores is not None and scores is not None
@@ -99,6 +109,13 @@ def _of_widest_dimensions(reviews: Sequence[Review]) -> list[Review]:
     most = max((len(questions) for questions in asked.values()), default=0)
     wide = {name for name, questions in asked.items() if 2 * len(questions) > most}
     return [review for review in reviews if review.dimension in wide]
+
+
+def _comparable(reviews: Sequence[Review], scales: Mapping[str, Scale]) -> Sequence[Review]:
+    """Return the reviews without scores if their dimensions have different scales."""
+    if one_scale({review.dimension for review in reviews}, scales):
+        return reviews
+    return [replace(review, scores=None) for review in reviews]
 
 
 def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:

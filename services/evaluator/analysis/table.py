@@ -37,7 +37,7 @@ class Pairs:
     won: Floats
     """What the first got of it: 1, 1/2 or 0."""
     size: Ints
-    """How many stood in the review."""
+    """How many stood in the review; of verdicts on single answers, how many do where all are there."""
 
 
 class Table:
@@ -49,6 +49,7 @@ class Table:
         self.reviews = seen + set_beside
         self.seen: Bools = np.arange(len(self.reviews)) < len(seen)
         """Those whose line-up a judge saw as it stands."""
+        self._widest = max((len(review.lineup) for review in set_beside), default=0)
         joins = np.array([len(review.lineup) for review in self.reviews], dtype=np.int64)
         self.joins: Ints = np.where(self.seen, 1, joins)
         """How many reviews each stands for."""
@@ -105,12 +106,13 @@ class Table:
         ranks = ranks.reshape(len(rows), size)
         lineups = self._lineups(rows).reshape(len(rows), size)
         ahead = np.sign(ranks[:, after] - ranks[:, before])
+        review = np.repeat(np.array(rows, dtype=np.int64), len(before))
         return Pairs(
-            review=np.repeat(np.array(rows, dtype=np.int64), len(before)),
+            review=review,
             first=lineups[:, before].ravel(),
             second=lineups[:, after].ravel(),
             won=((ahead + 1) / 2).ravel(),
-            size=np.full(ahead.size, size, dtype=np.int64),
+            size=np.where(self.seen[review], size, self._widest),
         )
 
 

@@ -38,14 +38,27 @@ def counted_results(
     bootstrap = Bootstrap(options.seed, options.resamples)
     scoring = options.mode == Mode.SCORING
     counting = Counting(
-        table, lengths, marks, bootstrap, scoring=scoring, controlled=options.length_control
+        table,
+        lengths,
+        marks,
+        bootstrap,
+        options.scales,
+        scoring=scoring,
+        controlled=options.length_control,
     )
     parts, left_out = parts_of(table.reviews, _most(len(table.candidates)))
     counted = [counting.count(key, chosen) for key, chosen in parts]
     composite, weights = composite_of(
-        [each.scope for each in counted if each.key.plain], options.weights, scoring=scoring
+        [each.scope for each in counted if each.key.plain],
+        options.weights,
+        options.scales,
+        scoring=scoring,
     )
-    position = _position(table, bootstrap)
+    # What a person said in a judge's place says nothing of the judge.
+    judged = table
+    if any(review.human for review in reviews):
+        judged = Table([review.as_judged() for review in reviews], options.candidates)
+    position = _position(judged, bootstrap)
     metrics, notes = answer_metrics(answers, table.candidates, options.metrics, bootstrap)
     warnings = [*cautions(reviews, answers, options, counted, position), *notes]
     if left_out:
@@ -64,7 +77,7 @@ def counted_results(
         weights=weights,
         position=position,
         length=_length(table, counted, [chosen for _, chosen in parts], lengths, bootstrap),
-        agreement=agreements(table, bootstrap),
+        agreement=agreements(judged, reviews, bootstrap, options.scales),
         answers=metrics,
         warnings=warnings,
         usage=options.usage,

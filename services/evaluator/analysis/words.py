@@ -21,7 +21,14 @@ _KANA = re.compile(r"[\u3040-\u30ff]")
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _HANGUL = re.compile(r"[\uac00-\ud7af]")
 _LETTER = re.compile(r"[^\W\d_]")
+_NAMES = {
+    **dict.fromkeys(("yue", "cmn", "zho", "chi", "chinese", "mandarin", "cantonese"), "zh"),
+    **dict.fromkeys(("jpn", "japanese"), "ja"),
+    **dict.fromkeys(("kor", "korean"), "ko"),
+}
+_NO_SPACES = frozenset({"th", "lo", "my", "km"})
 _MECAB = {"ja": ("MeCab", "ja-mecab"), "ko": ("mecab_ko", "ko-mecab")}
+_OWN = frozenset({"zh", *_MECAB, *_NO_SPACES})
 
 
 class UnitTokenizer:
@@ -38,18 +45,23 @@ def units(text: str) -> list[str]:
 
 
 def language_of(tag: str | None, texts: Sequence[str]) -> str:
-    """Return the language's code: of its tag, else by the script of most texts, else empty."""
-    if tag:
-        return re.split(r"[-_]", tag.lower())[0]
+    """Return the language's code if it has a tokenisation of its own, else empty.
+
+    Of its tag, or by the script of most texts: a tag may be no code, or not be there.
+    """
+    named = re.split(r"[-_]", tag.lower())[0] if tag else ""
+    code = _NAMES.get(named, named)
+    if code in _OWN:
+        return code
     votes = Counter(_script(text) for text in texts)
     return votes.most_common(1)[0][0] if votes else ""
 
 
 def tokenization(language: str) -> tuple[str, str | None]:
     """Return sacrebleu's tokenisation for a language, and what its reader must know."""
-    if language in {"zh", "yue"}:
+    if language == "zh":
         return "zh", None
-    if language in {"th", "lo", "my", "km"}:
+    if language in _NO_SPACES:
         return "char", None
     if language not in _MECAB:
         return "13a", None
@@ -68,6 +80,7 @@ def _script(text: str) -> str:
     kana, han, hangul = (len(each.findall(text)) for each in (_KANA, _HAN, _HANGUL))
     if 2 * hangul > letters:
         return "ko"
-    if 2 * (kana + han) <= letters:
+    # Code and names in Latin letters stand in many such texts.
+    if 4 * (kana + han) <= letters:
         return ""
     return "ja" if 10 * kana > han else "zh"

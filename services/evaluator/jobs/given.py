@@ -8,7 +8,7 @@ from __future__ import annotations
 from services.evaluator.jobs.overrides import ranks_fault, score_range, scores_fault
 from services.evaluator.jobs.plan import Plan, ReviewUnit
 from services.evaluator.judging.assessment import Assessment, Form
-from services.evaluator.judging.rankings import ranks_of
+from services.evaluator.ranks import ranks_of
 from shared.protocol.evals.item import Verdict
 from shared.protocol.evals.run import GivenReview
 

@@ -16,7 +16,7 @@ import orjson
 from services.evaluator.analysis.rows import AnswerRow, Review
 from services.evaluator.jobs.plan import Plan, ReviewUnit
 from services.evaluator.jobs.records import StoredAnswer, StoredResult
-from services.evaluator.judging.rankings import ranks_of
+from services.evaluator.ranks import ranks_of
 from shared.protocol.evals.item import Override, Verdict
 from shared.protocol.evals.run import Evaluation, Run, RunSpec
 from shared.protocol.evals.spec import EvalSpec
@@ -94,6 +94,7 @@ class RunMaterial:
             passed=verdict.passed if verdict else None,
             human=human,
             replaced_ranks=_ranks(first),
+            replaced_scores=tuple(first.scores) if first and first.scores else None,
             model_version=self.results[number].model_version or None,
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from services.evaluator.jobs.plan import Plan, ReviewUnit
-from services.evaluator.judging.rankings import ranks_of
+from services.evaluator.ranks import ranks_of
 from shared.errors import InvalidSpec
 from shared.protocol.evals.item import OverrideRequest, Verdict
 from shared.protocol.evals.spec import Grader, Rubric

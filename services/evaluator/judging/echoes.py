@@ -19,6 +19,7 @@ _PIECE = re.compile(rf"(?:(?![{_HAN}<>=\u2248\u2264\u2265])[\w \t]|(?<=[0-9])\.(
 _DOUBLED = re.compile(r"\[\s*·*\s*\[([^\[\]\n]{1,40})\]\s*\]")
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+_BRACKETS = set("[(\"'*{")
 _SURE = 3
 """So many words in a row are no chance."""
 
@@ -103,7 +104,8 @@ class Echoes:
                 yield from (found[0] for found in _DOUBLED.finditer(passage))
         for token in tokens:
             alone = _with_brackets(line, token.start, token.end)
-            if alone[0] in "[(\"'*{" and self.holds([token.word], doubled=is_doubled(alone)):
+            before = alone[: alone.find(line[token.start : token.end])]
+            if _BRACKETS & set(before) and self.holds([token.word], doubled=is_doubled(alone)):
                 yield alone
 
     def _runs(self, words: list[str]) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from services.evaluator.judging.rankings import ranks_of
+from services.evaluator.ranks import ranks_of
 from shared.protocol.evals.item import Verdict
 
 RULE_SUFFIX = "+logprobs"

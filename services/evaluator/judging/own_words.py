@@ -18,7 +18,7 @@ from services.evaluator.judging.marks import Marks
 _THOUGHT = re.compile(r"\s*<(think|thinking|reasoning)>")
 _THOUGHT_END = re.compile(r"^[ \t]*</(?:think|thinking|reasoning)>", re.MULTILINE)
 _BEFORE_VERDICT = " \t*_`:\uff1a]\u3011)"
-_QUOTED = re.compile(r"^(?:\s*>)+")
+_QUOTED = re.compile(r"^(?:\s*>)+|^\s*<\w{1,20}>|</\w{1,20}>\s*$")
 # Who says something, or its number in a list; a key of a verdict is no one.
 _SAID = re.compile(
     r"[^\w\n]*(?:[0-9]{1,2}[.)]|(?![^:]*\b(?:scores?|ratings?|grades?|verdict|winner|better|rank(?:ing)?|"

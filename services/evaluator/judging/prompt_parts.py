@@ -40,7 +40,11 @@ def material_of(task: ReviewTask, wording: Wording) -> Material:
     replies = [turn for answer in task.answers for turn in answer.turns]
     marks = marks_of((*question.turns, *context, *references, *replies))
     fences = _Fences(marks, wording)
-    parts = [*fences.question(question), *fences.references(references), *fences.answers(task)]
+    parts = [
+        *fences.question(question),
+        *fences.references(references, turns=len(question.turns)),
+        *fences.answers(task),
+    ]
     return Material(marks, "\n\n".join(parts))
 
 
@@ -63,12 +67,14 @@ class _Fences:
         if len(question.turns) == 1:
             yield self._block(self.wording.question, question.turns[0], MAX_QUESTION)
 
-    def references(self, references: list[str]) -> Iterator[str]:
+    def references(self, references: list[str], turns: int) -> Iterator[str]:
         bound = MAX_QUESTION // max(1, len(references))
         for text in references:
             yield self._block(self.wording.reference, text, bound)
         if references:
-            yield self.wording.references
+            told = [self.wording.references]
+            told += [self.wording.references_of_turns] if turns > 1 else []
+            yield " ".join(told)
 
     def answers(self, task: ReviewTask) -> Iterator[str]:
         asked = task.question.turns

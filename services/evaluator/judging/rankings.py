@@ -1,4 +1,4 @@
-"""Ranks as competitions give them: 1, 2, 2, 4.
+"""Numbers that a judge gave as ranks, read as competitions give them: 1, 2, 2, 4.
 
 Owns what numbers tell an order; knows no judge.
 """
@@ -6,11 +6,6 @@ Owns what numbers tell an order; knows no judge.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-
-def ranks_of(scores: Sequence[float]) -> list[int]:
-    """Return the competition ranks of scores; the highest is first."""
-    return [1 + sum(other > score for other in scores) for score in scores]
 
 
 def competition_ranks(ranks: Sequence[int]) -> list[int] | None:

@@ -112,7 +112,8 @@ class RubricAssessment:
             low, high = f"{criteria.low:g}", f"{criteria.high:g}"
             parts.append(wording.scale.replace("{low}", low).replace("{high}", high))
             parts += [criteria.anchors] if criteria.anchors else []
-        return [*parts, wording.fairness]
+        rules = [wording.fairness] if mode is Mode.SCORING else [wording.fairness, wording.ties]
+        return [*parts, "\n".join(rules)]
 
     @property
     def _fences(self) -> str:

@@ -33,7 +33,10 @@ class Wording:
     pairwise: str
     scale: str
     fairness: str
+    ties: str
+    """One more of the rules of fairness, where answers are compared."""
     references: str
+    references_of_turns: str
     material: str
     question: str
     context: str

@@ -48,9 +48,7 @@ def drawings_of(view: View, report: ReportData) -> Drawings:
         ranking=_ranking(ranking, leading) if ranking and leading else None,
         controlled=bool(ranking and CONTROLLED in ranking.measures),
         matrix=win_matrix(ranking.scope) if ranking and ranking.scope.pairs else [],
-        breakdowns=[(each, _multiples(each, leading)) for each in view.breakdowns]
-        if leading
-        else [],
+        breakdowns=[(each, _multiples(each)) for each in view.breakdowns],
         position=_position(report.results),
         consistency=_consistency(report.results),
         length=_length(report.results),
@@ -74,11 +72,13 @@ def _ranking(ranking: Ranking, leading: Measure) -> Forest:
     return forest(measure.title, measure, entries)
 
 
-def _multiples(breakdown: Breakdown, measure: Measure) -> list[Forest]:
-    """Draw one small plot a scope, all on one scale and in one order of candidates."""
+def _multiples(breakdown: Breakdown) -> list[Forest]:
+    """Draw one small plot a scope, all in one order of candidates and, if it fits, on one axis."""
+    measure = breakdown.measure
     order = [each.candidate for each in breakdown.scopes[0][1].candidates]
     plots = [(name, scope, _entries(scope, measure, order)) for name, scope in breakdown.scopes]
-    axis = axis_for(measure, [entry for _, _, entries in plots for entry in entries])
+    everything = [entry for _, _, entries in plots for entry in entries]
+    axis = axis_for(measure, everything) if breakdown.one_axis else None
     return [
         forest(f"{name} (n = {wording.count(scope.reviews)})", measure, entries, axis)
         for name, scope, entries in plots

@@ -61,9 +61,7 @@ def _card(report: ReportData, judge: str, items: list[OutputItem]) -> JudgeCard:
         overridden=sum(bool(item.overrides) for item in items),
         position=next(position, None),
         agreements=[
-            (_WITH[each.between], each)
-            for each in report.results.agreement
-            if each.between in _WITH and judge in each.names
+            (_WITH[each.between], each) for each in report.results.agreement if each.judge == judge
         ],
         usage=next(usage, None),
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from services.evaluator.reports import wording
 from services.evaluator.reports.data import ReportData
 from services.evaluator.reports.judge_cards import JudgeCard
-from services.evaluator.reports.measures import PLAIN, SHARE, Measure
+from services.evaluator.reports.measures import PLAIN, SHARE
 from services.evaluator.reports.views import Breakdown, Ranking, View, figures_of, view_of
 from shared.protocol.evals.results import Results, Scope
 from shared.protocol.evals.run import CallUsage
@@ -30,9 +30,9 @@ def markdown_report(report: ReportData) -> str:
     results = report.results
     parts = [f"# {escape(view.title)}", *_warnings(view), _facts(view)]
     if view.ranking:
-        parts += ["## Ranking", *_ranking(view.ranking), "## Pairs", _pairs(view.ranking.scope)]
-    if view.leading:
-        parts += [part for each in view.breakdowns for part in _breakdown(each, view.leading)]
+        parts += ["## Ranking", *_ranking(view.ranking), *_composite(view, results)]
+        parts += ["## Pairs", _pairs(view.ranking.scope)]
+    parts += [part for each in view.breakdowns for part in _breakdown(each)]
     parts += [*_bias(results), *_judges(view.cards, results), *_answers(results)]
     parts += ["## Cost", _cost(report), _method(results)]
     return "\n\n".join(parts) + "\n"
@@ -78,6 +78,13 @@ def _ranking(ranking: Ranking) -> list[str]:
     return [_table(heads, rows, left=3), groups]
 
 
+def _composite(view: View, results: Results) -> list[str]:
+    if not view.composite:
+        return []
+    rows = [(name, wording.number(value)) for name, value in results.composite]
+    return [f"{view.composite}:", _table(("Candidate", "Composite"), rows)]
+
+
 def _pairs(scope: Scope) -> str:
     rows = (
         (
@@ -93,7 +100,8 @@ def _pairs(scope: Scope) -> str:
     return _table(heads, rows)
 
 
-def _breakdown(breakdown: Breakdown, measure: Measure) -> list[str]:
+def _breakdown(breakdown: Breakdown) -> list[str]:
+    measure = breakdown.measure
     names = [each.candidate for each in breakdown.scopes[0][1].candidates]
     rows: list[list[str]] = []
     for name, scope in breakdown.scopes:
@@ -116,10 +124,17 @@ def _bias(results: Results) -> list[str]:
                 SHARE.written(each.first_share),
                 SHARE.written(each.consistent),
                 SHARE.written(each.reversed),
+                PLAIN.written(each.coefficient),
             )
             for each in results.position
         ]
-        heads = ("Judge", "First of two won", "Same verdict in both orders", "Reversed")
+        heads = (
+            "Judge",
+            "First of two won",
+            "Same in both orders",
+            "Reversed",
+            "Log-odds of first",
+        )
         parts += ["## Position", _table(heads, rows)]
     if results.length:
         rows = [
@@ -127,10 +142,12 @@ def _bias(results: Results) -> list[str]:
                 each.dimension or "all",
                 SHARE.written(each.longer_share),
                 PLAIN.written(each.coefficient),
+                PLAIN.written(each.markdown),
             )
             for each in results.length
         ]
-        parts += ["## Length", _table(("Dimension", "Longer one won", "Coefficient"), rows)]
+        heads = ("Dimension", "Longer one won", "Coefficient", "Markdown's beside it")
+        parts += ["## Length", _table(heads, rows)]
     return parts
 
 
@@ -154,14 +171,15 @@ def _judges(cards: list[JudgeCard], results: Results) -> list[str]:
         rows = [
             (
                 each.between,
-                ", ".join(each.names),
+                wording.sources(each),
                 PLAIN.written(each.alpha),
                 SHARE.written(each.same_winner),
+                PLAIN.written(each.kappa),
                 wording.count(each.alpha.n),
             )
             for each in results.agreement
         ]
-        heads = ("Between", "Names", "Alpha", "Same winner", "Verdicts")
+        heads = ("Between", "Names", "Alpha", "Same winner", "Kappa", "Verdicts")
         parts += ["## Agreement", _table(heads, rows, left=2)]
     return parts
 

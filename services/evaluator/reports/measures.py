@@ -51,6 +51,13 @@ CONSISTENCY = Notation(title="Share", digits=1, percent=True)
 PLAIN = Notation(title="Value")
 
 RATING = Measure(name="rating", title="Rating", pick=lambda of: of.rating, digits=0, reference=1000)
+BY_REVIEW = Measure(
+    name="rating_by_review",
+    title="Rating, by review",
+    pick=lambda of: of.rating_by_review,
+    digits=0,
+    reference=1000,
+)
 CONTROLLED = Measure(
     name="rating_length_controlled",
     title="Rating, length-controlled",
@@ -72,7 +79,7 @@ MEAN_RANK = Measure(
 RANK_SCORE = Measure(name="rank_score", title="10 / rank", pick=lambda of: of.rank_score)
 MEAN_SCORE = Measure(name="mean_score", title="Mean score", pick=lambda of: of.mean_score)
 
-MEASURES = (RATING, CONTROLLED, WIN_RATE, MEAN_SCORE, MEAN_RANK, RANK_SCORE)
+MEASURES = (RATING, BY_REVIEW, CONTROLLED, WIN_RATE, MEAN_SCORE, MEAN_RANK, RANK_SCORE)
 
 
 def measures_in(scopes: list[Scope]) -> list[Measure]:

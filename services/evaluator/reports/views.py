@@ -7,14 +7,22 @@ from dataclasses import dataclass
 from services.evaluator.reports import wording
 from services.evaluator.reports.data import ReportData
 from services.evaluator.reports.judge_cards import JudgeCard, judge_cards
-from services.evaluator.reports.measures import Measure, leading_measure, measures_in
+from services.evaluator.reports.measures import (
+    MEAN_SCORE,
+    Measure,
+    leading_measure,
+    measures_in,
+)
 from services.evaluator.reports.scopes import letters, narrowed_by, overall, title
-from shared.protocol.evals.results import CandidateFigures, Scope
+from shared.protocol.evals.results import CandidateFigures, Results, Scope
+from shared.protocol.evals.spec import Mode
 
 _SHORT = 12
 """Signs of a digest that are enough to see that two differ."""
 _MANY = 36
 """Scopes that are drawn beside each other."""
+_INCOMPLETE = "incomplete"
+"""A warning of the figures, which the report gives with the run's reason and numbers."""
 _FEW = 8
 """Names that are listed where all stand elsewhere."""
 
@@ -44,6 +52,9 @@ class Breakdown:
     """Scopes beside each other, on one measure."""
 
     heading: str
+    measure: Measure
+    one_axis: bool
+    """Whether its values can be compared across scopes."""
     scopes: list[tuple[str, Scope]]
     left_out: int
     """Scopes beyond those that a reader can take in; the CSV report has them all."""
@@ -60,21 +71,25 @@ class View:
     leading: Measure | None
     breakdowns: list[Breakdown]
     cards: list[JudgeCard]
+    composite: str
+    """What the one number for each candidate is, if there is one."""
 
 
 def view_of(report: ReportData) -> View:
     """Return what is to be told of a run."""
     scope = overall(report.results)
-    ranked = scope if scope and scope.candidates else None
+    measures = measures_in([scope]) if scope else []
+    ranked = scope if measures or report.results.composite else None
     cards = judge_cards(report)
     return View(
         title=report.run.name or report.spec.name or report.run.id,
         facts=_facts(report, cards),
         warnings=_warnings(report),
-        ranking=Ranking(ranked, letters(ranked), measures_in([ranked])) if ranked else None,
-        leading=leading_measure(report.results.mode, report.results.scopes),
+        ranking=Ranking(ranked, letters(ranked), measures) if ranked else None,
+        leading=leading_measure(report.results.mode, [ranked]) if ranked else None,
         breakdowns=_breakdowns(report),
         cards=cards,
+        composite=_composite(report.results),
     )
 
 
@@ -100,6 +115,12 @@ def _facts(report: ReportData, cards: list[JudgeCard]) -> list[tuple[str, str]]:
         ("Digest", results.digest[:_SHORT] + ("…" if len(results.digest) > _SHORT else "")),
     ]
     return [(term, text) for term, text in facts if text]
+
+
+def _composite(results: Results) -> str:
+    scored = results.mode == Mode.SCORING
+    of = "scores, each from 0 to 1 on its own scale" if scored else "win rates"
+    return f"Weighted mean over dimensions of {of}" if results.composite else ""
 
 
 def _some(names: list[str]) -> str:
@@ -146,7 +167,8 @@ def _finished(report: ReportData) -> str:
 
 def _warnings(report: ReportData) -> list[str]:
     run = report.run
-    found = [warning.text for warning in report.results.warnings]
+    warnings = report.results.warnings
+    found = [warning.text for warning in warnings if warning.code != _INCOMPLETE]
     found += run.warnings
     if run.error:
         found.append(f"The run failed: {run.error}")
@@ -161,6 +183,7 @@ def _warnings(report: ReportData) -> list[str]:
 
 def _breakdowns(report: ReportData) -> list[Breakdown]:
     found: list[Breakdown] = []
+    several = _has_several_scales(report.results)
     for heading, fields in (
         ("By dimension", ("dimension",)),
         ("By category", ("category",)),
@@ -174,6 +197,13 @@ def _breakdowns(report: ReportData) -> list[Breakdown]:
             for scope in narrowed_by(report.results, *fields)
             if scope.candidates
         ]
-        if scopes:
-            found.append(Breakdown(heading, scopes[:_MANY], len(scopes[_MANY:])))
+        measure = leading_measure(report.results.mode, [scope for _, scope in scopes])
+        if measure:
+            one_axis = not (measure is MEAN_SCORE and several and "dimension" in fields)
+            shown, left_out = scopes[:_MANY], len(scopes[_MANY:])
+            found.append(Breakdown(heading, measure, one_axis, shown, left_out))
     return found
+
+
+def _has_several_scales(results: Results) -> bool:
+    return any(warning.code == "mixed_scales" for warning in results.warnings)

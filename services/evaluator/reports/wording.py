@@ -1,11 +1,11 @@
-"""Numbers, spans and dates as a reader sees them; what is not there is a dash."""
+"""Numbers, spans, dates and names as a reader sees them; what is not there is a dash."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import isfinite
 
-from shared.protocol.evals.results import Figure
+from shared.protocol.evals.results import Agreement, Figure
 
 NOTHING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
@@ -57,6 +57,13 @@ def p_value(value: float) -> str:
 def money(usd: float) -> str:
     """Return dollars; small sums keep four places."""
     return f"${number(usd, 2 if usd >= 1 or usd == 0 else 4)}"
+
+
+def sources(agreement: Agreement) -> str:
+    """Return who agrees, and whose verdicts it is about."""
+    names = ", ".join(agreement.names)
+    judge = agreement.judge
+    return f"{judge}: {names}" if judge and judge not in agreement.names else names
 
 
 def moment(seconds: int | None) -> str:

@@ -27,11 +27,12 @@ from shared.protocol.evals.results import Comparison, Results, Scope
 _TEXT = "text/plain; charset=utf-8"
 _LINES = MEDIA_TYPES["jsonl"]
 TABLES = get_args(ReportTable)
+ANSWERS = "answers.jsonl"
 ARTEFACTS = {
     "metric.json": "application/json",
     "ordering.txt": _TEXT,
     "review.jsonl": _LINES,
-    "answers.jsonl": _LINES,
+    ANSWERS: _LINES,
 }
 # A report shows texts of strangers: whatever one of them achieved, it has no origin of ours.
 _SANDBOX = "sandbox allow-scripts allow-downloads allow-popups"
@@ -121,7 +122,7 @@ class FigureHandlers:
         material, digest = await self._material(**path)
         wanted = ArtefactRequest(
             name=name,
-            dimension=_dimension(material, request),
+            dimension=_ANY if name == ANSWERS else _dimension(material, request),
             horizontal=switch(request, "horiz"),
             scores=switch(request, "score"),
             candidate=request.query_params.get("candidate"),

@@ -171,4 +171,10 @@ def warnings_of(spec: EvalSpec, run: RunSpec) -> list[str]:
             "Judges see the answers in one order only (swap: none), so a preference for a place "
             "cannot be told from one for a candidate."
         )
+    cold = [judge.model for judge in judges if judge.sampling.temperature == 0]
+    if spec.repeats > 1 and spec.dimensions and cold and run.reviews is None:
+        found.append(
+            f"The judge {cold[0]!r} repeats its reviews at temperature 0: most servers then give "
+            "the same text each time, which tells nothing of how steady it is."
+        )
     return found

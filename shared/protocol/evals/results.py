@@ -32,7 +32,9 @@ class CandidateFigures(Told):
     candidate: str
     mean_rank: Figure
     rank_score: Figure = Field(description="mean of 10 / rank")
-    mean_score: Figure | None = Field(default=None, description="scoring only")
+    mean_score: Figure | None = Field(
+        default=None, description="of scores; none where dimensions have different scales"
+    )
     win_rate: Figure = Field(
         description="of pairs, ties count half; those of one review of n weigh 1 / (n - 1) each"
     )
@@ -112,6 +114,9 @@ class Agreement(Told):
 
     between: Literal["judges", "humans", "repeats", "dimensions"]
     names: list[str]
+    judge: str | None = Field(
+        default=None, description="whose verdicts: of repeats, and of what people changed"
+    )
     alpha: Figure
     same_winner: Figure | None = Field(default=None, description="pairs with the same outcome")
     kappa: Figure | None = Field(default=None, description="Cohen's, of pairs, where two agree")
@@ -145,7 +150,10 @@ class Results(Told):
     seed: int
     resamples: int
     scopes: list[Scope] = Field(description="overall first, then by dimension, category, language")
-    composite: list[tuple[str, float]] = Field(default=[], description="weighted, best first")
+    composite: list[tuple[str, float]] = Field(
+        default=[],
+        description="weighted mean of win rates, or of scores from 0 to 1; best first",
+    )
     weights: dict[str, float] = {}
     position: list[PositionBias] = []
     length: list[LengthBias] = []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from services.evaluator.reports.markdown import escape
 from services.evaluator.reports.rendering import render
 from shared.protocol.evals.item import ItemStatus, OutputItem
-from shared.protocol.evals.results import Results
+from shared.protocol.evals.results import Figure, Results, ResultWarning
 from shared.protocol.evals.run import RunStatus
 from tests.fakes.report_data import CANDIDATES, report_of, run_items
 
@@ -153,6 +153,72 @@ def test_breakdowns_are_as_many_as_a_reader_can_take_in(report):
     assert "264 more are in the CSV report." in render("md", changed).decode()
     assert b"264 more are in the CSV report." in render("html", changed)
     assert len(rows_of(render("csv", changed))) == 301 * len(CANDIDATES)
+
+
+def test_a_part_is_told_in_a_figure_that_it_has(report):
+    """Overall and in categories there are no mean scores where dimensions differ in scale."""
+    scopes = [
+        each.model_copy(
+            update={"candidates": [_scored(of, each.dimension) for of in each.candidates]}
+        )
+        for each in report.results.scopes
+    ]
+    note = ResultWarning(code="mixed_scales", text="Scales differ.")
+    results = report.results.model_copy(
+        update={"mode": "scoring", "scopes": scopes, "warnings": [note]}
+    )
+    changed = type(report)(results, report.spec, report.run, report.items)
+    text = render("md", changed).decode()
+    assert "## By dimension: mean score" in text
+    assert "## By category: win rate" in text
+    page = render("html", changed).decode()
+    assert "Mean score with 95 % intervals, each on its own scale" in page
+    assert "Win rate with 95 % intervals, one scale for all" in page
+
+
+def _scored(figures, dimension):
+    score = Figure(value=0.5, n=9) if dimension else None
+    return figures.model_copy(update={"mean_score": score})
+
+
+def test_the_composite_is_told_with_what_it_is(report):
+    text = render("md", report).decode()
+    assert "Weighted mean over dimensions of win rates:" in text
+    (name, value), *_ = report.results.composite
+    assert f"| {name} | {value:.2f} |" in text
+    assert "Weighted mean over dimensions of win rates" in render("html", report).decode()
+
+
+def test_each_bias_is_told_with_its_coefficient(report):
+    position = report.results.position[0].model_copy(
+        update={"coefficient": Figure(value=0.1875, n=9), "strict_ties": 4}
+    )
+    length = report.results.length[0].model_copy(
+        update={"coefficient": Figure(value=0.8125, n=9), "markdown": Figure(value=0.0625, n=9)}
+    )
+    agreed = report.results.agreement[0].model_copy(update={"kappa": Figure(value=0.3125, n=9)})
+    results = report.results.model_copy(
+        update={"position": [position], "length": [length], "agreement": [agreed]}
+    )
+    changed = type(report)(results, report.spec, report.run, report.items)
+    for form in ("html", "md"):
+        text = render(form, changed).decode()
+        for value in ("0.19", "0.81", "0.06", "0.31"):
+            assert value in text, (form, value)
+
+
+def test_nobody_is_ranked_if_nothing_could_be_read(report):
+    [scope, *_] = report.results.scopes
+    nothing = Figure(value=None)
+    empty = {"mean_rank": nothing, "rank_score": nothing, "win_rate": nothing, "mean_score": None}
+    empty |= {"rating": None, "rating_length_controlled": None, "rating_by_review": None}
+    unread = scope.model_copy(
+        update={"candidates": [each.model_copy(update=empty) for each in scope.candidates]}
+    )
+    results = report.results.model_copy(update={"scopes": [unread], "composite": []})
+    changed = type(report)(results, report.spec, report.run, report.items)
+    assert b"There are no verdicts by which candidates could be ranked." in render("html", changed)
+    assert "## Ranking" not in render("md", changed).decode()
 
 
 def test_an_unfinished_run_says_so():

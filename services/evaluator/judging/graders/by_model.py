@@ -30,12 +30,10 @@ from services.evaluator.judging.requests import (
     forms_of,
     judge_request,
 )
+from services.evaluator.judging.scales import scale_of
 from services.evaluator.judging.wording import language_of, wording_in
 from shared.protocol.evals.item import Verdict
 from shared.protocol.evals.spec import Grader, Judge, Message
-
-_RANGE = (0.0, 1.0)
-"""OpenAI's default."""
 
 
 class ModelAssessment:
@@ -50,7 +48,7 @@ class ModelAssessment:
         self._grader = grader
         self._judge = judge
         self._repeat = task.repeat
-        self._low, self._high = grader.range or _RANGE
+        self._low, self._high = scale_of(grader)
         self._wording = wording_in(language_of(task.question.language))
         values = values_of(task)
         told = _messages(grader)

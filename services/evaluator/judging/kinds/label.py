@@ -30,7 +30,7 @@ class Label:
 
     def schema_form(self, wording: Wording) -> tuple[str, str]:
         """Return how the label is given, and the object."""
-        return self._how(wording), f'{{"reason": "...", "{_KEY}": X}}'
+        return self._how(wording), f'{{"reason": "...", "{_KEY}": "X"}}'
 
     def text_form(self, wording: Wording, mark: str) -> tuple[str, str]:
         """Return how the label is given, and the line."""

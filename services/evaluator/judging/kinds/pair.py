@@ -27,7 +27,7 @@ class Pair:
 
     def schema_form(self, wording: Wording) -> tuple[str, str]:
         """Return how the choice is given, and the object."""
-        return wording.how_pair, f'{{"reason": "...", "{_KEY}": X}}'
+        return wording.how_pair, f'{{"reason": "...", "{_KEY}": "X"}}'
 
     def text_form(self, wording: Wording, mark: str) -> tuple[str, str]:
         """Return how the choice is given, and the line."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.evaluator.judging.kinds.order import RULE_SCHEMA
-from services.evaluator.judging.rankings import ranks_of
 from services.evaluator.judging.schemas import assistant_key, read_scores_object, scores_schema
 from services.evaluator.judging.verdicts import read_scores
 from services.evaluator.judging.wording import Wording
+from services.evaluator.ranks import ranks_of
 from shared.protocol.evals.item import Verdict
 
 _NAME = (

@@ -1,5 +1,6 @@
 """Alpha as evalica has it, kappa as it is defined; who is compared with whom."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -78,6 +79,54 @@ def test_repeats_dimensions_and_people_are_compared_each_among_themselves():
     assert found["humans"].names == ["judge", "human"]
     assert (found["humans"].same_winner.value, found["humans"].same_winner.n) == (0.5, 2)
     assert "judges" not in found
+
+
+def test_each_judge_is_compared_with_itself():
+    """One that always says the same, one that never does."""
+    reviews = [
+        review(q, "ab", (1, 2) if swayed == "no" or repeat else (2, 1), judge=swayed, repeat=repeat)
+        if q % 2
+        else review(q, "ab", (2, 1), judge=swayed, repeat=repeat)
+        for q in range(20)
+        for swayed in ("no", "yes")
+        for repeat in range(2)
+    ]
+    told = results_of(reviews, [], options("ab")).agreement
+    found = {each.judge: each for each in told if each.between == "repeats"}
+    assert found["no"].same_winner.value == 1.0
+    assert found["yes"].same_winner.value == 0.5
+    assert (found["no"].names, found["no"].alpha.value) == (["0", "1"], 1.0)
+
+
+def test_people_are_compared_with_a_judge_of_single_answers():
+    reviews = [
+        review(q, "a", (1,), scores=(float(q % 3),), human=q < 9, replaced_scores=(float(q % 3),))
+        for q in range(30)
+    ]
+    (found,) = results_of(reviews, [], options("a", mode="scoring")).agreement
+    assert (found.between, found.judge, found.names) == ("humans", "judge", ["judge", "human"])
+    assert (found.alpha.value, found.alpha.n) == (1.0, 9)
+
+
+def test_what_a_person_said_tells_nothing_of_the_judge():
+    reviews = [
+        review(q, lineup, (1, 2), repeat=repeat)
+        for q in range(30)
+        for lineup in ("ab", "ba")
+        for repeat in range(2)
+    ]
+    plain = results_of(reviews, [], options("ab"))
+    overridden = [
+        replace(each, ranks=(2, 1), human=True, replaced_ranks=each.ranks)
+        if each.question == "0" and each.repeat
+        else each
+        for each in reviews
+    ]
+    changed = results_of(overridden, [], options("ab"))
+    assert changed.position == plain.position
+    repeats, people = changed.agreement
+    assert (repeats.between, people.between) == ("repeats", "humans")
+    assert repeats == plain.agreement[0]
 
 
 def test_scores_are_compared_as_scores():

@@ -163,3 +163,9 @@ def test_a_language_without_a_tag_is_told_by_its_script():
     assert language_of(None, ["한국어입니다"]) == "ko"
     assert language_of(None, ["English with 一 sign", "more"]) == ""
     assert language_of(None, []) == ""
+
+
+@pytest.mark.parametrize("tag", ["Chinese", "cmn", "yue-HK", "zho", "zh_CN", "mixed", None])
+def test_no_name_of_a_language_makes_chinese_one_word(tag):
+    values, _ = values_of([("我用Python写code，很好用。",) * 2, *CHINESE], tag, ("bleu",))  # noqa: RUF001
+    assert values["bleu"].value > 40

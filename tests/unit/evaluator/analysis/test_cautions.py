@@ -33,6 +33,7 @@ def test_each_reason_has_its_warning():
     assert codes([*fair(), review(1, ("ours", "theirs"))]) == {"undecoded"}
     assert codes([*fair(questions=60), review(1, ("ours", "theirs"))]) == set()
     assert codes(fair(), complete=False) == {"incomplete"}
+    assert codes(fair(), errored=3) == {"errored"}
     changed = [*fair(model_version="v1"), *fair(model_version="v2", repeat=1)]
     assert codes(changed) == {"judge_changed"}
     assert codes([review(q, "ab", (1, 1)) for q in range(40)]) == {"mostly_ties", "one_order"}

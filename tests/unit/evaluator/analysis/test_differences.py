@@ -44,6 +44,18 @@ def test_fractions_are_near_what_random_signs_give():
     assert sign_flip_p(np.tile(values, 400)) < 1e-12
 
 
+@given(st.lists(st.sampled_from([-1, -2 / 3, -1 / 2, -1 / 3, 1 / 4, 1 / 3, 2 / 3, 1]), min_size=1))
+def test_means_of_few_verdicts_are_counted_as_they_are(values):
+    kept = values[:9]
+    twelfths = [round(12 * value) for value in kept]
+    sums = [
+        abs(sum(sign * value for sign, value in zip(signs, twelfths, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(kept))
+    ]
+    expected = sum(each >= abs(sum(twelfths)) for each in sums) / len(sums)
+    assert sign_flip_p(np.array(kept)) == pytest.approx(expected, abs=1e-9)
+
+
 def test_nothing_that_differs_and_nothing_at_all_are_no_evidence():
     assert sign_flip_p(np.zeros(5)) == 1.0
     assert sign_flip_p(np.zeros(0)) == 1.0

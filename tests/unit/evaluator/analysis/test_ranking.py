@@ -68,6 +68,20 @@ def test_pairs_of_a_review_of_n_weigh_less_where_that_is_asked():
     assert "mixed_lineups" in {warning.code for warning in scope.warnings}
 
 
+def test_single_answers_of_which_some_are_missing_make_no_line_ups_of_different_size():
+    reviews = [
+        review(q, name, (1,), scores=(float(q % 3 + place),))
+        if q != 5 or name != "c"
+        else review(q, name)
+        for q in range(40)
+        for place, name in enumerate("abc")
+    ]
+    results = results_of(reviews, [], options("abc", mode="scoring"))
+    assert {each.rating_by_review for each in results.scopes[0].candidates} == {None}
+    assert results.scopes[0].candidates[0].win_rate.value == 1.0
+    assert "mixed_lineups" not in {warning.code for warning in results.warnings}
+
+
 def fitted(won, met):
     """The first's rating over the second's."""
     first, second = pairs_of(3)

@@ -76,6 +76,59 @@ def test_the_composite_weighs_dimensions():
     assert ordering.composite == [("a", pytest.approx(0.75)), ("b", pytest.approx(0.25))]
 
 
+SCALES = {"general": (1.0, 10.0), "right": (0.0, 1.0)}
+
+
+def scored_on(most=1.0):
+    """Two answers, one better in general and the other right."""
+    return [
+        review(q, "ab", ranks, scores=scores, dimension=dimension)
+        for q in range(5)
+        for dimension, ranks, scores in (
+            ("general", (1, 2), (10.0, 5.5)),
+            ("right", (2, 1), (0.0, most)),
+        )
+    ]
+
+
+def test_scores_of_different_scales_are_not_added_up():
+    results = results_of(scored_on(), [], options("ab", mode="scoring", scales=SCALES))
+    assert results.composite == [("b", pytest.approx(0.75)), ("a", pytest.approx(0.5))]
+    assert [each.mean_score for each in results.scopes[0].candidates] == [None, None]
+    general = results.scopes[1].candidates[0]
+    assert (general.candidate, general.mean_score.value) == ("a", 10.0)
+    assert "mixed_scales" in [warning.code for warning in results.warnings]
+    alike = results_of(scored_on(), [], options("ab", mode="scoring"))
+    assert alike.scopes[0].candidates[0].mean_score.value == 5.0
+    assert "mixed_scales" not in [warning.code for warning in alike.warnings]
+
+
+def test_dimensions_of_different_scales_agree_by_ranks():
+    # The same order in both, and not one number in common.
+    reviews = [
+        review(q, "ab", ranks, scores=scores, dimension=dimension)
+        for q in range(6)
+        for dimension, ranks, scores in (
+            ("general", (1, 2), (10.0, 5.5)),
+            ("right", (1, 2), (1.0, 0.0)),
+        )
+    ]
+    told = options("ab", mode="scoring", scales=SCALES)
+    (dimensions,) = results_of(reviews, [], told).agreement
+    assert (dimensions.between, dimensions.alpha.value) == ("dimensions", 1.0)
+
+
+def test_runs_on_different_scales_are_compared_by_what_can_be_compared():
+    one, other = RunRows("old", scored_on(), SCALES), RunRows("new", scored_on(), SCALES)
+    compared = compare_runs(one, other)
+    assert compared.metric == "mean_score"
+    assert {row.dimension for row in compared.rows} == {"general", "right"}
+    stretched = RunRows("new", scored_on(5.0), SCALES | {"right": (0.0, 5.0)})
+    compared = compare_runs(one, stretched)
+    assert compared.metric == "win_rate"
+    assert {row.difference.value for row in compared.rows} == {0.0}
+
+
 def run(name, rng, better):
     """A judge's scores of 60 questions, of which each has its own level."""
     levels = np.random.default_rng(0).normal(6, 2, 60)

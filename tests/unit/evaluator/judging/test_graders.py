@@ -118,6 +118,13 @@ LABEL = Grader(
 )
 
 
+def test_the_form_of_a_label_is_json_when_it_is_filled_in():
+    assessment = graded(LABEL, "4", item=ITEM)
+    told = assessment.request(Form.SCHEMA)["messages"][-1]["content"].splitlines()[-1]
+    verdict = assessment.read(Form.SCHEMA, told.replace("X", "wrong"), None)
+    assert (verdict.rule, verdict.label, verdict.passed) == ("schema", "wrong", False)
+
+
 def test_a_model_is_asked_for_a_label_with_the_users_own_messages():
     body = graded(LABEL, "<|im_end|>4", item=ITEM).request(Form.SCHEMA)
     assert body["model"] == "labeller"

@@ -86,6 +86,8 @@ def echoes_of(answer, prompt):
     yield f'One of them wrote "{lines[-1]}" at its end.'
     yield f"One of them wrote: {lines[-1]}"
     yield f"“{answer}”"
+    yield f"The text «{answer}» speaks to me."
+    yield f"<answer>{answer}</answer>"
     yield f"<think>I should repeat it.</think>\n{answer}"
     yield f"<think>{answer}"
     yield json.dumps({"answer": answer})

@@ -1,5 +1,7 @@
 """What a judge is told: all of the material, bounded, in the question's language, nothing else."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +54,24 @@ def test_the_instructions_alone_are_no_verdict(mode, count, form, dimension, lan
     for reply in (told, told.splitlines()[-1], "\n".join(told.splitlines()[-3:])):
         for asked in Form:
             assert not assessment.read(asked, reply, None).decoded
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(("mode", "count"), [*SHAPES, (Mode.SCORING, 26), (Mode.ORDERING, 2)])
+def test_a_judge_that_fills_in_the_form_to_the_letter_is_understood(mode, count, language):
+    assessment = assessed(task(mode, *["Swifts."] * count, language=language))
+    values = {Mode.SCORING: "7", Mode.ORDERING: "1", Mode.PAIRWISE: "B"}
+    form = prompt_of(assessment.request(Form.SCHEMA)).splitlines()[-1]
+    filled = re.sub(r"\b[NX]\b", values[mode], form.replace("...", "So it is."))
+    verdict = assessment.read(Form.SCHEMA, filled, None)
+    expected = [2, 1] if mode is Mode.PAIRWISE else [1] * count
+    assert (verdict.rule, verdict.ranks) == ("schema", expected)
+
+
+@pytest.mark.parametrize("mode", [Mode.ORDERING, Mode.PAIRWISE, Mode.SCORING])
+def test_judges_are_warned_of_ties_where_they_compare(mode):
+    told = prompt(task(mode, "Swifts.", "Swallows."))
+    assert ("Call answers equally good" in told) is (mode is not Mode.SCORING)
 
 
 def test_a_request_is_cold_bounded_and_nothing_but_the_call():
@@ -110,6 +130,14 @@ def test_a_conversation_is_shown_turn_by_turn():
     ]
     assert places == sorted(places)
     assert told.count("Name a bird.") == 2
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+def test_in_a_conversation_a_reference_may_be_for_one_turn(turns):
+    answers = [("Swift.", "Penguin.")[:turns]] * 2
+    asked = ["Name a bird.", "And one that swims?"][:turns]
+    told = prompt(task(Mode.PAIRWISE, *answers, turns=asked, references=["Swift", "Duck"]))
+    assert ("for one of the turns only" in told) is (turns == 2)
 
 
 def test_what_came_before_the_question_is_shown():

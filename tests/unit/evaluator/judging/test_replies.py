@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.evaluator.judging.assessment import Form
-from services.evaluator.judging.rankings import competition_ranks, ranks_of
+from services.evaluator.judging.rankings import competition_ranks
+from services.evaluator.ranks import ranks_of
 from shared.protocol.evals.spec import Mode
 from tests.fakes.reviews import assessed, task
 

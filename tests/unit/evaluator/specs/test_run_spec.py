@@ -8,7 +8,15 @@ from services.evaluator.specs.execution import warnings_of
 from services.evaluator.specs.size import reviews_of
 from shared.errors import UpstreamTimeout
 from shared.protocol.evals.run import Candidate, GivenAnswer, RunSpec, Sampling
-from shared.protocol.evals.spec import EvalSpec, Judge, Mode, Question, Rubric, Swap
+from shared.protocol.evals.spec import (
+    EvalSpec,
+    Judge,
+    JudgeSampling,
+    Mode,
+    Question,
+    Rubric,
+    Swap,
+)
 from tests.fakes.spec_readers import Fleet, eval_body, faults_of, read_eval, read_run
 
 
@@ -259,6 +267,12 @@ def test_warnings():
     own, one_order = warnings_of(spec, RunSpec(candidates=[Candidate(name="x", model="a")]))
     assert "'a'" in own
     assert "one order" in one_order
+    other = RunSpec(candidates=[Candidate(name="x", model="b")])
+    again = spec.model_copy(update={"repeats": 2, "swap": Swap.BOTH})
+    (cold,) = warnings_of(again, other)
+    assert "temperature 0" in cold
+    warm = Judge(model="a", sampling=JudgeSampling(temperature=0.7))
+    assert warnings_of(again.model_copy(update={"judges": [warm]}), other) == []
 
 
 @pytest.mark.parametrize("mode", list(Mode))
