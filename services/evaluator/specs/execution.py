@@ -13,6 +13,7 @@ from services.evaluator.specs.candidates import (
     Earlier,
     check_rivals,
     read_candidates,
+    read_earlier,
     turns_of,
 )
 from services.evaluator.specs.findings import Findings, child
@@ -79,7 +80,7 @@ def read_run(
     elif reviews is not None:
         candidates = [Candidate(name=name) for name in lineup_names(reviews) if name]
     else:
-        candidates = list(earlier.candidates.values()) if earlier else []
+        candidates = read_earlier(earlier, turns, findings) if earlier else []
         if earlier is None:
             findings.add("/candidates", "is missing")
     parts = {
