@@ -21,7 +21,7 @@ from services.evaluator.specs.execution import RunRequest, warnings_of
 from services.evaluator.specs.reader import SpecReader
 from services.evaluator.specs.requests import Resumption
 from services.evaluator.specs.rerun import candidates_with_answers, earlier_of
-from shared.errors import Conflict
+from shared.errors import Conflict, InvalidRequest
 from shared.protocol.evals.run import CallCounts, Evaluation, Run, RunStatus
 from shared.protocol.evals.spec import EvalSpec
 
@@ -63,6 +63,10 @@ class RunHandlers:
 
         async def earlier(run_id: str) -> Earlier:
             run = await self._store.get_run(evaluation.id, run_id)
+            progress = run.progress
+            if not run.status.over and progress.answered < progress.answers_total:
+                msg = f"The run {run_id!r} is open: some of its answers are still to come."
+                raise InvalidRequest(msg)
             return earlier_of(await self._store.material(evaluation, run))
 
         asked = await self._reader.run_request(body, spec, earlier)

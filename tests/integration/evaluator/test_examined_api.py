@@ -80,3 +80,15 @@ async def test_a_fault_of_a_whole_body_is_told_without_a_pointer(api):
     verdict = {"author": "Ada", "reason": "seen", "scores": [1, 2], "ranks": [1, 2]}
     refused = await api.client.patch(f"{run}/output_items/item_0", json=verdict)
     assert refused.json()["error"]["message"][0].isalpha()
+
+
+async def test_answers_are_taken_of_a_run_that_is_over(api):
+    path = await api.created(eval_body())
+    run = (await api.client.post(f"{path}/runs", json=RUN)).headers["location"]
+    taking = {"answers_from_run": run.rsplit("/", 1)[1], "name": "again"}
+    refused = await api.client.post(f"{path}/runs", json=taking)
+    [fault] = refused.json()["error"]["errors"]
+    assert (refused.status_code, fault["pointer"]) == (422, "/answers_from_run")
+    assert "open" in fault["message"]
+    await api.client.post(f"{run}/cancel")
+    assert (await api.client.post(f"{path}/runs", json=taking)).status_code == 202
