@@ -1,7 +1,7 @@
 """Answers against references: BLEU, chrF, TER by sacrebleu, ROUGE by rouge-score, exact match.
 
-A question without references is in none of them, a text that is too long not in TER and ROUGE. Of several references the best counts, as each
-metric defines it.
+A question without references is in none of them, a text that is too long not in TER and ROUGE. Of
+several references the best counts, as each metric defines it.
 """
 
 from __future__ import annotations

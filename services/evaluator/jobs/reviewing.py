@@ -111,7 +111,8 @@ def refuses_form(fault: LLMZooError) -> bool:
     if fault.status not in _REFUSING:
         return False
     told = f"{fault.param or ''} {fault.message}"
-    return fault.code == "unsupported_parameter" or any(name in told for name in _FORM_NAMES)
+    nameless = fault.code == "unsupported_parameter" and not fault.param
+    return nameless or any(name in told for name in _FORM_NAMES)
 
 
 def used_by(reply: Reply) -> Used:

@@ -1,6 +1,6 @@
 """The dimensions in which answers are judged, read from `dimensions.toml`.
 
-Owns the file's shape. How a criterion becomes a prompt is in `prompts`.
+Owns the file's shape. How a criterion becomes a prompt is in `rubric`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Questions, references and answers as a judge is shown them, between marked lines.
 
-Owns the fences and what a review's material is; the words around it are in `prompts`.
+Owns the fences and what a review's material is; the words around it are in `rubric`.
 """
 
 from __future__ import annotations

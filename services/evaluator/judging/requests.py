@@ -43,10 +43,14 @@ def judge_request(
     body: dict[str, Any] = {
         "model": judge.model,
         "messages": messages,
-        "temperature": sampling.temperature,
-        "max_tokens": sampling.max_tokens,
         "seed": (sampling.seed or 0) + repeat,
     }
+    if sampling.max_completion_tokens is None:
+        body["max_tokens"] = sampling.max_tokens
+    else:
+        body["max_completion_tokens"] = sampling.max_completion_tokens
+    if sampling.temperature is not None:
+        body["temperature"] = sampling.temperature
     if sampling.top_p is not None:
         body["top_p"] = sampling.top_p
     if form is Form.SCHEMA:

@@ -74,7 +74,10 @@ class JudgeSampling(Asked):
     """How a judge writes."""
 
     max_tokens: Annotated[int, Field(ge=16, le=32_768)] = 512
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    max_completion_tokens: Annotated[int, Field(ge=16, le=131_072)] | None = None
+    """In the place of `max_tokens`, for models that take no other (OpenAI's that reason)."""
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
+    """null: left to the server, for models that take only their own."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: int | None = None
 

@@ -40,6 +40,10 @@ def judge_of(grader: Grader) -> Judge:
     limit = next((told[name] for name in _LIMITS if told.get(name) is not None), None)
     if isinstance(limit, int):
         asked["max_tokens"] = min(max(limit, _LEAST), _MOST)
+    if told.get("reasoning_effort"):
+        # Models that reason know the limit by its newer name, and often only their own temperature.
+        asked["max_completion_tokens"] = asked.pop("max_tokens", _MOST)
+        asked.setdefault("temperature", None)
     try:
         return Judge(model=grader.model or "", sampling=JudgeSampling(**asked))
     except ValidationError:

@@ -118,6 +118,15 @@ LABEL = Grader(
 )
 
 
+def test_a_grader_that_reasons_is_asked_by_the_names_that_it_takes():
+    reasons = LABEL.model_copy(
+        update={"sampling_params": {"reasoning_effort": "low", "max_completions_tokens": 99}}
+    )
+    body = graded(reasons, "4", item=ITEM).request(Form.SCHEMA)
+    assert (body["max_completion_tokens"], body["reasoning_effort"]) == (99, "low")
+    assert body.keys().isdisjoint({"max_tokens", "temperature"})
+
+
 def test_the_form_of_a_label_is_json_when_it_is_filled_in():
     assessment = graded(LABEL, "4", item=ITEM)
     told = assessment.request(Form.SCHEMA)["messages"][-1]["content"].splitlines()[-1]

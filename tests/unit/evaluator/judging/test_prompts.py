@@ -95,6 +95,14 @@ def test_a_judges_sampling_is_what_the_spec_says():
     assert body["seed"] == 9
 
 
+def test_a_judge_that_reasons_can_be_asked_by_the_names_that_it_takes():
+    sampling = JudgeSampling(max_completion_tokens=4096, temperature=None)
+    review = task(Mode.SCORING, "Swifts.", judge=Judge(model="judge", sampling=sampling))
+    body = assessed(review).request(Form.TEXT)
+    assert body["max_completion_tokens"] == 4096
+    assert body.keys().isdisjoint({"max_tokens", "temperature"})
+
+
 def test_each_repeat_is_a_call_of_its_own_with_the_same_prompt():
     bodies = [
         assessed(task(Mode.ORDERING, "a", "b", repeat=repeat)).request(Form.TEXT)
