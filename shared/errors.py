@@ -142,7 +142,7 @@ class InvalidSpec(RequestError):
 
     def __init__(self, faults: list[tuple[str, str]]) -> None:
         """List all faults at once; the first one's pointer becomes `param`."""
-        text = "; ".join(f"{pointer}: {fault}" for pointer, fault in faults)
+        text = "; ".join(f"{pointer}: {fault}" if pointer else fault for pointer, fault in faults)
         super().__init__(text, param=faults[0][0] if faults else None)
         self.faults = faults
 

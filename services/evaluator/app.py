@@ -144,6 +144,8 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
     app = FastAPI(
         lifespan=lifespan,
         openapi_url=None,
+        # A redirection would name this service's own address, which is nobody's affair.
+        redirect_slashes=False,
         routes=[
             *operations_routes("evaluator", registry, lambda: life.readiness(runner)),
             *api_routes(

@@ -38,6 +38,7 @@ def _results(material: RunMaterial) -> Results:
         weights=spec.weights,
         scales=scales_of(spec),
         metrics=tuple(spec.metrics),
+        length_control=spec.length_control,
         baseline=spec.baseline,
         usage=run.usage,
         models={each.name: each.model for each in material.plan.candidates if each.model},

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 from pydantic import BaseModel
 
 from services.cli.eval.report_files import write_file
+from services.cli.eval.yaml_file import written_yaml
 from services.evaluator.importing.files import Source, import_files, unanswered
 from services.evaluator.importing.found import Found
 from shared.errors import InvalidRequest
@@ -40,7 +40,7 @@ def import_spec(source: str, paths: Sequence[Path], out: Path) -> list[str]:
     if len(left_out) == len(found.questions):
         raise InvalidRequest("There is no question that every model has answered.")
     spec = _spec(found, source, out, left_out)
-    write_file(out, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True).encode())
+    write_file(out, written_yaml(spec))
     counts = f"{len(found.questions) - len(left_out)} questions, {len(found.models)} candidates"
     return [f"{out}: {counts}, {len(found.reviews)} reviews", *notes]
 

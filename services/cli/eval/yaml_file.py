@@ -1,4 +1,4 @@
-"""A YAML or JSON file as plain values, or a fault that names its file and line.
+"""A YAML or JSON file as plain values, or a fault that names its file and line; and back to YAML.
 
 Owns what YAML may mean here: YAML 1.2's numbers, true and false alone, so that the language `no`
 and the time `1:30` stay text, no key twice, and no more than JSON could hold.
@@ -20,6 +20,7 @@ from shared.errors import MalformedFile
 MAX_BYTES = 64 * 1024 * 1024
 _MAX_VALUES = 2_000_000
 _MAX_DEPTH = 64
+_ODD_LINE_ENDS = frozenset("\x85\u2028\u2029")
 _KINDS = {
     # tag: what is read so, and with what it may begin
     "null": (r"~|null|", ["~", "n", ""]),
@@ -57,6 +58,12 @@ def read_yaml(path: Path) -> object:
     return value
 
 
+def written_yaml(value: object) -> bytes:
+    """Return YAML that is read as `value` again, here and by others."""
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text.encode()
+
+
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -91,6 +98,20 @@ class _Loader(yaml.SafeLoader):
                 raise ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts that could be read as something else, or whose lines would be broken, are quoted."""
+
+    def text(self, value: str) -> yaml.ScalarNode:
+        """Return the node of a text."""
+        resolvers = [each for some in _Loader.yaml_implicit_resolvers.values() for each in some]
+        unlike = any(pattern.match(value) for _, pattern in resolvers)
+        quoted = unlike or not _ODD_LINE_ENDS.isdisjoint(value)
+        return yaml.ScalarNode("tag:yaml.org,2002:str", value, style='"' if quoted else None)
+
+
+_Dumper.add_representer(str, _Dumper.text)
 
 
 def _parsed_yaml(text: str) -> object:

@@ -28,6 +28,8 @@ class AnalysisOptions:
     """Items without a verdict because a call failed for good."""
     metrics: tuple[str, ...] = ()
     """Those without a judge, by the names of `EvalSpec.metrics`."""
+    length_control: bool = True
+    """Whether candidates have ratings without the part of length, beside the plain ones."""
     baseline: str | None = None
     seed: int = 0
     resamples: int = 2000

@@ -50,14 +50,26 @@ class Counting:
         scales: Mapping[str, Scale],
         *,
         scoring: bool,
+        controlled: bool,
     ) -> None:
-        """Keep what all scopes share; `scoring`: mean scores decide who is best."""
+        """Keep what all scopes share.
+
+        Args:
+            table: all reviews.
+            lengths: of the answers.
+            marks: of markdown in them.
+            bootstrap: for all intervals.
+            scales: of the dimensions' scores.
+            scoring: mean scores decide who is best.
+            controlled: candidates have ratings without the part of length too.
+        """
         self._table = table
         self._lengths = lengths
         self._marks = marks
         self._bootstrap = bootstrap
         self._scales = scales
         self._scoring = scoring
+        self._controlled = controlled
         self._done: dict[bytes, Counted] = {}
 
     def count(self, key: ScopeKey, chosen: Bools) -> Counted:
@@ -80,7 +92,8 @@ class Counting:
                 tally, self._lengths, self._marks, self._bootstrap, lost
             )
         summable = one_scale({review.dimension for review in reviews}, self._scales)
-        candidates = self._candidates(tally, ranking, length, summable=summable)
+        shown = length if self._controlled else None
+        candidates = self._candidates(tally, ranking, shown, summable=summable)
         best_first = sorted(candidates, key=self._worth, reverse=True)
         pairs = self._pairs(tally, [each.candidate for each in best_first])
         separable = {frozenset((pair.first, pair.second)) for pair in pairs if pair.separable}

@@ -37,7 +37,15 @@ def counted_results(
     marks = measured(answers, table, markdown_marks)
     bootstrap = Bootstrap(options.seed, options.resamples)
     scoring = options.mode == Mode.SCORING
-    counting = Counting(table, lengths, marks, bootstrap, options.scales, scoring=scoring)
+    counting = Counting(
+        table,
+        lengths,
+        marks,
+        bootstrap,
+        options.scales,
+        scoring=scoring,
+        controlled=options.length_control,
+    )
     parts, left_out = parts_of(table.reviews, _most(len(table.candidates)))
     counted = [counting.count(key, chosen) for key, chosen in parts]
     composite, weights = composite_of(

@@ -6,13 +6,14 @@ Owns these forms; those of FastChat's questions and answers are near enough to b
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast, get_args
 
 from services.evaluator.importing.found import FoundAnswer
 from services.evaluator.importing.rows import Row
 from shared.protocol.evals.run import GivenAnswer, GivenReview
-from shared.protocol.evals.spec import Question
+from shared.protocol.evals.spec import DimensionName, Question
 
-_DIMENSIONS = ("general", "relevance", "diversity", "coherence", "immersion", "integrity")
+_DIMENSIONS: tuple[str, ...] = get_args(DimensionName)
 _UNREAD = -1
 
 
@@ -96,8 +97,12 @@ def _references(row: Row) -> list[str] | None:
         value = row.fields.get(name)
         if isinstance(value, str):
             return [value]
-        if value:
-            return row.texts(name)
+        if isinstance(value, list):
+            # FastChat has one for each turn, null where there is none.
+            told = [each for each in cast("list[object]", value) if each is not None]
+            return Row(row.file, row.line, {name: told}).texts(name) or None
+        if value is not None:
+            raise row.fault(name, "is neither a text nor a list of texts")
     return None
 
 
@@ -109,4 +114,5 @@ def _rank(row: Row, value: float) -> int:
 
 def _dimension_of(file: Path) -> str:
     """Return the dimension after which LLMZoo names the folder of its reviews."""
-    return file.absolute().parent.name if file.absolute().parent.name in _DIMENSIONS else "general"
+    folder = file.absolute().parent.name
+    return folder if folder in _DIMENSIONS else "general"

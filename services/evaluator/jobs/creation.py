@@ -6,11 +6,12 @@ Owns how many runs there may be. The same content twice is the same run.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from services.evaluator.jobs.connection import Script
+from services.evaluator.jobs.connection import Script, reaching_redis
 from services.evaluator.jobs.evals import FULL_RETRY_AFTER, content_of, lost, now
 from services.evaluator.jobs.pages import drop_expired
 from services.evaluator.jobs.plan import Plan
@@ -36,17 +37,13 @@ async def create_run(
         Overloaded; Gone: the eval was deleted. InvalidSpec; StoreUnreachable.
     """
     created = now()
-    told = orjson.dumps(run.model_dump(mode="json"))
-    plan = await asyncio.to_thread(lambda: Plan(spec_of(evaluation.spec), run))
-    answers = answer_states(plan, run)
+    written = await asyncio.to_thread(_written, evaluation, run)
     index = keys.evaluation_runs(evaluation.id)
-    content = keys.evaluation_run_content(content_of(evaluation.id, told.decode()))
-    fields = fields_of(run, plan, answers)
-    fields |= {"eval": evaluation.id, "created_at": created}
-    names = [*names_of(run_id), keys.evaluation(evaluation.id), index, content]
+    fields = {**written.fields, "eval": evaluation.id, "created_at": created}
+    names = [*names_of(run_id), keys.evaluation(evaluation.id), index, written.content]
     values = (
         *(run_id, int(force_new), MAX_RUNS_OF_EVAL, MAX_OPEN_RUNS, created),
-        *(pack_bytes(told), answers, plan.reviews, deadline_ms(run.limits)),
+        *(written.spec, written.answers, written.reviews, deadline_ms(run.limits)),
         *(part for pair in fields.items() for part in pair),
     )
     word, *found = await _CREATE.run(redis, names, *values)
@@ -59,9 +56,53 @@ async def create_run(
     return found[0].decode(), word == b"made"
 
 
+async def find_run(redis: Any, evaluation: Evaluation, run: RunSpec) -> str | None:
+    """Return the id of the run with this content, if there was one. Raises StoreUnreachable."""
+    told = await asyncio.to_thread(_told, run)
+    with reaching_redis():
+        found = await redis.get(_content_key(evaluation, told))
+        if found is None:
+            return None
+        listed = await redis.zscore(keys.evaluation_runs(evaluation.id), found)
+    return None if listed is None else found.decode()
+
+
 def names_of(run_id: str) -> list[str]:
     """Return the keys that every script of a run takes first."""
     return [keys.evaluation_run(run_id), keys.OPEN_RUNS]
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A new run as it is stored."""
+
+    spec: bytes
+    content: str
+    answers: bytes
+    reviews: int
+    fields: dict[str, str | int | float | bytes]
+
+
+def _written(evaluation: Evaluation, run: RunSpec) -> _Written:
+    """Return what is stored of a new run. Raises InvalidSpec. Takes a while for a big one."""
+    told = _told(run)
+    plan = Plan(spec_of(evaluation.spec), run)
+    answers = answer_states(plan, run)
+    return _Written(
+        spec=pack_bytes(told),
+        content=_content_key(evaluation, told),
+        answers=answers,
+        reviews=plan.reviews,
+        fields=fields_of(run, plan, answers),
+    )
+
+
+def _told(run: RunSpec) -> bytes:
+    return orjson.dumps(run.model_dump(mode="json"))
+
+
+def _content_key(evaluation: Evaluation, told: bytes) -> str:
+    return keys.evaluation_run_content(content_of(evaluation.id, told.decode()))
 
 
 async def _makes_room(redis: Any, index: str) -> bool:

@@ -5,6 +5,7 @@ Owns their stored form, how many are kept and how long. Knows no run but that an
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from datetime import UTC, datetime
 from typing import Any
@@ -39,15 +40,10 @@ class Evals:
     async def create(self, spec: EvalSpec, *, force_new: bool) -> tuple[Evaluation, bool]:
         """Store an eval, or find the one with this content. Raises Overloaded."""
         created = now()
-        told = spec.model_dump(mode="json")
-        evaluation = Evaluation(
-            id=self._ids.make("eval"),
-            created_at=int(created),
-            question_count=len(spec.questions),
-            spec=told,
+        evaluation, head, questions, content = await asyncio.to_thread(
+            _written, spec, self._ids.make("eval"), int(created)
         )
-        head, questions = _split(evaluation)
-        names = [keys.evaluation(evaluation.id), keys.EVALUATIONS, _content_key(told)]
+        names = [keys.evaluation(evaluation.id), keys.EVALUATIONS, content]
         values = (evaluation.id, int(force_new), MAX_EVALS, created, head, questions)
         word, *found = await _CREATE.run(self._redis, names, *values)
         if word == b"full" and await drop_expired(self._redis, keys.EVALUATIONS, keys.evaluation):
@@ -70,7 +66,7 @@ class Evals:
             stored = await self._redis.hmget(keys.evaluation(eval_id), ["head", "questions"])
         if stored[0] is None:
             raise lost("eval", eval_id)
-        return _joined(*stored)
+        return await asyncio.to_thread(_joined, *stored)
 
     async def list(self, after: str | None, limit: int, order: Order) -> Page[Evaluation]:
         """Return a page of evals without their questions."""
@@ -94,8 +90,11 @@ class Evals:
             **({} if metadata is None else {"metadata": metadata}),
         }
         evaluation = found.model_copy(update={"spec": {**found.spec, **changed}})
-        head, _ = _split(evaluation)
-        names = [keys.evaluation(eval_id), _content_key(evaluation.spec)]
+        head = _head(evaluation)
+        names = [
+            keys.evaluation(eval_id),
+            await asyncio.to_thread(_content_key, evaluation.spec),
+        ]
         [word] = await _UPDATE.run(self._redis, names, eval_id, head)
         if word == b"gone":
             raise lost("eval", eval_id)
@@ -118,9 +117,12 @@ class Evals:
 
     async def put_back(self, evaluation: Evaluation) -> None:
         """Write an eval again that Redis has lost."""
-        head, questions = _split(evaluation)
         name = keys.evaluation(evaluation.id)
-        fields = {"head": head, "questions": questions, "content": _content_key(evaluation.spec)}
+        fields = {
+            "head": _head(evaluation),
+            "questions": pack(evaluation.spec["questions"]),
+            "content": _content_key(evaluation.spec),
+        }
         with reaching_redis():
             async with self._redis.pipeline(transaction=True) as batch:
                 batch.hset(name, mapping=fields)
@@ -160,12 +162,19 @@ def _content_key(told: dict[str, Any]) -> str:
     return keys.evaluation_content(content_of(told))
 
 
-def _split(evaluation: Evaluation) -> tuple[bytes, bytes]:
-    """Return an eval without its questions, and these, as they are stored."""
-    questions = evaluation.spec["questions"]
+def _written(spec: EvalSpec, eval_id: str, created: int) -> tuple[Evaluation, bytes, bytes, str]:
+    """Return a new eval, both of its stored parts and the key of its content."""
+    told = spec.model_dump(mode="json")
+    evaluation = Evaluation(
+        id=eval_id, created_at=created, question_count=len(spec.questions), spec=told
+    )
+    return evaluation, _head(evaluation), pack(told["questions"]), _content_key(told)
+
+
+def _head(evaluation: Evaluation) -> bytes:
+    """Return an eval without its questions, as it is stored."""
     spec: dict[str, Any] = {**evaluation.spec, "questions": []}
-    head = orjson.dumps({**evaluation.model_dump(exclude={"spec"}), "spec": spec})
-    return head, pack(questions)
+    return orjson.dumps({**evaluation.model_dump(exclude={"spec"}), "spec": spec})
 
 
 def _joined(head: bytes, questions: bytes) -> Evaluation:

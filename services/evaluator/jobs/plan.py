@@ -125,8 +125,9 @@ class Plan:
         """Return the dimensions that apply to a question."""
         kind = (question.category, question.language)
         if kind not in self._applying_to:
-            fits = [place for place, rule in enumerate(self._rules) if _fits(rule, question)]
-            self._applying_to[kind] = fits
+            self._applying_to[kind] = [
+                place for place, rule in enumerate(self._rules) if fits(rule, question)
+            ]
         return self._applying_to[kind]
 
 
@@ -173,7 +174,8 @@ def _given_units(plan: Plan, reviews: list[GivenReview]) -> list[list[tuple[int,
     return found
 
 
-def _fits(rule: Filter | None, question: Question) -> bool:
+def fits(rule: Filter | None, question: Question) -> bool:
+    """Return whether a dimension with this rule applies to a question."""
     if rule is None:
         return True
     category = rule.category is None or question.category in rule.category

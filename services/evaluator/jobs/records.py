@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from shared.protocol.evals.item import ItemError, ItemStatus, Verdict
-from shared.protocol.evals.run import CallUsage
+from shared.protocol.evals.run import CallUsage, Limits, RunSpec
 from shared.protocol.evals.spec import EvalSpec
 
 _LONG = 2048
@@ -155,3 +155,9 @@ def unpack_bytes(stored: bytes) -> bytes:
 def spec_of(told: dict[str, Any]) -> EvalSpec:
     """Return the spec that an `Evaluation` tells as JSON."""
     return EvalSpec.model_validate_json(orjson.dumps(told))
+
+
+def run_spec_of(stored: bytes, limits: bytes) -> RunSpec:
+    """Return a run's spec with the limits that hold now."""
+    spec = RunSpec.model_validate_json(unpack_bytes(stored))
+    return spec.model_copy(update={"limits": Limits.model_validate_json(limits)})

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
 from services.evaluator.jobs.connection import Script, reaching_redis
-from services.evaluator.jobs.creation import MAX_OPEN_RUNS, create_run, names_of
+from services.evaluator.jobs.creation import MAX_OPEN_RUNS, create_run, find_run, names_of
 from services.evaluator.jobs.evals import FULL_RETRY_AFTER, Evals, lost
 from services.evaluator.jobs.events import Events
 from services.evaluator.jobs.ids import Ids
@@ -21,7 +21,7 @@ from services.evaluator.jobs.overriding import override
 from services.evaluator.jobs.pages import Order, Page, page_of
 from services.evaluator.jobs.plan import Plan
 from services.evaluator.jobs.reading import read_material
-from services.evaluator.jobs.records import spec_of, unpack_bytes
+from services.evaluator.jobs.records import run_spec_of, spec_of
 from services.evaluator.jobs.runs import deadline_ms, limit_fields, run_of
 from services.evaluator.jobs.scripts.life import CANCEL, DELETE_RUN, RESUME
 from services.evaluator.jobs.states import FILTERS
@@ -113,6 +113,14 @@ class EvalStore:
         )
         return await self.get_run(evaluation.id, run_id), made
 
+    async def find_run(self, evaluation: Evaluation, run: RunSpec) -> Run | None:
+        """Return the run of this eval with this content, if it is there."""
+        run_id = await find_run(self._redis, evaluation, run)
+        if run_id is None:
+            return None
+        [found] = await self._read_runs([run_id])
+        return found
+
     async def get_run(self, eval_id: str, run_id: str) -> Run:
         """Return a run.
 
@@ -152,7 +160,7 @@ class EvalStore:
             limits = await self._redis.hget(keys.evaluation_run(run_id), "limits")
         if stored is None or limits is None:
             raise lost("run", run_id)
-        return run_spec_of(stored, limits)
+        return await asyncio.to_thread(run_spec_of, stored, limits)
 
     async def cancel(self, run: Run, reason: str = "user") -> Run:
         """End an open run as canceled; one that has ended stays as it is. Raises Gone."""
@@ -289,9 +297,3 @@ class EvalStore:
                     batch.hgetall(keys.evaluation_run(run_id))
                 found: list[dict[bytes, bytes]] = await batch.execute()
         return [run_of(fields) if b"eval" in fields else None for fields in found]
-
-
-def run_spec_of(stored: bytes, limits: bytes) -> RunSpec:
-    """Return a run's spec with the limits that hold now."""
-    spec = RunSpec.model_validate_json(unpack_bytes(stored))
-    return spec.model_copy(update={"limits": Limits.model_validate_json(limits)})

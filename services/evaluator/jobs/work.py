@@ -17,8 +17,7 @@ from services.evaluator.jobs.connection import reaching_redis
 from services.evaluator.jobs.creation import names_of
 from services.evaluator.jobs.material import given_answers
 from services.evaluator.jobs.plan import Plan
-from services.evaluator.jobs.records import StoredAnswer, spec_of
-from services.evaluator.jobs.store import run_spec_of
+from services.evaluator.jobs.records import StoredAnswer, run_spec_of, spec_of
 from shared.protocol.evals.run import Evaluation, RunSpec
 from shared.protocol.evals.spec import EvalSpec
 from shared.registry import keys

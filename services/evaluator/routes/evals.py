@@ -1,7 +1,11 @@
-"""`/v1/evals` and `/v1/evals/{id}`: making, finding, renaming, deleting what is measured."""
+"""`/v1/evals` and `/v1/evals/{id}`: making, finding, renaming, deleting what is measured.
+
+An eval may hold megabytes of questions; it is written as JSON in a thread, beside the event loop.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -29,7 +33,8 @@ class EvalHandlers:
         spec = await self._reader.eval_spec(await parsed(raw))
         evaluation, made = await self._store.create_eval(spec)
         location = f"/v1/evals/{evaluation.id}"
-        return answer(self._shown(evaluation), 201 if made else 200, location=location)
+        status = 201 if made else 200
+        return await asyncio.to_thread(answer, self._shown(evaluation), status, location=location)
 
     async def list(self, request: Request) -> Response:
         """`GET /v1/evals`."""
@@ -40,14 +45,15 @@ class EvalHandlers:
 
     async def get(self, request: Request) -> Response:
         """`GET /v1/evals/{id}`."""
-        return answer(self._shown(await self._store.get_eval(request.path_params["eval_id"])))
+        evaluation = await self._store.get_eval(request.path_params["eval_id"])
+        return await asyncio.to_thread(answer, self._shown(evaluation))
 
     async def update(self, request: Request, raw: bytes) -> Response:
         """`POST /v1/evals/{id}`."""
         change = read_update(await parsed(raw))
         eval_id = request.path_params["eval_id"]
         evaluation = await self._store.update_eval(eval_id, change.name, change.metadata)
-        return answer(self._shown(evaluation))
+        return await asyncio.to_thread(answer, self._shown(evaluation))
 
     async def delete(self, request: Request) -> Response:
         """`DELETE /v1/evals/{id}`."""

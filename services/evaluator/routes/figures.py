@@ -73,7 +73,7 @@ class FigureHandlers:
         """`GET …/results`."""
         material, digest = await self._material(**request.path_params)
         results = await self._results(material, digest)
-        return answer(_filtered(results, request))
+        return answer(_filtered(results, request, _judges(material)))
 
     async def report(self, request: Request) -> Response:
         """`GET …/report`."""
@@ -157,12 +157,19 @@ def _moment(material: RunMaterial, digest: str) -> tuple[str, ...]:
     return (digest, run.status.value, run.usage.model_dump_json(), str(run.finished_at))
 
 
-def _filtered(results: Results, request: Request) -> Results:
+def _judges(material: RunMaterial) -> set[str]:
+    """Return who judges in a run."""
+    graders = {grader.model or grader.type for grader in material.spec.graders}
+    return graders.union(judge.model for judge in material.plan.judges)
+
+
+def _filtered(results: Results, request: Request, judges: set[str]) -> Results:
     """Return the figures of some scopes only. Raises InvalidRequest."""
     scopes = results.scopes
     for name in ("dimension", "category", "language", "judge"):
         wanted = request.query_params.get(name)
-        if wanted is not None:
+        # What the only judge says has no scopes of its own: it is all.
+        if wanted is not None and not (name == "judge" and judges == {wanted}):
             scopes = [scope for scope in scopes if getattr(scope, name) == wanted]
             _check_any(scopes, name)
     return results.model_copy(update={"scopes": scopes})

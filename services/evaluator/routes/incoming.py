@@ -42,11 +42,13 @@ async def parsed(raw: bytes) -> dict[str, Any]:
 
 def paging(request: Request) -> tuple[str | None, int]:
     """Return `after` and `limit`. Raises InvalidRequest."""
-    limit = request.query_params.get("limit", str(DEFAULT_LIMIT))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:6]) <= MAX_LIMIT):
+    told = request.query_params.get("limit", str(DEFAULT_LIMIT))
+    digits = told.isascii() and told.isdigit() and len(told) <= len(str(MAX_LIMIT))
+    limit = int(told) if digits else 0
+    if not 1 <= limit <= MAX_LIMIT:
         msg = f"'limit' must be a whole number from 1 to {MAX_LIMIT}."
         raise InvalidRequest(msg, param="limit")
-    return request.query_params.get("after"), int(limit)
+    return request.query_params.get("after") or None, limit
 
 
 def order_of(request: Request, default: Order) -> Order:
@@ -56,7 +58,9 @@ def order_of(request: Request, default: Order) -> Order:
 
 def chosen(request: Request, name: str, known: Collection[str], default: str) -> str:
     """Return a parameter that takes one of a few values. Raises InvalidRequest."""
-    value = request.query_params.get(name, default)
+    value = request.query_params.get(name)
+    if value is None:
+        return default
     if value not in known:
         msg = f"'{name}' must be one of {', '.join(known)}."
         raise InvalidRequest(msg, param=name)

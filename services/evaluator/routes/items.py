@@ -28,7 +28,7 @@ class ItemHandlers:
         evaluation, run = await self._found(request)
         (after, limit), order = paging(request), order_of(request, "asc")
         if openai_of(evaluation) is not None:
-            status = chosen(request, "status", (_ANY, *STATUSES), _ANY) or None
+            status = chosen(request, "status", STATUSES, _ANY) or None
             rows = await self._rows(evaluation, run)
             return page(*await rows.page(after, limit, order, status))
         status = request.query_params.get("status")

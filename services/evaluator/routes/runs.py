@@ -16,13 +16,13 @@ from services.evaluator.routes.openai_shapes import shown_run
 from services.evaluator.routes.outgoing import Shown, answer, page
 from services.evaluator.routes.shapes import Shapes
 from services.evaluator.specs.candidates import Earlier
-from services.evaluator.specs.dry_run import Assess, DryRun, Expect
-from services.evaluator.specs.execution import warnings_of
+from services.evaluator.specs.dry_run import Assess, DryRun, Expect, nothing_of
+from services.evaluator.specs.execution import RunRequest, warnings_of
 from services.evaluator.specs.reader import SpecReader
 from services.evaluator.specs.requests import Resumption
 from services.evaluator.specs.rerun import candidates_with_answers, earlier_of
-from shared.errors import Conflict
-from shared.protocol.evals.run import CallCounts, Evaluation, Run, RunSpec, RunStatus
+from shared.errors import Conflict, InvalidRequest
+from shared.protocol.evals.run import CallCounts, Evaluation, Run, RunStatus
 from shared.protocol.evals.spec import EvalSpec
 
 _STATUSES = {**{status.value: status for status in RunStatus}, "in_progress": RunStatus.RUNNING}
@@ -63,11 +63,15 @@ class RunHandlers:
 
         async def earlier(run_id: str) -> Earlier:
             run = await self._store.get_run(evaluation.id, run_id)
+            progress = run.progress
+            if not run.status.over and progress.answered < progress.answers_total:
+                msg = f"The run {run_id!r} is open: some of its answers are still to come."
+                raise InvalidRequest(msg)
             return earlier_of(await self._store.material(evaluation, run))
 
         asked = await self._reader.run_request(body, spec, earlier)
         if asked.wishes.dry_run:
-            return answer(await asyncio.to_thread(self._counts, spec, asked.run))
+            return answer(await self._counts(evaluation, spec, asked))
         run, made = await self._store.create_run(
             evaluation, asked.run, force_new=asked.wishes.force_new
         )
@@ -80,7 +84,7 @@ class RunHandlers:
         evaluation = await self._store.get_eval(request.path_params["eval_id"])
         # As each API has it where nothing is said.
         order = order_of(request, "asc" if self._shapes.of(evaluation) else "desc")
-        status = _STATUSES.get(chosen(request, "status", (_ANY, *_STATUSES), _ANY))
+        status = _STATUSES.get(chosen(request, "status", _STATUSES, _ANY))
         found, more = await self._store.list_runs(evaluation, *paging(request), order, status)
         shown = [await self._shown(run, evaluation) for run in found]
         return page(shown, more)
@@ -139,8 +143,17 @@ class RunHandlers:
         shown = await self._shown(run, evaluation)
         return answer(shown, 202 if made else 200, location=location)
 
-    def _counts(self, spec: EvalSpec, run: RunSpec) -> CallCounts:
-        return DryRun(spec, run, self._expect, self._assess).counts()
+    async def _counts(
+        self, evaluation: Evaluation, spec: EvalSpec, asked: RunRequest
+    ) -> CallCounts:
+        """Return what creating this run would ask for: nothing, where it is there and over."""
+        there = None
+        if not asked.wishes.force_new:
+            there = await self._store.find_run(evaluation, asked.run)
+        if there is not None and there.status.over:
+            return nothing_of(there)
+        dry_run = DryRun(spec, asked.run, self._expect, self._assess)
+        return await asyncio.to_thread(dry_run.counts)
 
     async def _run(self, request: Request) -> Run:
         return await self._store.get_run(**request.path_params)

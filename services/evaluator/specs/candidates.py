@@ -65,6 +65,17 @@ def read_candidates(
     return found
 
 
+def read_earlier(earlier: Earlier, turns: Mapping[str, int], findings: Findings) -> list[Candidate]:
+    """Return all candidates of an earlier run; a fault for each that lacks answers for good."""
+    where = "/answers_from_run"
+    for candidate in earlier.candidates.values():
+        if candidate.model is None:
+            check_complete(candidate.answers or [], turns, findings, where)
+        elif len(candidate.answers or []) < len(turns):
+            findings.models.append((where, candidate.model))
+    return list(earlier.candidates.values())
+
+
 def check_rivals(spec: EvalSpec, candidates: list[Candidate], findings: Findings) -> None:
     """Note too few of them for the eval's mode, and a baseline that is none of them."""
     if spec.dimensions and spec.mode is not Mode.SCORING and len(candidates) == 1:

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-from services.evaluator.jobs.plan import Plan
+from services.evaluator.jobs.plan import Plan, fits
 from services.evaluator.judging.assessment import AnswerShown, Assessment, ReviewTask
 from services.evaluator.specs.execution import warnings_of
-from services.evaluator.specs.size import fits
-from shared.protocol.evals.run import CallCounts, Candidate, RunSpec
+from shared.protocol.evals.run import CallCounts, Candidate, Run, RunSpec
 from shared.protocol.evals.spec import EvalSpec, Question
 
 _LOOKED_AT = 200
@@ -170,6 +169,20 @@ class DryRun:
 
     def _filler(self, body: dict[str, Any]) -> str:
         return "x" * (self._expect(body).completion_tokens * _LETTERS_OF_TOKEN)
+
+
+def nothing_of(run: Run) -> CallCounts:
+    """Return the counts where a run with this content is there and over."""
+    told = f"The run is there already ({run.id}, {run.status}), so nothing is asked."
+    return CallCounts(
+        answers=0,
+        judge=0,
+        judge_at_most=0,
+        prompt_tokens=0,
+        completion_tokens=0,
+        cost_usd=0.0,
+        warnings=[told],
+    )
 
 
 def _turns(question: Question) -> int:

@@ -21,7 +21,7 @@ from services.evaluator.specs.questions import Questions, QuestionSet, read_ques
 from services.evaluator.specs.shapes import fitting, renamed, without_nulls
 from shared.protocol.evals.spec import EvalSpec, Mode, Question, Swap
 
-_READ_APART = ("questions", "dimensions", "judges", "applies_to", "length_control")
+_READ_APART = ("questions", "dimensions", "judges", "applies_to")
 _NOT_ASKED = ("graders", "openai")
 _WITH_REFERENCES = frozenset({"bleu", "chrf", "ter", "rouge", "exact_match"})
 
@@ -47,9 +47,6 @@ def read_eval(body: dict[str, Any], findings: Findings, load_set: QuestionSet) -
         if "judges" in values
         else []
     )
-    # Lengths are always controlled for beside the raw figures, so nothing depends on it.
-    if not isinstance(values.get("length_control", True), bool):
-        findings.add("/length_control", "should be true or false")
     filters = read_filters(values.get("applies_to"), findings, dimensions.places)
     check_applying(dimensions, filters, questions.labels, findings)
     check_metadata(values.get("metadata"), findings)

@@ -7,12 +7,13 @@ calls. Owns what fields of a run must have in common with each other and with th
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from services.evaluator.specs.candidates import (
     Earlier,
     check_rivals,
     read_candidates,
+    read_earlier,
     turns_of,
 )
 from services.evaluator.specs.findings import Findings, child
@@ -79,7 +80,7 @@ def read_run(
     elif reviews is not None:
         candidates = [Candidate(name=name) for name in lineup_names(reviews) if name]
     else:
-        candidates = list(earlier.candidates.values()) if earlier else []
+        candidates = read_earlier(earlier, turns, findings) if earlier else []
         if earlier is None:
             findings.add("/candidates", "is missing")
     parts = {
@@ -104,7 +105,8 @@ def check_limits(limits: Limits, findings: Findings, where: str = "/limits") -> 
 def _sampling(fields: Fields, run: RunSpec, findings: Findings) -> Sampling:
     """Return the run's sampling with the settings that stand on top of the body."""
     on_top = {name: fields.values[name] for name in _SAMPLING if name in fields.values}
-    told = run.sampling.model_dump(exclude_none=True)
+    inside = fields.values.get("sampling")
+    told = cast("dict[str, Any]", inside) if isinstance(inside, dict) else {}
     for name in on_top.keys() & told.keys():
         findings.add(child("", name), "stands in 'sampling' too; give one of them")
     return run.sampling.model_copy(

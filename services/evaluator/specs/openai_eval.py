@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from services.evaluator.specs.findings import Findings, child
 from services.evaluator.specs.graders import GraderReader
+from services.evaluator.specs.item_schema import check_schema
 from services.evaluator.specs.metadata import check_metadata
 from services.evaluator.specs.shapes import Fields, as_object, fitting
 from shared.protocol.evals.spec import EvalSpec
@@ -65,4 +66,9 @@ def _schema(value: object, findings: Findings) -> dict[str, Any]:
     if "item_schema" not in config:
         findings.add(child(where, "item_schema"), "is missing")
         return {}
-    return as_object(config["item_schema"], findings, child(where, "item_schema")) or {}
+    at = child(where, "item_schema")
+    schema = as_object(config["item_schema"], findings, at)
+    if schema is None:
+        return {}
+    check_schema(schema, findings, at)
+    return schema

@@ -22,6 +22,8 @@ from shared.protocol.evals.spec import EvalSpec, Grader
 GIVEN = "given"
 """Name of the candidate whose answers came with the rows."""
 _KNOWN = frozenset({"name", "metadata", "data_source"})
+_WISHES = frozenset({"dry_run", "force_new"})
+"""Ours, which OpenAI's clients send as `extra_body`."""
 _NOT_SERVED = ("responses", "file_id", "stored_completions")
 _FIELDS = {
     "jsonl": frozenset({"type", "source"}),
@@ -34,7 +36,9 @@ _SAMPLING = {"temperature": "temperature", "top_p": "top_p", "seed": "seed"} | {
 
 def read_openai_run(body: dict[str, Any], spec: EvalSpec, findings: Findings) -> RunRequest:
     """Return what fits in `body`; it is whole if nothing was found."""
-    for name in body.keys() - _KNOWN:
+    wished = {name: body[name] for name in _WISHES if body.get(name) is not None}
+    wishes = fitting(Wishes, Fields("", wished), findings)
+    for name in body.keys() - _KNOWN - _WISHES:
         findings.add(child("", name), "is unknown")
     if spec.openai is None:
         findings.add("/data_source", "is for evals that were created in OpenAI's form")
@@ -64,7 +68,7 @@ def read_openai_run(body: dict[str, Any], spec: EvalSpec, findings: Findings) ->
     run = fitting(RunSpec, fields, findings).model_copy(update=parts)
     check_size(spec, run, len(rows.questions), findings)
     findings.models += [("", grader.model) for grader in spec.graders if grader.model]
-    return RunRequest(run, Wishes())
+    return RunRequest(run, wishes)
 
 
 def needs_sample(spec: EvalSpec) -> bool:

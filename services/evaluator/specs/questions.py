@@ -26,6 +26,8 @@ _NAMES = {
     "reference": "references",
 }
 _ONE_TURN = frozenset({"text", "query"})
+_UNREAD = object()
+"""In the place of a line that is no JSON: its fault is told already."""
 
 QuestionSet = Callable[[str], list[Question]]
 """Returns the set of a name; raises NotFound."""
@@ -52,7 +54,7 @@ def read_questions(value: object, findings: Findings, load_set: QuestionSet) -> 
     first: dict[str, int] = {}
     for place, row in enumerate(rows):
         here = child(where, place)
-        content = as_object(row, findings, here)
+        content = None if row is _UNREAD else as_object(row, findings, here)
         if content is None:
             continue
         fields = _fields(content, findings, here, place)
@@ -83,13 +85,14 @@ def _named(name: str, findings: Findings, load_set: QuestionSet) -> Questions:
 def _lines(text: str, findings: Findings) -> list[Any]:
     """Return the objects of a text of JSON lines."""
     rows: list[Any] = []
-    for line in text.splitlines():
+    # By line feeds alone: a text in JSON may hold what Unicode takes for the end of a line.
+    for line in text.split("\n"):
         if line.strip():
             try:
                 rows.append(orjson.loads(line))
             except orjson.JSONDecodeError:
                 findings.add(child("/questions", len(rows)), "the line is not valid JSON")
-                rows.append({})
+                rows.append(_UNREAD)
     return rows
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import orjson
 
 from services.evaluator.specs.findings import Findings, child
+from services.evaluator.specs.item_schema import misfits
 from services.evaluator.specs.messages import read_messages
 from services.evaluator.specs.openai_eval import item_schema
 from services.evaluator.specs.shapes import Object, as_list, as_object
@@ -81,7 +82,7 @@ def read_rows(
         needed: whether each row must bring an answer.
     """
     found = Rows()
-    required = item_schema(spec).get("required")
+    schema = item_schema(spec)
     for place, row in enumerate(as_list(value, findings, _WHERE, MAX_QUESTIONS, least=1)):
         where = child(_WHERE, place)
         content = as_object(row, findings, where)
@@ -92,9 +93,11 @@ def read_rows(
         item = as_object(content.get("item"), findings, child(where, "item"))
         if item is None:
             continue
-        for name in cast("list[object]", required) if isinstance(required, list) else []:
-            if isinstance(name, str) and name not in item:
-                findings.add(child(where, "item", name), "is missing: the item schema requires it")
+        unfitting = list(misfits(item, schema, child(where, "item")))
+        for pointer, text in unfitting:
+            findings.add(pointer, text)
+        if unfitting:
+            continue
         question = _question(str(place + 1), item, prompt, findings, where)
         if question is None:
             continue

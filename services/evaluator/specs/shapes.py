@@ -154,16 +154,16 @@ def _of_shape(shape: type[BaseModel], fields: Fields, findings: Findings) -> Fie
 
 
 def _note(fault: ValidationError, fields: Fields, findings: Findings) -> set[str]:
-    """Note each misfit once; return the names of the fields at fault."""
-    told: set[str] = set()
+    """Note what is wrong at each place; return the names of the fields at fault."""
+    told: dict[str, list[Object]] = {}
     errors = fault.errors(include_url=False, include_input=False)
     for error in errors:
         location = _within(error["loc"], fields.values)
-        pointer = fields.pointer(*location)
-        # A union reports each of its branches at one place.
-        if pointer not in told:
-            told.add(pointer)
-            findings.add(pointer, _text(cast("Object", error)))
+        told.setdefault(fields.pointer(*location), []).append(cast("Object", error))
+    for pointer, found in told.items():
+        # A union reports each of its branches at one place; that of the value's own type matters.
+        meant = [error for error in found if not error["type"].endswith("_type")] or found
+        findings.add(pointer, _text(meant[0]))
     return {str(error["loc"][0]) for error in errors if error["loc"]}
 
 

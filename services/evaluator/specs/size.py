@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import comb
 
+from services.evaluator.jobs.plan import fits
 from shared.protocol.evals.run import RunSpec
-from shared.protocol.evals.spec import EvalSpec, Filter, Mode, Question, Swap
+from shared.protocol.evals.spec import EvalSpec, Mode, Swap
 
 
 def reviews_of(spec: EvalSpec, run: RunSpec) -> int:
@@ -21,14 +22,6 @@ def reviews_of(spec: EvalSpec, run: RunSpec) -> int:
         applying = sum(1 for question in questions if fits(rule, question))
         total += applying * (looks if place < own else len(run.candidates))
     return total
-
-
-def fits(rule: Filter | None, question: Question) -> bool:
-    """Return whether a dimension with this rule applies to a question."""
-    if rule is None:
-        return True
-    category = rule.category is None or question.category in rule.category
-    return category and (rule.language is None or question.language in rule.language)
 
 
 def _lineups(spec: EvalSpec, rivals: int, run: RunSpec) -> int:

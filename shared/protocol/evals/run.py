@@ -65,7 +65,7 @@ class GivenReview(Asked):
 class Limits(Asked):
     """Where a run stops; it can be resumed with others."""
 
-    max_cost_usd: Annotated[float, Field(ge=0)] | None = None
+    max_cost_usd: Annotated[float, Field(ge=0, le=1e6)] | None = None
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     max_calls: Annotated[int, Field(ge=0)] | None = None
     max_judge_calls: Annotated[int, Field(ge=0)] | None = None

@@ -151,6 +151,8 @@ class EvalSpec(Asked):
     """How often each review is asked for."""
     reference: bool = True
     """Whether judges see a question's references."""
+    length_control: bool = True
+    """Whether results have ratings without the part of length, beside the plain ones."""
     baseline: Name | None = None
     """pairwise: each other candidate against this one alone, and not all against all."""
     metrics: list[

@@ -130,6 +130,7 @@ async def test_answers_of_an_earlier_run_are_used_again(api):
     path = await made_run(api)
     await write(api, path, 0, [3, 4])
     runs, run_id = path.rsplit("/", 1)
+    await api.client.post(f"{path}/cancel")
     body = {"answers_from_run": run_id, "force_new": True, "candidates": ["alpha"]}
     made = (await api.client.post(runs, json=body)).json()
     assert made["progress"]["answered"] == 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import sys
 
 import pytest
 
+from tests.fakes.command_line import clean_environment
 from tests.fakes.scripted_models import Reply
 
 pytestmark = pytest.mark.redis
@@ -27,8 +27,14 @@ def models(models):
     return models
 
 
-async def llmzoo(evaluator, *words):
-    environment = {**os.environ, "LLMZOO_BASE_URL": evaluator.url, "COLUMNS": "200"}
+@pytest.fixture
+def llmzoo(evaluator, tmp_path):
+    """Runs `llmzoo eval` with a state folder of its own; returns its exit code and what it said."""
+    own = {"LLMZOO_BASE_URL": evaluator.url, "LLMZOO_STATE_DIR": str(tmp_path / "state")}
+    return lambda *words: said_by(clean_environment(**own, COLUMNS="200"), *words)
+
+
+async def said_by(environment, *words):
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.cli", "eval", *words,
         env=environment,
@@ -39,17 +45,17 @@ async def llmzoo(evaluator, *words):
     return process.returncode, said.decode()
 
 
-async def test_a_shipped_spec_from_the_command_line(evaluator, models, tmp_path):
+async def test_a_shipped_spec_from_the_command_line(llmzoo, models, tmp_path):
     words = ("run", "pairwise", "-m", "alpha", "-m", "beta", "--judge", "judge", "--yes")
-    code, said = await llmzoo(evaluator, *words, "--out", str(tmp_path))
+    code, said = await llmzoo(*words, "--out", str(tmp_path / "report"))
     assert code == 0, said
     assert "alpha" in said
-    assert {file.suffix for file in tmp_path.iterdir()} >= {".html", ".json"}
+    assert {file.suffix for file in (tmp_path / "report").iterdir()} >= {".html", ".json"}
     calls = len(models.calls)
     assert calls > 300
-    code, said = await llmzoo(evaluator, *words)
+    code, said = await llmzoo(*words)
     assert code == 0, said
     assert len(models.calls) == calls
     run_id = re.search(r"evalrun_[0-9a-f]+", said)[0]
-    code, said = await llmzoo(evaluator, "report", run_id, "--format", "md")
+    code, said = await llmzoo("report", run_id, "--format", "md")
     assert (code, "alpha" in said) == (0, True), said

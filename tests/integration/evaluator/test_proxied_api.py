@@ -79,6 +79,12 @@ async def test_everything_passes_that_is_needed(controller):
     assert (await client.get(path)).status_code == 410
 
 
+async def test_nobody_is_sent_to_the_evaluator_itself(controller):
+    for path in ("/v1/evals/", "/v1/evals/eval_x/"):
+        told = await controller.client.get(path)
+        assert (told.status_code, told.headers.get("location")) == (404, None)
+
+
 async def test_a_big_upload_passes(controller):
     questions = [{"text": f"{number} " + "x" * 900} for number in range(12_000)]
     made = await controller.client.post("/v1/evals", json=eval_body(questions=questions))

@@ -52,6 +52,8 @@ async def test_an_eval_to_its_end(evaluator, models):
     some = await evaluator.get(f"{path}/results", category="generic")
     assert {scope["category"] for scope in some["scopes"]} == {"generic"}
     assert (await evaluator.client.get(f"{path}/results?category=x")).status_code == 400
+    assert (await evaluator.get(f"{path}/results", judge="judge"))["scopes"] == results["scopes"]
+    assert (await evaluator.client.get(f"{path}/results?judge=alpha")).status_code == 400
     for form in ("html", "md", "json", "csv", "jsonl"):
         report = await evaluator.client.get(f"{path}/report", params={"format": form})
         assert report.status_code == 200, report.text

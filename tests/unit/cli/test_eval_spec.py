@@ -7,14 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cli.eval.pace import Pace
 from services.cli.eval.spec_file import SHIPPED, Changes, read_spec, shipped_names
 from services.cli.eval.wording import duration, money
-from services.cli.eval.yaml_file import read_yaml
+from services.cli.eval.yaml_file import read_yaml, written_yaml
 from shared.errors import ConfigurationError, MalformedFile
 from shared.protocol.evals.run import Sampling
 from shared.protocol.evals.spec import EvalSpec
@@ -97,6 +96,14 @@ def test_json_is_read_strictly(tmp_path, text, says):
     assert says in refused.value.message
 
 
+@pytest.mark.parametrize("text", ["1e5", "-7", "0", "true", "null", "no", "a\x85b", "\u2028", ""])
+def test_what_is_written_is_read_again(tmp_path, text):
+    for value in ({"name": text}, {text: 1}, [text]):
+        path = tmp_path / "s.yaml"
+        path.write_bytes(written_yaml(value))
+        assert read_yaml(path) == value
+
+
 @given(
     st.recursive(
         st.none()
@@ -111,8 +118,7 @@ def test_json_is_read_strictly(tmp_path, text, says):
 def test_what_json_can_say_is_read_the_same_from_both(tmp_path_factory, value):
     folder = tmp_path_factory.mktemp("spec")
     (folder / "s.json").write_text(json.dumps(value))
-    # With allow_unicode the library writes line breaks of Unicode as they are, and folds them.
-    (folder / "s.yaml").write_text(yaml.safe_dump(value), encoding="utf-8")
+    (folder / "s.yaml").write_bytes(written_yaml(value))
     assert read_yaml(folder / "s.json") == value
     assert read_yaml(folder / "s.yaml") == value
 

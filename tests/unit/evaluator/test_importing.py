@@ -116,6 +116,23 @@ def test_single_judgments_of_fastchat_are_scores_by_turn(written):
 
 
 @pytest.mark.parametrize(
+    ("told", "references"),
+    [(["2", None], ["2"]), ([None, None], None), ([], None), (None, None), ("2", ["2"])],
+)
+def test_a_turn_without_a_reference(written, told, references):
+    question = {**QUESTION, "reference": told}
+    [found] = read_questions(written("question.jsonl", question))
+    assert found.references == references
+
+
+def test_a_reference_that_is_no_text_is_a_fault(written):
+    with pytest.raises(MalformedFile, match="reference"):
+        read_questions(written("question.jsonl", {**QUESTION, "reference": [3]}))
+    with pytest.raises(MalformedFile, match="reference"):
+        read_questions(written("question.jsonl", {**QUESTION, "reference": {}}))
+
+
+@pytest.mark.parametrize(
     ("winners", "ranks"),
     [
         (("model_1", "model_2"), ([1, 2], [1, 2])),

@@ -93,6 +93,16 @@ def test_a_planted_preference_for_length_is_found_and_taken_out():
     assert top["a"].mean_length > top["b"].mean_length
 
 
+def test_length_is_left_alone_where_nobody_wants_it_controlled():
+    reviews, answers = world_of_lengths(np.random.default_rng(1), 200, 1.5)
+    plain = results_of(reviews, answers, options("ab", length_control=False))
+    beside = results_of(reviews, answers, options("ab"))
+    assert plain.length == beside.length  # the bias is told all the same
+    for mine, other in zip(plain.scopes[0].candidates, beside.scopes[0].candidates, strict=True):
+        assert other.rating_length_controlled is not None
+        assert mine == other.model_copy(update={"rating_length_controlled": None})
+
+
 def test_without_that_preference_length_changes_little():
     reviews, answers = world_of_lengths(np.random.default_rng(2), 1500, 0.0)
     results = results_of(reviews, answers, options("ab"))

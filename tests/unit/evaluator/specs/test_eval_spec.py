@@ -203,3 +203,20 @@ async def test_faults_are_bounded_and_quote_no_text():
     assert "s3cret" not in str(caught.value)
     many = [{"text": "a"}] * (MAX_QUESTIONS + 1)
     assert set(await faults_of(read_eval(eval_body(questions=many)))) == {"/questions"}
+
+
+async def test_a_line_of_questions_ends_where_json_lines_end():
+    lines = '{"text": "a\u2028b\x85c"}\r\n\n{"text": "d"}'
+    spec = await read_eval(eval_body(questions=lines))
+    assert [question.turns for question in spec.questions] == [["a\u2028b\x85c"], ["d"]]
+    broken = '{"text": "a"}\n{"text": "b"\n7'
+    faults = await faults_of(read_eval(eval_body(questions=broken)))
+    assert faults == {
+        "/questions/1": "the line is not valid JSON",
+        "/questions/2": "should be an object",
+    }
+
+
+async def test_length_control_is_part_of_the_spec():
+    assert (await read_eval(eval_body())).length_control
+    assert not (await read_eval(eval_body(length_control=False))).length_control

@@ -297,3 +297,40 @@ def test_the_size_is_the_plans(mode, swap, rivals, baseline, alone):
     )
     run = RunSpec(candidates=[Candidate(name=f"c{n}") for n in range(rivals)])
     assert reviews_of(spec, run) == Plan(spec, run).reviews
+
+
+async def test_money_without_end_is_no_limit(spec):
+    run = {"candidates": ["alpha"], "limits": {"max_cost_usd": 1e300}}
+    assert set(await faults_of(read_run(run, spec))) == {"/limits/max_cost_usd"}
+
+
+async def test_of_several_types_that_of_the_value_is_spoken_of(spec):
+    run = {"candidates": ["alpha"], "fail_on_error": -1}
+    faults = await faults_of(read_run(run, spec))
+    assert faults == {"/fail_on_error": "input should be greater than or equal to 0"}
+
+
+async def test_a_setting_that_stands_twice_is_told_beside_other_faults(spec):
+    run = {"candidates": ["alpha"], "seed": 1, "sampling": {"seed": 2, "top_k": 3}}
+    assert set(await faults_of(read_run(run, spec))) == {"/seed", "/sampling/top_k"}
+
+
+async def test_answers_of_an_earlier_run_that_nobody_can_give_are_a_fault(spec):
+    turns = {"1": ["a"], "play": ["b"], "3": ["c", "d"]}
+    whole = [GivenAnswer(question_id=name, turns=said) for name, said in turns.items()]
+
+    def bringing(*candidates):
+        async def earlier(_):
+            return Earlier({candidate.name: candidate for candidate in candidates})
+
+        return faults_of(read_run({"answers_from_run": "evalrun_x"}, spec, earlier=earlier))
+
+    assert await bringing(Candidate(name="x", answers=whole)) == {}
+    assert await bringing(Candidate(name="x", model="alpha", answers=whole[:1])) == {}
+    assert await bringing(Candidate(name="x", model="gone", answers=whole)) == {}
+    for lacking in (
+        Candidate(name="x", answers=whole[:2]),
+        Candidate(name="x"),
+        Candidate(name="x", model="gone", answers=whole[:2]),
+    ):
+        assert set(await bringing(lacking)) == {"/answers_from_run"}
