@@ -12,7 +12,9 @@ from typing import Any, Self
 
 import orjson
 
-_SHOWN = re.compile(r"^\[Assistant ([AB]) (\w+)\]\n(.*?)\n\[end of Assistant \1 \2\]$", re.MULTILINE | re.DOTALL)
+_SHOWN = re.compile(
+    r"^\[Assistant ([AB]) (\w+)\]\n(.*?)\n\[end of Assistant \1 \2\]$", re.MULTILINE | re.DOTALL
+)
 
 
 class BriefJudge:
