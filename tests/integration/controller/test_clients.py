@@ -117,7 +117,7 @@ async def test_random_aborts_leave_nothing_in_flight(controller, worker):
             with contextlib.suppress(asyncio.IncompleteReadError):
                 await reader.readexactly(rng.randrange(len(expected)))
 
-    numbers = iter(range(200))
+    numbers = iter(range(100))
 
     async def client() -> None:
         for number in numbers:

@@ -104,7 +104,8 @@ async def test_without_any_worker_it_is_503_at_once(controller):
     assert int(response.headers["retry-after"]) >= 1
 
 
-async def test_a_loading_model_says_how_far_it_is(controller, announce):
+async def test_a_loading_model_says_how_far_it_is(start_controller, announce):
+    controller = await start_controller(cold_start_timeout=0)
     worker = FakeWorker(answer("fine"))
     worker.state, worker.progress = State.LOADING, 0.43
     await announce(worker)
