@@ -19,9 +19,9 @@ from tests.fakes.worker_app import FakeWorker, Silence, answer, chunk, end, star
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("redis_server")]
 
 
-def request(body: dict[str, object], request_id: str = "r-1") -> bytes:
+def request(body: dict[str, object], request_id: str = "r-1", more: str = "") -> bytes:
     raw = orjson.dumps(body)
-    head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {request_id}\r\n"
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {request_id}\r\n{more}"
     return f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw
 
 
@@ -113,11 +113,12 @@ async def test_random_aborts_leave_nothing_in_flight(controller, worker):
 
     async def one(number: int) -> None:
         async with connected(controller) as (reader, writer):
-            writer.write(request({**BODY, "stream": number % 3 > 0}, f"r-{number}"))
+            body = {**BODY, "stream": number % 3 > 0}
+            writer.write(request(body, f"r-{number}", "connection: close\r\n"))
             with contextlib.suppress(asyncio.IncompleteReadError):
                 await reader.readexactly(rng.randrange(len(expected)))
 
-    numbers = iter(range(100))
+    numbers = iter(range(200))
 
     async def client() -> None:
         for number in numbers:
