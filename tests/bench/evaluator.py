@@ -2,9 +2,10 @@
 
     python -m tests.bench.evaluator [--items 10000] [--width 64] [--rounds 3] [--delay 0]
 
-Both make the same requests over the same client to a mock in a process of its own, and take
-turns; the redis-server is another process. Printed are milliseconds an item of each round, their
-difference, and how far the evaluator's memory grew.
+Both make the same requests over the same client, the evaluator's own, to a mock in a process of
+its own, and take turns; the redis-server is another process. All that an item takes is in it: the
+judge's prompt, its reply read, and the commit. Printed are milliseconds an item of each round,
+their difference, and how far the process's memory has grown.
 """
 
 from __future__ import annotations
@@ -27,17 +28,21 @@ from typing import Any
 import orjson
 
 from services.cli.up.redis_server import find_binaries
-from services.evaluator.judging.assessment import AnswerShown, Form, ReviewTask
+from services.evaluator.calling.calls import Calls
+from services.evaluator.calling.http_client import CallClient
+from services.evaluator.calling.retries import RetryPolicy
+from services.evaluator.calling.tariff import Tariff
+from services.evaluator.judging.assessment import AnswerShown, ReviewTask
+from services.evaluator.judging.choosing import assessment_of
 from shared.client import ZooClient
 from shared.protocol.evals.spec import EvalSpec
-from tests.fakes.eval_calls import assess
 from tests.fakes.eval_specs import eval_spec, given_candidate, run_spec
 from tests.fakes.evaluator_jobs import EvaluatorJobs
-from tests.fakes.jobs_process import HttpCalls
 from tests.fakes.waiting import block_until, eventually
 
 _REDIS = ("--port", "0", "--save", "", "--appendonly", "no", "--logfile", "redis.log")
-_MESSAGE = {"role": "assistant", "content": "Score: 7"}
+_SAID = '{"reason": "It says what was asked, and little more.", "score": 7}'
+_MESSAGE = {"role": "assistant", "content": _SAID}
 _BODY = orjson.dumps(
     {
         "choices": [{"index": 0, "message": _MESSAGE, "finish_reason": "stop"}],
@@ -65,7 +70,8 @@ class Mock(asyncio.Protocol):
         self._held += data
         while b"\r\n\r\n" in self._held:
             head, _, rest = self._held.partition(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            told = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+            length = int(told or b"0")
             if len(rest) < length:
                 return
             self._held = rest[length:]
@@ -105,7 +111,7 @@ class Stopwatch:
         return Spent(wall / items * 1000, processor / items * 1000)
 
 
-async def bare(calls: HttpCalls, bodies: list[dict[str, Any]], width: int) -> Spent:
+async def bare(calls: Calls, bodies: list[dict[str, Any]], width: int) -> Spent:
     """Return what a loop without anything takes."""
     left = iter(bodies)
 
@@ -140,7 +146,8 @@ def bodies_of(spec: EvalSpec, items: int) -> list[dict[str, Any]]:
                    spec.judges[0], True)
         for n, question in enumerate(itertools.islice(spec.questions, items))
     )  # fmt: skip
-    return [assess(spec, 0, task).request(Form.TEXT) for task in tasks]
+    assessments = (assessment_of(spec, 0, task) for task in tasks)
+    return [assessment.request(assessment.forms[0]) for assessment in assessments]
 
 
 @contextlib.contextmanager
@@ -168,8 +175,11 @@ async def measure(url: str, redis_url: str, items: int, width: int, rounds: int)
     spec = eval_spec(items)
     bodies = bodies_of(spec, items)
     async with ZooClient(url) as client:
-        calls = HttpCalls(client)
-        jobs = EvaluatorJobs(redis_url, calls, width=width).start()
+        tariff, caller = Tariff(client), CallClient(url, "")
+        calls = Calls(caller, tariff, concurrency=width, policy=RetryPolicy(), timeout=60)
+        jobs = EvaluatorJobs(
+            redis_url, calls, width=width, estimates=tariff, assessing=assessment_of
+        ).start()
         await bare(calls, bodies[: width * 4], width)
         await evaluated(jobs, eval_spec(width * 4), width * 4, -1)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -178,13 +188,14 @@ async def measure(url: str, redis_url: str, items: int, width: int, rounds: int)
             loop = await bare(calls, bodies, width)
             run = await evaluated(jobs, spec, items, number)
             pairs.append((loop, run))
-            print(f"bare {loop}, evaluator {run}")
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+            print(f"bare {loop}, evaluator {run}, {grown:.0f} MB more than at first")
         wall = statistics.median(run.wall - loop.wall for loop, run in pairs)
         processor = statistics.median(run.processor - loop.processor for loop, run in pairs)
         print(f"{items} items, {width} in flight: {wall:.3f} ms more an item", end="")
-        print(f" ({processor:.3f} of the processor), {grown:.0f} MB more")
+        print(f" ({processor:.3f} of the processor)")
         await jobs.stop()
+        caller.close()
 
 
 def main() -> None:
