@@ -24,7 +24,7 @@ from services.evaluator.jobs.execution import Execution
 from services.evaluator.jobs.idempotency import IdempotencyStore
 from services.evaluator.jobs.ids import Ids
 from services.evaluator.jobs.queue import Queue
-from services.evaluator.jobs.runner import Runner
+from services.evaluator.jobs.runner import Runner, units_beside
 from services.evaluator.jobs.store import EvalStore
 from services.evaluator.jobs.works import Works
 from services.evaluator.judging.choosing import assessment_of
@@ -118,7 +118,8 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
     queue = Queue(redis, uuid.uuid4().hex)
     works = Works(redis, queue, store, metrics)
     execution = Execution(redis, asking.calls, asking.tariff, assessment_of, metrics)
-    runner = Runner(queue, works, execution, metrics, settings.eval_concurrency)
+    width = units_beside(settings.eval_concurrency)
+    runner = Runner(queue, works, execution, metrics, width)
     bench = Workbench()
     heartbeat = Heartbeat(settings, life.record, HeartbeatMetrics(registry))
 

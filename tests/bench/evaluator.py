@@ -32,13 +32,14 @@ from services.evaluator.calling.calls import Calls
 from services.evaluator.calling.http_client import CallClient
 from services.evaluator.calling.retries import RetryPolicy
 from services.evaluator.calling.tariff import Tariff
+from services.evaluator.jobs.runner import units_beside
 from services.evaluator.judging.assessment import AnswerShown, ReviewTask
 from services.evaluator.judging.choosing import assessment_of
 from shared.client import ZooClient
 from shared.protocol.evals.spec import EvalSpec
 from tests.fakes.eval_specs import eval_spec, given_candidate, run_spec
 from tests.fakes.evaluator_jobs import EvaluatorJobs
-from tests.fakes.waiting import block_until, eventually
+from tests.fakes.waiting import block_until
 
 _REDIS = ("--port", "0", "--save", "", "--appendonly", "no", "--logfile", "redis.log")
 _SAID = '{"reason": "It says what was asked, and little more.", "score": 7}'
@@ -132,10 +133,9 @@ async def evaluated(jobs: EvaluatorJobs, spec: EvalSpec, items: int, number: int
     made, _ = await jobs.store.create_run(evaluation, run)
     jobs.runner.poke()
 
-    async def over() -> bool:
-        return (await jobs.store.get_run(made.eval_id, made.id)).status.over
-
-    await eventually(over, seconds=600)
+    # Asked for seldom, since asking takes time of its own.
+    while not (await jobs.store.get_run(made.eval_id, made.id)).status.over:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
     return watch.spent(items)
 
 
@@ -178,7 +178,7 @@ async def measure(url: str, redis_url: str, items: int, width: int, rounds: int)
         tariff, caller = Tariff(client), CallClient(url, "")
         calls = Calls(caller, tariff, concurrency=width, policy=RetryPolicy(), timeout=60)
         jobs = EvaluatorJobs(
-            redis_url, calls, width=width, estimates=tariff, assessing=assessment_of
+            redis_url, calls, width=units_beside(width), estimates=tariff, assessing=assessment_of
         ).start()
         await bare(calls, bodies[: width * 4], width)
         await evaluated(jobs, eval_spec(width * 4), width * 4, -1)

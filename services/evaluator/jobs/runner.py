@@ -31,6 +31,15 @@ _HUNGRY_SECONDS = 0.1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
+def units_beside(calls: int) -> int:
+    """Return how many units are worked on where so many calls may be in flight.
+
+    A quarter more, so that the next call is ready when one ends, and its reply is read and
+    committed while that is under way.
+    """
+    return calls + calls // 4
+
+
 class Runner:
     """Executes runs until it is stopped."""
 

@@ -6,7 +6,7 @@ Owns the order in which a judge is told things. Sends nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from services.evaluator.judging.assessment import Form, ReviewTask
@@ -54,11 +54,11 @@ class RubricAssessment:
 
     def __init__(self, task: ReviewTask, judge: Judge, dimension: Dimension | Rubric) -> None:
         """Take the review; nothing is computed before it is asked for."""
-        language = language_of(task.question.language)
+        self._language = language_of(task.question.language)
         self._task = task
         self._judge = judge
-        self._criteria = criteria_of(dimension, language)
-        self._wording: Wording = wording_in(language)
+        self._criteria = criteria_of(dimension, self._language)
+        self._wording = wording_in(self._language)
         self.forms = forms_of(judge)
 
     def request(self, form: Form) -> dict[str, Any]:
@@ -104,28 +104,14 @@ class RubricAssessment:
     def _material(self) -> Material:
         return material_of(self._task, self._wording)
 
-    @cached_property
-    def _instructions(self) -> list[str]:
-        wording, criteria, mode = self._wording, self._criteria, self._task.mode
-        parts = [self._duty(), criteria.text]
-        if mode is Mode.SCORING:
-            low, high = f"{criteria.low:g}", f"{criteria.high:g}"
-            parts.append(wording.scale.replace("{low}", low).replace("{high}", high))
-            parts += [criteria.anchors] if criteria.anchors else []
-        rules = [wording.fairness] if mode is Mode.SCORING else [wording.fairness, wording.ties]
-        return [*parts, "\n".join(rules)]
+    @property
+    def _instructions(self) -> tuple[str, ...]:
+        task = self._task
+        return _instructions(self._language, self._criteria, task.mode, len(task.answers))
 
     @property
     def _fences(self) -> str:
         return self._wording.material.replace("{mark}", self._material.marks.fence)
-
-    def _duty(self) -> str:
-        wording, answers = self._wording, len(self._task.answers)
-        if self._task.mode is Mode.PAIRWISE:
-            return wording.pairwise
-        if self._task.mode is Mode.ORDERING:
-            return wording.ordering.replace("{count}", str(answers))
-        return wording.solo if answers == 1 else wording.scoring.replace("{count}", str(answers))
 
     @cached_property
     def _source(self) -> Source:
@@ -139,3 +125,26 @@ class RubricAssessment:
 
     def _form(self, form: Form) -> str:
         return form_text(self._kind, form, self._wording, self._material.marks.verdict)
+
+
+# The same in all reviews of a dimension.
+@lru_cache(maxsize=64)
+def _instructions(
+    language: Language, criteria: Criteria, mode: Mode, answers: int
+) -> tuple[str, ...]:
+    wording = wording_in(language)
+    parts = [_duty(wording, mode, answers), criteria.text]
+    if mode is Mode.SCORING:
+        low, high = f"{criteria.low:g}", f"{criteria.high:g}"
+        parts.append(wording.scale.replace("{low}", low).replace("{high}", high))
+        parts += [criteria.anchors] if criteria.anchors else []
+    rules = [wording.fairness] if mode is Mode.SCORING else [wording.fairness, wording.ties]
+    return (*parts, "\n".join(rules))
+
+
+def _duty(wording: Wording, mode: Mode, answers: int) -> str:
+    if mode is Mode.PAIRWISE:
+        return wording.pairwise
+    if mode is Mode.ORDERING:
+        return wording.ordering.replace("{count}", str(answers))
+    return wording.solo if answers == 1 else wording.scoring.replace("{count}", str(answers))
