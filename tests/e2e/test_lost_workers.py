@@ -60,7 +60,8 @@ def deterministic_zoo(model: str, folder: Path, count: int) -> Iterator[Zoo]:
     """Run a zoo of so many deterministic workers."""
     environment = {
         "LLMZOO_DETERMINISTIC": "true",
-        "LLMZOO_MAX_NUM_SEQS": "8",
+        # All sequences of all requests at once: none waits for a place until others are done.
+        "LLMZOO_MAX_NUM_SEQS": "16",
         "LLMZOO_THREADS": "1",
         "LLMZOO_UPSTREAM_TIMEOUT": "2",
     }
@@ -193,10 +194,11 @@ def test_a_worker_is_lost_under_eight_answers(pair: Zoo, number: signal.Signals)
     pair.wait_for(lambda: len(workers(pair)) == 2, 90)
     undisturbed = asyncio.run(Client(pair).ask_all())
     before = moved(pair)
+    processes = workers(pair)  # asked beforehand: answers end while it is found out
     lost: list[int] = []
 
     async def lose() -> None:
-        lost.append(workers(pair)[busiest(pair)])
+        lost.append(processes[busiest(pair)])
         os.kill(lost[0], number)
 
     told = asyncio.run(disturbed(pair, lose))
