@@ -170,7 +170,7 @@ def test_an_evaluation_job(zoo: Zoo) -> None:
         assert progress["answered"] == 2
         assert progress["judged"] + progress["undecoded"] == 2
         items = client.get(f"{run}/output_items").json()["data"]
-        assert all(item["answer"] for item in items)
+        assert all(item["answers"][0]["turns"] for item in items)
 
 
 def test_workers_and_models_in_the_terminal(zoo: Zoo) -> None:

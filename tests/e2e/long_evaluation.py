@@ -1,4 +1,7 @@
-"""An evaluation as a research group runs it: real models, a panel of judges, a report to read."""
+"""An evaluation as a research group runs it, on real models: `make test-long`.
+
+A panel of judges, one of them an endpoint with a price, and a report to read.
+"""
 
 from __future__ import annotations
 
