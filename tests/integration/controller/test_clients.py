@@ -156,13 +156,13 @@ async def test_a_slow_client_stops_the_worker_and_not_the_memory(controller, wor
 
 
 async def test_a_slow_client_is_not_its_workers_silence(start_controller, announce):
-    controller = await start_controller(upstream_timeout=0.3)
+    controller = await start_controller(upstream_timeout=1.0)
     worker = FakeWorker(answer(*["x" * 10_000] * 4_000))
     await announce(worker)
     await controller.sees("worker-1")
     async with connected(controller) as (reader, writer):
         writer.write(request({**BODY, "stream": True}))
-        await asyncio.sleep(1.0)  # longer than the timeout
+        await asyncio.sleep(2.0)  # longer than the timeout
 
         ending = b""
         while not ending.endswith(b"0\r\n\r\n"):
