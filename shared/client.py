@@ -168,17 +168,11 @@ class ZooClient:
             request.extensions["timeout"] = httpx.Timeout(
                 silence, connect=_CONNECT_SECONDS
             ).as_dict()
-        async with AsyncExitStack() as opened:
-            try:
-                response = await self._http.send(request, stream=True)
-                opened.push_async_callback(response.aclose)
-                if response.is_error:
-                    await response.aread()
-            except httpx.HTTPError as fault:
-                raise _connection_error(self.base_url, fault) from fault
-            if response.is_error:
-                raise api_error(response.status_code, response.headers, response.content)
+        response = await self._begun(request)
+        try:
             yield _pieces(self.base_url, response)
+        finally:
+            await response.aclose()
 
     async def chat(self, body: dict[str, Any], headers: dict[str, str] | None = None) -> Answer:
         """Return one whole answer to a chat request.
@@ -212,6 +206,14 @@ class ZooClient:
         if after:
             headers[LAST_EVENT_ID_HEADER] = after
         request = self._http.build_request("POST", CHAT_PATH, content=body, headers=headers)
+        response = await self._begun(request)
+        if after and CONTINUED_HEADER not in response.headers:
+            await response.aclose()
+            raise MalformedAnswer(f"{self.base_url} began another answer.")
+        return _ChatConnection(self.base_url, response)
+
+    async def _begun(self, request: httpx.Request) -> httpx.Response:
+        """Return an answer that has begun, for the caller to close; raises as `chat`."""
         async with AsyncExitStack() as opened:
             try:
                 response = await self._http.send(request, stream=True)
@@ -222,10 +224,8 @@ class ZooClient:
                 raise _connection_error(self.base_url, fault) from fault
             if response.is_error:
                 raise api_error(response.status_code, response.headers, response.content)
-            if after and CONTINUED_HEADER not in response.headers:
-                raise MalformedAnswer(f"{self.base_url} began another answer.")
             opened.pop_all()
-        return _ChatConnection(self.base_url, response)
+        return response
 
     async def _json(
         self,

@@ -20,6 +20,7 @@ from tests.fakes.terminal_process import CTRL_C, TerminalProcess
 
 HELP_SECONDS = 0.3
 HEAVY = ("torch", "gradio", "fastapi", "httpx", "pydantic", "rich", "prompt_toolkit", "asyncio")
+HEAVY_OF_EVAL = ("numpy", "httpx", "yaml", "rich", "asyncio", "services.evaluator")
 
 STATS = {
     "services": [service(load={"running": 1, "waiting": 0, "tokens_per_second": 12.3})],
@@ -192,12 +193,13 @@ def test_doctor_fails_for_a_wrong_variable(tmp_path):
     assert "set LLMZOO_CACHE_DIR" in text
 
 
-def test_help_answers_at_once():
+@pytest.mark.parametrize("group", [[], ["eval"]], ids=["all", "eval"])
+def test_help_answers_at_once(group):
     def seconds():
         # Processor time: on a busy machine other programs' would count in the wall clock's.
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
-            [*LLMZOO, "--help"], check=True, capture_output=True, env=clean_environment()
+            [*LLMZOO, *group, "--help"], check=True, capture_output=True, env=clean_environment()
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
@@ -205,11 +207,19 @@ def test_help_answers_at_once():
     assert min(seconds() for _ in range(5)) < HELP_SECONDS
 
 
-def test_help_imports_nothing_heavy():
+@pytest.mark.parametrize(
+    ("arguments", "runs", "heavy"),
+    [
+        (["--help"], "typer", HEAVY),
+        (["eval", "--help"], "services.cli.eval.starting", HEAVY_OF_EVAL),
+    ],
+    ids=["all", "eval"],
+)
+def test_help_imports_nothing_heavy(arguments, runs, heavy):
     code = (
         "import sys, contextlib\n"
         "from services.cli.main import main\n"
-        "sys.argv = ['llmzoo', '--help']\n"
+        f"sys.argv = {['llmzoo', *arguments]}\n"
         "with contextlib.suppress(SystemExit): main()\n"
         "print(*sys.modules, file=sys.stderr)\n"
     )
@@ -217,8 +227,8 @@ def test_help_imports_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, env=clean_environment(), check=True
     )
     loaded = done.stderr.decode().split()
-    assert "typer" in loaded
-    assert [name for name in HEAVY if name in loaded] == []
+    assert runs in loaded
+    assert [name for name in heavy if name in loaded] == []
 
 
 def test_the_shell_completes_commands():

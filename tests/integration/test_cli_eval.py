@@ -5,7 +5,6 @@ The command line runs in this process, but where a terminal, a signal or its sta
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from tests.fakes.eval_server import COMPLETED, RUNNING, EvalServer, state
 from tests.fakes.terminal_process import CTRL_C, TerminalProcess
 from tests.fakes.waiting import block_until
 
-HELP_SECONDS = 0.3
-HEAVY = ("numpy", "httpx", "yaml", "rich", "asyncio", "services.evaluator")
 SPEC = """
 name: trial
 questions:
@@ -542,31 +539,3 @@ def test_import_makes_a_spec_that_run_takes(server, llmzoo, tmp_path):
     run = server.bodies("/runs")[1]
     assert [len(each["answers"]) for each in run["candidates"]] == [4, 4]
     assert [review["ranks"] for review in run["reviews"]] == [[1, 2], [2, 1], [2, 1]]
-
-
-def test_help_answers_at_once():
-    def seconds():
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [*LLMZOO, "eval", "--help"], check=True, capture_output=True, env=clean_environment()
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-
-    assert min(seconds() for _ in range(5)) < HELP_SECONDS
-
-
-def test_help_imports_nothing_heavy():
-    code = (
-        "import sys, contextlib\n"
-        "from services.cli.main import main\n"
-        "sys.argv = ['llmzoo', 'eval', '--help']\n"
-        "with contextlib.suppress(SystemExit): main()\n"
-        "print(*sys.modules, file=sys.stderr)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, env=clean_environment(), check=True
-    )
-    loaded = done.stderr.decode().split()
-    assert "services.cli.eval.starting" in loaded
-    assert [name for name in HEAVY if name in loaded] == []

@@ -64,7 +64,7 @@ class Calls(Protocol):
 
 
 class Estimate(Protocol):
-    """What a call may use at most."""
+    """What a call uses: at most, or as it is expected."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -73,7 +73,7 @@ class Estimate(Protocol):
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens of the longest answer."""
+        """Tokens of the answer."""
         ...
 
     @property

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.evaluator.jobs.asking import Assess
 from services.evaluator.jobs.store import EvalStore
 from services.evaluator.routes.evals import EvalHandlers
 from services.evaluator.routes.events import EventHandlers
@@ -20,7 +21,7 @@ from services.evaluator.routes.once import Once
 from services.evaluator.routes.runs import RunHandlers
 from services.evaluator.routes.shapes import Shapes
 from services.evaluator.routes.workbench import Workbench
-from services.evaluator.specs.dry_run import Assess, Expect
+from services.evaluator.specs.dry_run import Expect
 from services.evaluator.specs.reader import SpecReader
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.evaluator.jobs.asking import Assess
 from services.evaluator.jobs.records import spec_of
 from services.evaluator.jobs.store import EvalStore
 from services.evaluator.routes.incoming import chosen, order_of, paging, parsed
@@ -16,7 +17,7 @@ from services.evaluator.routes.openai_shapes import shown_run
 from services.evaluator.routes.outgoing import Shown, answer, page
 from services.evaluator.routes.shapes import Shapes
 from services.evaluator.specs.candidates import Earlier
-from services.evaluator.specs.dry_run import Assess, DryRun, Expect, nothing_of
+from services.evaluator.specs.dry_run import DryRun, Expect, nothing_of
 from services.evaluator.specs.execution import RunRequest, warnings_of
 from services.evaluator.specs.reader import SpecReader
 from services.evaluator.specs.requests import Resumption

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
+from services.evaluator.jobs.asking import Assess, Estimate
 from services.evaluator.jobs.plan import Plan, fits
-from services.evaluator.judging.assessment import AnswerShown, Assessment, ReviewTask
+from services.evaluator.judging.assessment import AnswerShown, ReviewTask
 from services.evaluator.specs.execution import warnings_of
 from shared.protocol.evals.run import CallCounts, Candidate, Run, RunSpec
 from shared.protocol.evals.spec import EvalSpec, Question
@@ -24,28 +25,8 @@ _MONEY_DIGITS = 9
 _BY_RULE = frozenset({"string_check", "text_similarity"})
 
 
-class Expected(Protocol):
-    """Tokens and price of a call; None: the model's price is not known."""
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Return what is sent."""
-        ...
-
-    @property
-    def completion_tokens(self) -> int:
-        """Return what comes back."""
-        ...
-
-    @property
-    def cost_usd(self) -> float | None:
-        """Return what both cost."""
-        ...
-
-
-Expect = Callable[[dict[str, Any]], Expected]
+Expect = Callable[[dict[str, Any]], Estimate]
 """Returns what a chat request is expected to use."""
-Assess = Callable[[EvalSpec, int, ReviewTask], Assessment]
 
 
 @dataclass
@@ -56,7 +37,7 @@ class _Total:
     completion: float = 0.0
     cost: float | None = 0.0
 
-    def add(self, told: Expected, share: float) -> None:
+    def add(self, told: Estimate, share: float) -> None:
         """Add a call that stands for `share` calls like it."""
         self.prompt += told.prompt_tokens * share
         self.completion += told.completion_tokens * share
