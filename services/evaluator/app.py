@@ -18,7 +18,7 @@ from services.evaluator.calling.calls import Calls
 from services.evaluator.calling.http_client import CallClient
 from services.evaluator.calling.retries import RetryPolicy
 from services.evaluator.calling.tariff import Tariff
-from services.evaluator.figures import figure_makers
+from services.evaluator.figure_makers import figure_makers
 from services.evaluator.jobs.connection import open_connection, open_following
 from services.evaluator.jobs.execution import Execution
 from services.evaluator.jobs.idempotency import IdempotencyStore

@@ -19,6 +19,6 @@ def results_of(
 
     Takes seconds of one processor: callers run it in a process or thread of its own.
     """
-    from services.evaluator.analysis.whole import counted_results  # noqa: PLC0415 - brings scipy
+    from services.evaluator.analysis.assembly import counted_results  # noqa: PLC0415 - brings scipy
 
     return counted_results(reviews, answers, options)

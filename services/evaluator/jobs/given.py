@@ -5,8 +5,8 @@ Makes no call and owns no parser.
 
 from __future__ import annotations
 
-from services.evaluator.jobs.overrides import ranks_fault, score_range, scores_fault
 from services.evaluator.jobs.plan import Plan, ReviewUnit
+from services.evaluator.jobs.told_verdicts import ranks_fault, score_range, scores_fault
 from services.evaluator.judging.assessment import Assessment, Form
 from services.evaluator.ranks import ranks_of
 from shared.protocol.evals.item import Verdict

@@ -1,82 +1,63 @@
-"""A person's verdict in the place of a judge's: whether it fits the item, and its history.
+"""Writing a person's verdict over an item's, with what stood there before.
 
-Owns what a verdict must be like. Writes nothing.
+Owns the race between two people: the second one's history holds the first one's verdict.
 """
 
 from __future__ import annotations
 
-import math
+from datetime import UTC, datetime
 
-from services.evaluator.jobs.plan import Plan, ReviewUnit
-from services.evaluator.ranks import ranks_of
-from shared.errors import InvalidSpec
-from shared.protocol.evals.item import OverrideRequest, Verdict
-from shared.protocol.evals.spec import Grader, Rubric
+import orjson
 
+from services.evaluator.jobs.connection import Script, reaching_redis
+from services.evaluator.jobs.items import ItemReader, overrides_of
+from services.evaluator.jobs.records import StoredResult
+from services.evaluator.jobs.scripts.life import OVERRIDE
+from services.evaluator.jobs.states import letter_of
+from services.evaluator.jobs.told_verdicts import verdict_of
+from shared.errors import Conflict, Gone
+from shared.protocol.evals.item import Override, OverrideRequest
+
+_OVERRIDE = Script(OVERRIDE)
 MAX_OVERRIDES = 100
 """Of one item."""
-HUMAN_RULE = "human"
-LOW, HIGH = 0.0, 10.0
-"""Scores of the built-in dimensions."""
 
 
-def verdict_of(plan: Plan, unit: ReviewUnit, request: OverrideRequest) -> Verdict:
-    """Return the verdict of a request. Raises InvalidSpec with all that does not fit."""
-    told = {"ranks": request.ranks, "scores": request.scores, "label": request.label}
-    given = [name for name, value in told.items() if value is not None]
-    if len(given) != 1:
-        raise InvalidSpec([("", "exactly one of ranks, scores and label is needed")])
-    grader = _grader(plan, unit)
-    if request.label is not None:
-        return _label(grader, request.label)
-    if request.scores is not None:
-        low, high = score_range(plan, unit)
-        if fault := scores_fault(request.scores, len(unit.lineup), low, high):
-            raise InvalidSpec([("/scores", fault)])
-        passed = None
-        if grader and grader.pass_threshold is not None:
-            passed = request.scores[0] >= grader.pass_threshold
-        ranks = ranks_of(request.scores)
-        return Verdict(ranks=ranks, scores=request.scores, passed=passed, rule=HUMAN_RULE)
-    if fault := ranks_fault(request.ranks or [], len(unit.lineup)):
-        raise InvalidSpec([("/ranks", fault)])
-    return Verdict(ranks=request.ranks, rule=HUMAN_RULE)
-
-
-def _label(grader: Grader | None, label: str) -> Verdict:
-    if grader is None or grader.labels is None:
-        raise InvalidSpec([("/label", "the judge of this item gives no labels")])
-    if label not in grader.labels:
-        raise InvalidSpec([("/label", f"must be one of {', '.join(grader.labels)}")])
-    return Verdict(label=label, passed=label in (grader.passing_labels or []), rule=HUMAN_RULE)
-
-
-def ranks_fault(ranks: list[int], n: int) -> str | None:
-    """Return why these are no competition ranks of `n` answers, such as 1, 2, 2, 4."""
-    if len(ranks) != n:
-        return f"{n} are needed, one for each answer of the line-up"
-    wanted = [1 + sum(other < rank for other in ranks) for rank in ranks]
-    return None if ranks == wanted else "they are no competition ranks, such as 1, 2, 2, 4"
-
-
-def scores_fault(scores: list[float], n: int, low: float, high: float) -> str | None:
-    """Return why these are no scores of `n` answers from `low` to `high`."""
-    if len(scores) != n:
-        return f"{n} are needed, one for each answer of the line-up"
-    if all(math.isfinite(score) and low <= score <= high for score in scores):
-        return None
-    return f"each must lie from {low:g} to {high:g}"
-
-
-def score_range(plan: Plan, unit: ReviewUnit) -> tuple[float, float]:
-    """Return the lowest and the highest score of a dimension."""
-    grader = _grader(plan, unit)
-    if grader is not None:
-        return grader.range or (0.0, 1.0)
-    dimension = plan.spec.dimensions[unit.dimension]
-    return (dimension.low, dimension.high) if isinstance(dimension, Rubric) else (LOW, HIGH)
-
-
-def _grader(plan: Plan, unit: ReviewUnit) -> Grader | None:
-    place = unit.dimension - len(plan.spec.dimensions)
-    return plan.spec.graders[place] if place >= 0 else None
+async def override(
+    reader: ItemReader, number: int, request: OverrideRequest, names: list[str]
+) -> None:
+    """Write it. Raises InvalidSpec; Conflict; Gone; StoreUnreachable."""
+    if not reader.plan.reviews:
+        msg = "The items of this run are answers; there is no verdict to replace."
+        raise Conflict(msg)
+    verdict = verdict_of(reader.plan, reader.plan.review(number), request)
+    while True:
+        with reaching_redis():
+            told = await reader.redis.hget(reader.part("overrides"), number)
+            result = await reader.redis.hget(reader.part("results"), number)
+        history = overrides_of(told) if told else []
+        if len(history) >= MAX_OVERRIDES:
+            msg = f"This item was changed {MAX_OVERRIDES} times already."
+            raise Conflict(msg)
+        judged = StoredResult.decode(result).verdict if result else None
+        made = Override(
+            author=request.author,
+            reason=request.reason,
+            at=int(datetime.now(UTC).timestamp()),
+            verdict=verdict,
+            replaced=history[-1].verdict if history else judged,
+        )
+        text = orjson.dumps([each.model_dump(mode="json") for each in [*history, made]])
+        letter = letter_of(verdict)
+        [word] = await _OVERRIDE.run(reader.redis, names, number, told or b"", text, letter)
+        match word:
+            case b"written":
+                return
+            case b"pending":
+                msg = "This item has not ended yet."
+                raise Conflict(msg)
+            case b"gone":
+                msg = "The run was deleted."
+                raise Gone(msg)
+            case _:
+                continue

@@ -17,7 +17,7 @@ from services.evaluator.jobs.events import Events
 from services.evaluator.jobs.ids import Ids
 from services.evaluator.jobs.items import ItemReader, number_of
 from services.evaluator.jobs.material import RunMaterial
-from services.evaluator.jobs.overriding import override
+from services.evaluator.jobs.overrides import override
 from services.evaluator.jobs.pages import Order, Page, page_of
 from services.evaluator.jobs.plan import Plan
 from services.evaluator.jobs.reading import read_material

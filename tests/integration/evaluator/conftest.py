@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio as aredis
 
 from tests.fakes.eval_calls import ScriptedCalls
 from tests.fakes.evaluations import obliging
@@ -47,6 +48,12 @@ async def evaluator(redis_server: Any, launch: Launch) -> EvaluatorProcess:  # n
     process = launch()
     await process.start()
     return process
+
+
+@pytest.fixture
+async def redis(redis_server: Any) -> AsyncIterator[Any]:
+    async with aredis.Redis.from_url(redis_server.url) as client:
+        yield client
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-import redis.asyncio as aredis
 
 from services.evaluator.jobs import idempotency
 from services.evaluator.jobs.idempotency import IdempotencyStore
@@ -15,12 +14,6 @@ from tests.fakes.waiting import eventually
 pytestmark = pytest.mark.redis
 
 LEASE = 0.3
-
-
-@pytest.fixture
-async def redis(redis_server):
-    async with aredis.Redis.from_url(redis_server.url) as client:
-        yield client
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-import redis.asyncio as aredis
 
 from services.evaluator.jobs.creation import MAX_OPEN_RUNS, MAX_RUNS_OF_EVAL
 from services.evaluator.jobs.ids import Ids
@@ -17,12 +16,6 @@ from shared.protocol.evals.spec import Mode
 from tests.fakes.eval_specs import eval_spec, given_candidate, run_spec
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture
-async def redis(redis_server):
-    async with aredis.Redis.from_url(redis_server.url) as client:
-        yield client
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from services.evaluator.jobs.material import RunMaterial, given_answers
 from services.evaluator.jobs.plan import Plan
 from services.evaluator.jobs.records import StoredAnswer, StoredResult
-from services.evaluator.legacy import artefact
+from services.evaluator.llmzoo_files import artefact
 from services.evaluator.routes.figures import ArtefactRequest
 from shared.errors import InvalidRequest
 from shared.protocol.evals.item import ItemError, ItemStatus, Verdict

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from services.evaluator.judging.verdicts.context import meant
 from services.evaluator.judging.verdicts.names import NAME, indices
-from services.evaluator.judging.verdicts.ranking import competition_ranks, from_places
+from services.evaluator.judging.verdicts.ranking import from_places, ranks_of_tiers
 from services.evaluator.judging.verdicts.readings import OrderReading, OrderRule
 from services.evaluator.judging.verdicts.sentences import Sentences
 from services.evaluator.judging.verdicts.subjects import NAMES
@@ -163,7 +163,7 @@ def _rows(sentences: Sentences, n: int) -> Iterator[tuple[int, ...]]:
         if not (reverse or _RANKING.search(lead)) or not meant(lead, ""):
             continue
         tiers = [[answer] for answer in indices(found["row"])]
-        ranks = competition_ranks(tiers[::-1] if reverse else tiers, n)
+        ranks = ranks_of_tiers(tiers[::-1] if reverse else tiers, n)
         if ranks is not None:
             yield ranks
 

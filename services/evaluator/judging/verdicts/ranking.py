@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 
-def competition_ranks(tiers: Sequence[Sequence[int]], n: int) -> tuple[int, ...] | None:
+def ranks_of_tiers(tiers: Sequence[Sequence[int]], n: int) -> tuple[int, ...] | None:
     """Return the ranks that `tiers`, best first, give; None unless each answer stands in one."""
     ranks: dict[int, int] = {}
     for tier in tiers:

@@ -15,7 +15,7 @@ import orjson
 
 from services.evaluator.judging.verdicts.context import meant, reported
 from services.evaluator.judging.verdicts.names import UNKNOWN, index, indices, name, with_names
-from services.evaluator.judging.verdicts.ranking import competition_ranks, from_places
+from services.evaluator.judging.verdicts.ranking import from_places, ranks_of_tiers
 from services.evaluator.judging.verdicts.readings import OrderReading, OrderRule
 
 _PLACES = ("ranks", "rank", "places", "排名", "名次")
@@ -109,7 +109,7 @@ def _order(value: object, n: int) -> Ranks:
         return None
     numbers = _whole_numbers(cast("object", value))
     if numbers is not None:
-        as_names = competition_ranks([[number] for number in numbers], n)
+        as_names = ranks_of_tiers([[number] for number in numbers], n)
         as_places = from_places(numbers) if len(numbers) == n else None
         both = {each for each in (as_names, as_places) if each is not None}
         return both.pop() if len(both) == 1 else None
@@ -117,7 +117,7 @@ def _order(value: object, n: int) -> Ranks:
     for tier in cast("list[object]", value):
         names = cast("list[object]", tier) if isinstance(tier, list) else [tier]
         tiers.append([named_in_json(each, n) for each in names])
-    return competition_ranks(tiers, n)
+    return ranks_of_tiers(tiers, n)
 
 
 def _winner(value: object, n: int) -> Ranks:

@@ -11,7 +11,7 @@ from services.evaluator.analysis.options import AnalysisOptions
 from services.evaluator.analysis.results import results_of
 from services.evaluator.jobs.material import RunMaterial
 from services.evaluator.judging.scales import scales_of
-from services.evaluator.legacy import artefact
+from services.evaluator.llmzoo_files import artefact
 from services.evaluator.reports.data import ReportData, ReportFormat, ReportTable
 from services.evaluator.reports.rendering import render
 from services.evaluator.routes.figures import FigureMakers
