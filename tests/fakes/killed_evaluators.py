@@ -118,9 +118,18 @@ async def undisturbed(redis_url: str, count: int) -> tuple[Run, RunMaterial]:
 
 
 async def assert_as_undisturbed(
-    store: EvalStore, redis: Any, run: Run, models: Models, clean: tuple[Run, RunMaterial]
+    store: EvalStore,
+    redis: Any,
+    run: Run,
+    models: Models,
+    clean: tuple[Run, RunMaterial],
+    *,
+    repeated_at_most: int = 0,
 ) -> None:
-    """Assert that a run brought what it would have, each call was made once, nothing is left."""
+    """Assert that a run brought what it would have, and nothing of it is left in work.
+
+    Each call was made once; where a gateway lost what it was doing, so many were made twice.
+    """
     evaluation = await store.get_eval(run.eval_id)
     run = await store.get_run(run.eval_id, run.id)
     material = await store.material(evaluation, run)
@@ -132,7 +141,7 @@ async def assert_as_undisturbed(
     assert run.usage == clean_run.usage.model_copy(update={"possibly_repeated": repeated})
     assert run.progress == clean_run.progress
     calls = models.calls()
-    assert set(calls.values()) == {1}
+    assert calls.total() - len(calls) <= repeated_at_most
     assert len(calls) == run.usage.answers.calls + run.usage.judge.calls
     for stream in ("work", "alone"):
         name = f"llmzoo:eval-run:{run.id}:{stream}"

@@ -33,14 +33,17 @@ TTL_SECONDS = 1.0
 
 
 # No TCP port, nothing kept.
-_OPTIONS = ("--port", "0", "--save", "", "--appendonly", "no", "--logfile", "redis.log")
+_OPTIONS = ("--port", "0", "--save", "", "--logfile", "redis.log")
 
 
 class RedisServer:
     """A Redis-compatible server of its own on a unix socket; it can be killed and started again.
 
-    It keeps nothing: a killed one comes back empty, which is the worse case.
+    It keeps nothing: a killed one comes back empty, which is the worse case, unless `keeps` says
+    that it writes an append-only file as the embedded one does.
     """
+
+    keeps = False
 
     def __init__(self, folder: Path) -> None:
         self.url = f"unix://{folder}/redis.sock"
@@ -49,23 +52,24 @@ class RedisServer:
 
     def start(self) -> None:
         binary = next(find_binaries())
-        self._process = subprocess.Popen(
-            [binary, "--dir", self._folder, "--unixsocket", f"{self._folder}/redis.sock", *_OPTIONS]
-        )
+        place = ("--dir", self._folder, "--unixsocket", f"{self._folder}/redis.sock")
+        file = ("--appendonly", "yes" if self.keeps else "no")
+        self._process = subprocess.Popen([binary, *place, *file, *_OPTIONS])
         with redis.Redis.from_url(self.url) as client:
 
             def answers() -> bool:
-                with contextlib.suppress(redis.ConnectionError):
+                # It says that it is busy while it reads its file.
+                with contextlib.suppress(redis.ConnectionError, redis.exceptions.BusyLoadingError):
                     return bool(client.ping())
                 return False
 
             block_until(answers)
 
-    def kill(self) -> None:
-        """End it with SIGKILL; does nothing when it does not run."""
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it with a signal; does nothing when it does not run."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
-            self._process.kill()
+            self._process.send_signal(number)
             self._process.wait()
             self._process = None
 
