@@ -101,6 +101,27 @@ class _Asking:
         await self._zoo.close()
 
 
+class _Jobs:
+    """Runs in Redis, and who works on them."""
+
+    def __init__(
+        self, settings: EvaluatorSettings, asking: _Asking, metrics: EvaluatorMetrics
+    ) -> None:
+        self.redis, self._following = open_connection(settings), open_following(settings)
+        token = settings.internal_token.get_secret_value()
+        self.store = EvalStore(self.redis, Ids(token), self._following)
+        queue = Queue(self.redis, uuid.uuid4().hex)
+        works = Works(self.redis, queue, self.store, metrics)
+        execution = Execution(self.redis, asking.calls, asking.tariff, assessment_of, metrics)
+        width = units_beside(settings.eval_concurrency)
+        self.runner = Runner(queue, works, execution, metrics, width)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.redis.aclose()
+        await self._following.aclose()
+
+
 def create_app(settings: EvaluatorSettings, address: str) -> Service:
     """Return the evaluator.
 
@@ -112,14 +133,8 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
     metrics = EvaluatorMetrics(registry)
     life = _Life(address)
     asking = _Asking(settings)
-    redis, following = open_connection(settings), open_following(settings)
-    token = settings.internal_token.get_secret_value()
-    store = EvalStore(redis, Ids(token), following)
-    queue = Queue(redis, uuid.uuid4().hex)
-    works = Works(redis, queue, store, metrics)
-    execution = Execution(redis, asking.calls, asking.tariff, assessment_of, metrics)
-    width = units_beside(settings.eval_concurrency)
-    runner = Runner(queue, works, execution, metrics, width)
+    jobs = _Jobs(settings, asking, metrics)
+    runner = jobs.runner
     bench = Workbench()
     heartbeat = Heartbeat(settings, life.record, HeartbeatMetrics(registry))
 
@@ -135,8 +150,7 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
             heartbeat.stop()
             await bench.close()
             await asking.close()
-            await redis.aclose()
-            await following.aclose()
+            await jobs.close()
 
     def drain() -> None:
         life.stopping = True
@@ -150,8 +164,8 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
         routes=[
             *operations_routes("evaluator", registry, lambda: life.readiness(runner)),
             *api_routes(
-                store,
-                Once(IdempotencyStore(redis), settings.eval_body_bytes),
+                jobs.store,
+                Once(IdempotencyStore(jobs.redis), settings.eval_body_bytes),
                 SpecReader(
                     asking.tariff.models, load_questions, SIMILARITY_METRICS, asking.try_judge
                 ),
@@ -164,6 +178,7 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
         ],
     )
     faults.install(app)
+    token = settings.internal_token.get_secret_value()
     guarded = EvaluatorGuard(app, token, _local_callers(settings, address))
     return Service(RequestIdMiddleware(guarded), drain)
 
