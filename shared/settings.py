@@ -197,6 +197,9 @@ class WorkerSettings(FleetSettings):
         default_factory=lambda: Path(platformdirs.user_cache_dir("llmzoo")),
         description="folder of converted models",
     )
+    shipped_models: Path | None = Field(
+        None, description="such a folder that is only read, looked at first; images bring one"
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="where the model runs"
     )
