@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -21,16 +22,25 @@ if TYPE_CHECKING:
     from tests.compose.stack import Stack
 
 
-def test_curl_with_the_key_that_the_controller_shows(stack: Stack) -> None:
-    line = (
-        f"curl -sS {stack.api}/v1/chat/completions -H 'content-type: application/json' "
-        '-H "Authorization: Bearer $(docker compose exec -T controller llmzoo key show)" '
-        f"-d '{orjson.dumps(QUESTION).decode()}'"
-    )
+def test_readmes_curl_with_the_key_that_the_controller_shows(stack: Stack) -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    (line,) = [block for block in blocks if "llmzoo key show" in block]
     told = subprocess.run(
-        ["bash", "-c", line], env=stack.environment, cwd=PROJECT, capture_output=True, check=True
+        ["bash", "-ec", line.replace("http://127.0.0.1:8000", stack.api)],
+        env=stack.environment,
+        cwd=PROJECT,
+        capture_output=True,
+        check=True,
     )
     assert "Paris" in orjson.loads(told.stdout)["choices"][0]["message"]["content"]
+
+
+def test_the_gpu_example_gives_a_gpu_worker_and_no_cpu_worker(stack: Stack) -> None:
+    told = orjson.loads(stack.asked("--env-file", "deploy/gpu.env", "config", "--format", "json"))[
+        "services"
+    ]
+    assert told["worker-gpu"]["gpus"] == [{"count": -1}]
+    assert told["worker"]["scale"] == 0
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="Debian's chromium is not installed")
