@@ -43,6 +43,10 @@ endif
 test-long: $(VENV)/.ready-dev ## Run the tests that take minutes
 	@$(BIN)/python -m pytest tests/integration/long_*.py tests/integration/*/long_*.py tests/e2e/long_*.py
 
+.PHONY: e2e-compose
+e2e-compose: $(VENV)/.ready-dev ## Build, bring up, use and disturb docker-compose.yml (needs Docker)
+	@$(BIN)/python -m pytest tests/compose --timeout 1800 $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.ready-dev ## Lint, types, import rules, configuration files
 	@$(BIN)/ruff check
@@ -50,6 +54,8 @@ check: $(VENV)/.ready-dev ## Lint, types, import rules, configuration files
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/compose-lint --quiet --fail-on low --skip-suppressed docker-compose.yml
+	@$(BIN)/hadolint deploy/Dockerfile Dockerfile.gpu
 	@if command -v promtool >/dev/null; then promtool check config --syntax-only deploy/prometheus/prometheus.yml; \
 	else echo "skipped: promtool is not installed (Debian package: prometheus)"; fi
 
