@@ -178,6 +178,7 @@ class Execution:
             repeat=review.repeat,
             judge=plan.judges[review.judge] if by_judge else None,
             with_references=work.spec.reference,
+            given=plan.given,
         )
 
     def _judged(self, unit: Unit, judged: Judged) -> End:

@@ -32,3 +32,5 @@ class ReportData:
     run: Run
     items: list[OutputItem]
     """In order of number."""
+    strict: frozenset[str] = frozenset()
+    """Judges whose verdicts in sentences alone are left undecoded."""

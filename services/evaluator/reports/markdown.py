@@ -160,12 +160,20 @@ def _judges(cards: list[JudgeCard], results: Results) -> list[str]:
                 ", ".join(card.versions) or wording.NOTHING,
                 *(
                     wording.count(part)
-                    for part in (card.judged, card.undecoded, card.errored, card.overridden)
+                    for part in (
+                        card.judged,
+                        card.undecoded,
+                        card.errored,
+                        card.guarded,
+                        card.overridden,
+                    )
                 ),
+                card.prose,
             )
             for card in cards
         ]
-        heads = ("Judge", "Version", "Judged", "Undecoded", "Errored", "Overridden")
+        counts = ("Judged", "Undecoded", "Errored", "Low confidence", "Overridden")
+        heads = ("Judge", "Version", *counts, "Verdicts in sentences alone")
         parts += ["## Judges", _table(heads, rows, left=2)]
     if results.agreement:
         rows = [

@@ -91,6 +91,8 @@ class Judge(Asked):
     """auto: by schema where the judge's server takes one, else as text."""
     logprobs: bool = False
     """Scores weighted by the likelihood of each, where the judge's server tells it."""
+    prose: Literal["read", "undecoded"] = "read"
+    """Verdicts that stand in sentences alone: read, with low confidence, or left undecoded."""
 
 
 class Rubric(Asked):

@@ -182,11 +182,21 @@ def _scored(figures, dimension):
 
 
 def test_the_composite_is_told_with_what_it_is(report):
-    text = render("md", report).decode()
-    assert "Weighted mean over dimensions of win rates:" in text
+    text, page = (render(form, report).decode() for form in ("md", "html"))
+    told = "Weighted mean over dimensions of win rates (general, weight 2; relevance, weight 1"
+    assert told in text
+    assert told in page
     (name, value), *_ = report.results.composite
     assert f"| {name} | {value:.2f} |" in text
-    assert "Weighted mean over dimensions of win rates" in render("html", report).decode()
+
+
+def test_the_composite_of_scores_tells_each_scale(report):
+    scales = {"general": (0, 10), "relevance": (1, 5)}
+    results = report.results.model_copy(update={"mode": "scoring", "scales": scales})
+    changed = type(report)(results, report.spec, report.run, report.items)
+    told = "(general from 0 to 10, weight 2; relevance from 1 to 5, weight 1; coherence, weight 1)"
+    assert told in render("md", changed).decode()
+    assert told in render("html", changed).decode()
 
 
 def test_each_bias_is_told_with_its_coefficient(report):
