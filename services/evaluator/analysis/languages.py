@@ -66,6 +66,8 @@ _NAMES = {
 }
 _CODES = {name: code for code, names in _NAMES.items() for name in names}
 
+_NO_LANGUAGE = "zxx"
+
 _NO_PROSE = re.compile(
     r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)"  # blocks of code, the last one perhaps cut
     r"|`[^`\n]{1,200}`"
@@ -113,7 +115,7 @@ def _surely(text: str) -> str | None:
         one = _ALIKE.get(code, code)
         chances[one] = chances.get(one, 0.0) + chance
     best = max(chances, key=lambda code: chances[code])
-    return best if chances[best] >= _SURE and best != "zxx" else None
+    return best if chances[best] >= _SURE and best != _NO_LANGUAGE else None
 
 
 def _prose(text: str) -> str:
@@ -157,4 +159,4 @@ def _model() -> Any:
 def _known() -> frozenset[str]:
     model = _model()
     labels = cast("list[str]", model.labels) if model is not None else []
-    return frozenset(_ALIKE.get(code, code) for code in labels)
+    return frozenset(_ALIKE.get(code, code) for code in labels) - {_NO_LANGUAGE}
