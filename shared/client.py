@@ -83,6 +83,8 @@ class Answer:
     model: str = ""
     system_fingerprint: str = ""
     logprobs: list[Any] | None = None
+    replayed: bool = False
+    """Whether it is that of an earlier call under the same Idempotency-Key."""
 
 
 class ZooClient:

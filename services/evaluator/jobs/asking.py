@@ -54,6 +54,11 @@ class Reply(Protocol):
         """What the call cost."""
         ...
 
+    @property
+    def seconds(self) -> float | None:
+        """How long its server took; None: it is the answer of an earlier call."""
+        ...
+
 
 class Calls(Protocol):
     """Makes calls."""

@@ -108,6 +108,10 @@ class RunMaterial:
             candidate=self.plan.candidates[unit.candidate].name,
             text="\n\n".join(answer.turns),
             references=tuple(question.references or ()),
+            asked=question.text,
+            turns=answer.turns,
+            seconds=answer.seconds,
+            tokens=answer.usage.completion_tokens,
         )
 
 

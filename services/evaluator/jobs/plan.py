@@ -68,6 +68,11 @@ class Plan:
         self._starts = [0, *accumulate(counts)]
 
     @property
+    def given(self) -> bool:
+        """Return whether the run brings its reviews."""
+        return self._given is not None
+
+    @property
     def answers(self) -> int:
         """Return how many answers there are, asked for or given."""
         return len(self.questions) * len(self.candidates)

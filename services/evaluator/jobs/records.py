@@ -70,23 +70,28 @@ class StoredAnswer:
     usage: Used = field(default_factory=Used)
     error: ItemError | None = None
     model_version: str = ""
+    seconds: float | None = None
+    """How long its calls took together; None if that of one is not known."""
 
     def encode(self) -> bytes:
         """Return the stored form."""
         error = self.error and self.error.model_dump()
         usage = _usage(self.usage)
-        return pack([self.turns, self.finish_reason, usage, error, self.model_version])
+        told = [self.turns, self.finish_reason, usage, error, self.model_version, self.seconds]
+        return pack(told)
 
     @classmethod
     def decode(cls, stored: bytes) -> StoredAnswer:
         """Return what `encode` wrote."""
-        turns, finish_reason, usage, error, version = unpack(stored)
+        # Answers that were stored by an earlier version have no time.
+        turns, finish_reason, usage, error, version, *seconds = unpack(stored)
         return cls(
             turns=tuple(turns),
             finish_reason=finish_reason,
             usage=Used(*usage),
             error=ItemError.model_construct(**error) if error else None,
             model_version=version,
+            seconds=seconds[0] if seconds else None,
         )
 
 

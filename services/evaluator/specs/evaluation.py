@@ -23,7 +23,7 @@ from shared.protocol.evals.spec import EvalSpec, Mode, Question, Swap
 
 _READ_APART = ("questions", "dimensions", "judges", "applies_to")
 _NOT_ASKED = ("graders", "openai")
-_WITH_REFERENCES = frozenset({"bleu", "chrf", "ter", "rouge", "exact_match"})
+_WITH_REFERENCES = frozenset({"bleu", "chrf", "ter", "rouge", "exact_match", "similarity"})
 
 
 def read_eval(body: dict[str, Any], findings: Findings, load_set: QuestionSet) -> EvalSpec:

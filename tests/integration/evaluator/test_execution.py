@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from services.evaluator.figure_makers import figure_makers
 from services.evaluator.judging.assessment import Form
 from shared.errors import InvalidRequest
 from shared.protocol.evals.item import ItemStatus
@@ -46,6 +47,17 @@ async def test_every_turn_is_a_call_with_all_that_was_said(jobs, calls):
     ]  # fmt: skip
     # The candidate's sampling stands in the place of the run's.
     assert {key: last[key] for key in last if key != "messages"} == {"model": "m", "seed": 7}
+
+
+async def test_the_pace_of_an_answer_is_that_of_all_its_calls(jobs, calls):
+    calls.reply = lambda ask: Said(ask.text, seconds=None if "0, turn 1" in ask.text else 0.5)
+    spec = eval_spec(questions=questions(2, turns=3), dimensions=[], judges=[], metrics=["latency"])
+    _, material = await jobs.finished(spec, run_spec("a"))
+    # One of the first answer's calls had been made before; what it took is not known.
+    assert [row.seconds for row in material.answer_rows()] == [None, 1.5]
+    values = figure_makers().results(material).answers[0].values
+    assert (values["seconds"].value, values["seconds"].n) == (1.5, 1)
+    assert values["tokens_per_second"].value == 3 * 3 / 1.5
 
 
 async def test_a_prompt_of_messages_is_sent_as_it_is(jobs, calls):

@@ -41,6 +41,22 @@ async def test_calls_are_counted_exactly():
     assert {len(body["messages"][0]["content"]) for body in shown} == {81, 163}
 
 
+@pytest.mark.parametrize(
+    ("mode", "prose", "told"),
+    [
+        ("ordering", "undecoded", True),
+        ("pairwise", "undecoded", True),
+        ("ordering", "read", False),
+        # Scores are never read in sentences.
+        ("scoring", "undecoded", False),
+    ],
+)
+async def test_that_a_judge_is_held_to_its_form_is_told(mode, prose, told):
+    body = eval_body(mode=mode, swap="both", judge={"model": "judge", "prose": prose})
+    counts = await counts_of(body, {"candidates": ["alpha", "beta"]}, Prices())
+    assert any("prose: undecoded" in warning for warning in counts.warnings) == told
+
+
 async def test_an_unknown_price_makes_the_sum_unknown():
     counts = await counts_of(eval_body(), {"candidates": ["alpha"]}, Prices(unknown="judge"))
     assert counts.cost_usd is None
