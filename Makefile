@@ -33,7 +33,7 @@ down: ## Stop what `make up` started
 test: $(VENV)/.ready-dev ## Run all tests, or those that ARGS names
 ifeq ($(strip $(ARGS)),)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/unit
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile tests/integration
 	@$(BIN)/python -m pytest tests/e2e
 else
 	@$(BIN)/python -m pytest $(ARGS)
