@@ -1,0 +1,131 @@
+"""Every expression of dashboards and rules, asked of a real Prometheus that scrapes a real zoo.
+
+The zoo: a controller, a worker over a scripted model, an evaluator; and a recorded answer of a
+worker with two GPUs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tests.fakes.command_line import PROJECT
+from tests.fakes.evaluator_process import EvaluatorProcess
+from tests.fakes.panels import other_queries, panel_queries
+from tests.fakes.prometheus_process import PrometheusProcess, needs_prometheus
+from tests.fakes.recorded_metrics import recorded_metrics
+from tests.fakes.running_service import TOKEN
+from tests.fakes.running_worker import RunningWorker
+from tests.fakes.scripted_model import MODEL, scripted_model
+from tests.fakes.waiting import eventually
+
+pytestmark = [pytest.mark.redis, needs_prometheus]
+
+KEY = "a-key-for-all"
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "How are you?"}]}
+SPEC = {
+    "questions": [{"text": "How many legs has a spider?"}],
+    "dimensions": ["general"],
+    "mode": "scoring",
+    "judge": {"model": MODEL},
+}
+RUN = {"candidates": [{"model": MODEL}]}
+GPU_JOB = """
+  - job_name: recorded
+    static_configs:
+      - targets: [127.0.0.1:{port}]
+        labels: {{service: worker, worker: gpu-worker}}
+"""
+
+
+def saying(prompt: str, _choice: int) -> str:
+    """As a judge give a score, else say something."""
+    return "It is fine.\nScore: 7" if "Score" in prompt else "Eight legs, all of them fine."
+
+
+@pytest.fixture
+async def worker(redis_server):
+    served, _ = scripted_model(saying, max_model_len=32_768)
+    beats = {"heartbeat_interval": 0.1, "heartbeat_ttl": 1.0}
+    running = await RunningWorker.with_model(served, redis_url=redis_server.url, **beats)
+    yield running
+    await running.stop()
+
+
+@pytest.fixture
+async def controller(start_controller, worker):  # noqa: ARG001 - it is there first
+    running = await start_controller(api_keys=[KEY])
+    running.client.headers["authorization"] = f"Bearer {KEY}"
+    return running
+
+
+@pytest.fixture
+async def evaluator(redis_server, controller, tmp_path):
+    log = tmp_path / "evaluator.log"
+    process = EvaluatorProcess(
+        redis_server.url, controller.url, log, internal_token=TOKEN, api_key=KEY
+    )
+    await process.start()
+    yield process
+    await process.close()
+
+
+@pytest.fixture
+async def prometheus(controller, evaluator, tmp_path):  # noqa: ARG001 - it is scraped
+    recorded = (PROJECT / "tests/data/gpu_worker.prom").read_text()
+    async with recorded_metrics(recorded) as port:
+        jobs = GPU_JOB.format(port=port)
+        address = f"127.0.0.1:{controller.port}"
+        async with PrometheusProcess(tmp_path, address, KEY, jobs) as running:
+            fleet = ("controller", "evaluator", "worker", "worker")
+            await eventually(lambda: running.all_up(*fleet), 30)
+            yield running
+
+
+async def test_every_panel_has_data_after_one_chat_and_one_run(prometheus, controller):
+    assert (await controller.client.post("/v1/chat/completions", json=CHAT)).is_success
+    await counted(prometheus, "llmzoo_e2e_request_latency_seconds_count", "controller", "worker")
+    overview = [query for query in panel_queries() if query.board == "overview"]
+    assert [
+        str(query) for query in overview if not finite(await prometheus.query(query.expr))
+    ] == []
+
+    made = await controller.client.post("/v1/evals", json=SPEC)
+    run = await controller.client.post(f"/v1/evals/{made.json()['id']}/runs", json=RUN)
+    path = run.headers["location"]
+
+    async def completed():
+        return (await controller.client.get(path)).json()["status"] == "completed"
+
+    await eventually(completed, 20)
+    await counted(prometheus, "llmzoo_judge_calls_total", "evaluator")
+    asked = [*panel_queries(), *panel_queries("20s"), *panel_queries("5m")]
+    assert [str(query) for query in asked if not await prometheus.query(query.expr)] == []
+    for query in other_queries():
+        await prometheus.query(query.expr)
+
+    async def evaluated():
+        return all(rule["health"] != "unknown" for rule in await prometheus.rules())
+
+    await eventually(evaluated, 10)
+    assert {rule["health"] for rule in await prometheus.rules()} == {"ok"}
+    firing = await prometheus.query('ALERTS{alertstate="firing"}')
+    assert [each["metric"]["alertname"] for each in firing] == []
+
+
+async def counted(prometheus, metric, *services):
+    """Wait until a rate shows that each service has counted something."""
+
+    async def seen():
+        rates = [
+            await prometheus.query(f'sum(increase({metric}{{service="{service}"}}[1m])) > 0')
+            for service in services
+        ]
+        return all(rates)
+
+    await eventually(seen, 10)
+
+
+def finite(result):
+    return any(math.isfinite(float(each["value"][1])) for each in result)
