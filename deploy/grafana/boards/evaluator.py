@@ -131,12 +131,12 @@ _JUDGES = Row(
     [
         heatmap(
             "Judge calls",
-            "How many calls to judges took which time, tries and waits included.",
+            "How many judges took which time to answer, without the wait before they were asked.",
             buckets(_SECONDS, EVALUATOR),
         ),
         graph(
             "Time of judge calls",
-            "Tries and waits included.",
+            "Until a judge answered, without the wait before it was asked.",
             *quantiles(_SECONDS, EVALUATOR),
             unit="s",
         ),

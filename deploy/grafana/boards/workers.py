@@ -52,15 +52,19 @@ _FLEET = Row(
             "Workers",
             "What each worker runs on.",
             largest(
-                f"llmzoo_worker_info{{{WORKER}}}", "worker", "model", "device", "dtype", "version"
+                f"llmzoo_worker_info{{{WORKER}}}",
+                "worker",
+                "model",
+                "device",
+                "dtype",
+                "quantization",
+                "version",
             ),
         ),
         graph(
             "Age of the last heartbeat",
-            "Above a few seconds a worker does not reach Redis, or has gone.",
-            Query(
-                largest('llmzoo_worker_heartbeat_age_seconds{worker=~"$worker"}', "worker"), _NAME
-            ),
+            "As controllers see it; above a few seconds a worker does not reach Redis.",
+            Query(largest(f"llmzoo_worker_heartbeat_age_seconds{{{_ROUTED}}}", "worker"), _NAME),
             unit="s",
         ),
         graph(
