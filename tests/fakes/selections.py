@@ -16,6 +16,8 @@ class Selection:
     labels: frozenset[str]
     service: str | None
     """Whose, where a matcher says so."""
+    text: str
+    """The selector itself."""
 
 
 def selections(expr: str) -> Iterator[Selection]:
@@ -36,7 +38,7 @@ def _read(expr: promql.Expr, counted_on: frozenset[str]) -> Iterator[Selection]:
                 m.name: m.value for m in expr.matchers.matchers if m.op == promql.MatchOp.Equal
             }
             named = {matcher.name for matcher in expr.matchers.matchers}
-            yield Selection(expr.name, counted_on | named, equal.get("service"))
+            yield Selection(expr.name, counted_on | named, equal.get("service"), str(expr))
         case promql.MatrixSelector():
             yield from _read(expr.vector_selector, counted_on)
         case promql.AggregateExpr():

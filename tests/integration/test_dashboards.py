@@ -14,10 +14,12 @@ from tests.fakes.command_line import PROJECT
 from tests.fakes.evaluator_process import EvaluatorProcess
 from tests.fakes.panels import other_queries, panel_queries
 from tests.fakes.prometheus_process import PrometheusProcess, needs_prometheus
+from tests.fakes.prometheus_rules import rules
 from tests.fakes.recorded_metrics import recorded_metrics
 from tests.fakes.running_service import TOKEN
 from tests.fakes.running_worker import RunningWorker
 from tests.fakes.scripted_model import MODEL, scripted_model
+from tests.fakes.selections import selections
 from tests.fakes.waiting import eventually
 
 pytestmark = [pytest.mark.redis, needs_prometheus]
@@ -104,6 +106,9 @@ async def test_every_panel_has_data_after_one_chat_and_one_run(prometheus, contr
     assert [str(query) for query in asked if not await prometheus.query(query.expr)] == []
     for query in other_queries():
         await prometheus.query(query.expr)
+    # A label's value that nobody has would be no error.
+    read = {each.text for rule in rules() for each in selections(rule["expr"])}
+    assert [text for text in sorted(read) if not await prometheus.query(text)] == []
 
     async def evaluated():
         return all(rule["health"] != "unknown" for rule in await prometheus.rules())
