@@ -69,7 +69,7 @@ def graph(
         custom["thresholdsStyle"] = {"mode": "line"}
         defaults["thresholds"] = _thresholds([(limit, "red")], "transparent")
     options: Json = {
-        "legend": {"displayMode": "list", "placement": "bottom"},
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     rest: Json = {"fieldConfig": {"defaults": defaults, "overrides": []}, "options": options}
