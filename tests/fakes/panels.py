@@ -25,7 +25,7 @@ class PanelQuery:
     @property
     def needs_gpu(self) -> bool:
         """Whether it has no data without an NVIDIA GPU."""
-        return "llmzoo_gpu_" in self.expr
+        return "gpu_" in self.expr
 
     def __str__(self) -> str:
         return f"{self.board}: {self.panel}: {self.expr}"

@@ -151,7 +151,7 @@ _HOST = Row(
     [
         graph(
             "Weights",
-            "Bytes of the weights before and after compression.",
+            "Bytes of compressed weights: as they would be, and packed; 0 without compression.",
             Query(
                 or_zero(total(f"llmzoo_compression_bytes{{{WORKER}}}", "worker", "kind")),
                 "{{worker}} {{kind}}",
@@ -190,6 +190,7 @@ _GPU = Row(
                 "{{worker}}, {{gpu}}",
             ),
             unit="percentunit",
+            width=12,
             top=1,
             limit=0.95,
         ),
@@ -198,6 +199,7 @@ _GPU = Row(
             "Share of the time in which something ran there.",
             Query(f"llmzoo_gpu_utilization_ratio{{{_ON_WORKER}}}", "{{worker}}, {{gpu}}"),
             unit="percentunit",
+            width=12,
             top=1,
         ),
         graph(
@@ -205,7 +207,14 @@ _GPU = Row(
             "By the driver.",
             Query(f"llmzoo_gpu_temperature_celsius{{{_ON_WORKER}}}", "{{worker}}, {{gpu}}"),
             unit="celsius",
+            width=12,
             limit=85,
+        ),
+        table(
+            "GPUs",
+            "Which GPUs workers hold.",
+            largest(f"llmzoo_worker_gpu_info{{{_ON_WORKER}}}", "worker", "gpu", "name", "uuid"),
+            width=12,
         ),
     ],
 )

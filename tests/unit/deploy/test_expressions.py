@@ -28,16 +28,14 @@ EXPRESSIONS = [
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory):
-    """The labels of each sample by its name, for each service, for Prometheus and the rules."""
-    text = (PROJECT / "tests/data/gpu_worker.prom").read_text()
-    gpu = {
-        sample.name: frozenset(sample.labels)
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-    found = registered(tmp_path_factory.mktemp("registered"))
-    found["worker"] |= gpu
+def found(tmp_path_factory):
+    """The labels of each sample by its name, for each service."""
+    return registered(tmp_path_factory.mktemp("registered"))
+
+
+@pytest.fixture(scope="module")
+def known(found):
+    """The same with the labels that discovery adds; and what Prometheus and its rules make."""
     services = {
         service: {name: labels | OF_TARGETS for name, labels in metrics.items()}
         for service, metrics in found.items()
@@ -76,3 +74,14 @@ def test_what_several_services_register_is_read_from_one_of_them(known):
             owners = [name for name, metrics in services.items() if each.name in metrics]
             own = each.name.startswith("llmzoo_") and "heartbeat" not in each.name
             assert each.service or not own or len(owners) == 1, query
+
+
+def test_the_recorded_gpus_are_what_a_worker_tells(found):
+    text = (PROJECT / "tests/data/gpu_worker.prom").read_text()
+    recorded_labels = {
+        sample.name: frozenset(sample.labels)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    gpu = {name: labels for name, labels in found["worker"].items() if "gpu_" in name}
+    assert recorded_labels == gpu
