@@ -55,6 +55,11 @@ def ratio(part: str, whole: str, *by: str, window: str = WINDOW) -> str:
     return f"{per_second(part, *by, window=window)} / {divisor}"
 
 
+def share(part: str, whole: str, *by: str) -> str:
+    """Return what each of several counters is of the whole; 0 where nothing is counted."""
+    return f"{per_second(part, *by)} / scalar(clamp_min({per_second(whole)}, {_LEAST_RATE}))"
+
+
 def mean(metric: str, selector: str) -> str:
     """Return the mean of a histogram; 0 where nothing is observed."""
     return ratio(f"{metric}_sum{{{selector}}}", f"{metric}_count{{{selector}}}")

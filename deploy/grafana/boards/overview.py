@@ -15,6 +15,7 @@ from deploy.grafana.promql import (
     quantile,
     quantiles,
     ratio,
+    share,
     told,
     total,
 )
@@ -112,10 +113,12 @@ _REQUEST_ROW = Row(
             Query(total(_QUEUE, "priority"), "waiting, {{priority}}"),
         ),
         graph(
-            "Failed",
-            "Share of chat and completion requests that ended with a 5xx.",
-            Query(ratio(_FAILURES, _REQUESTS), "5xx"),
+            "Failed, by code",
+            "Share of chat and completion requests that ended with a 5xx; 503: no ready worker, "
+            "502 and 504: workers or other servers failed, 500: a fault of ours.",
+            Query(share(_FAILURES, _REQUESTS, "code"), "{{code}}"),
             unit="percentunit",
+            stacked=True,
             limit=0.05,
         ),
         graph(
