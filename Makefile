@@ -56,7 +56,8 @@ check: $(VENV)/.ready-dev ## Lint, types, import rules, configuration files
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	@$(BIN)/compose-lint --quiet --fail-on low --skip-suppressed docker-compose.yml
 	@$(BIN)/hadolint deploy/Dockerfile Dockerfile.gpu
-	@if command -v promtool >/dev/null; then promtool check config --syntax-only deploy/prometheus/prometheus.yml; \
+	@if command -v promtool >/dev/null; then cd deploy/prometheus && promtool check config --syntax-only prometheus.yml \
+	&& promtool check rules rules/*.yml && promtool test rules tests/*.yml; \
 	else echo "skipped: promtool is not installed (Debian package: prometheus)"; fi
 
 .PHONY: format
@@ -67,6 +68,10 @@ format: $(VENV)/.ready-dev ## Format the code and mend what can be mended
 .PHONY: docs
 docs: $(VENV)/.ready ## Write README's configuration table from the settings
 	@$(BIN)/python -m shared.settings_table README.md
+
+.PHONY: dashboards
+dashboards: $(VENV)/.ready ## Write Grafana's dashboards from deploy/grafana/boards
+	@$(BIN)/python -m deploy.grafana
 
 .PHONY: bench
 bench: $(VENV)/.ready ## Measure a running zoo (`make up` in another shell)
