@@ -46,12 +46,9 @@ def line(check: Check, *, coloured: bool) -> str:
     if not check.fix:
         return text
     steps = check.fix.splitlines()
-    fix = (
-        steps[0]
-        if len(steps) == 1
-        else _INDENT.join(("", *(f"  {step}" for step in steps))).lstrip(" ")
-    )
-    return f"{text}{_INDENT}fix: {fix}"
+    if len(steps) == 1:
+        return f"{text}{_INDENT}fix: {check.fix}"
+    return _INDENT.join((text, "fix:", *(f"  {step}" for step in steps)))
 
 
 def _coloured() -> bool:

@@ -46,6 +46,8 @@ def folder(
 def _space(
     name: str, path: Path, facts: os.statvfs_result, variable: str, *, models: bool
 ) -> Check:
+    if not facts.f_blocks:  # some network file systems do not tell
+        return ok(name, str(path))
     free = facts.f_bavail * facts.f_frsize / _GB
     fix = f"free some space (`df -h`), or set {variable}"
     text = f"{path}, {free:.1f} GB free"
