@@ -17,6 +17,8 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -26,6 +28,8 @@ from shared.registry.view import RegistryUnreachable, RegistryView, Snapshot, co
 from shared.settings import FleetSettings
 
 _PROBE_MILLISECONDS = 1000
+# The client takes a server's word for a fault away where it has a type for it.
+_WORDS: dict[type[ResponseError], str] = {OutOfMemoryError: "OOM", ReadOnlyError: "READONLY"}
 
 
 class Refusal(StrEnum):
@@ -57,7 +61,8 @@ class RedisReport:
         policy: what it does at that limit.
         clock_ahead: seconds that its clock shows more than ours.
         write_fault: its answer to a write that it refuses.
-        snapshot: the services announced there, as they are believed here.
+        snapshot: the services announced there, as they are believed here; a server that takes no
+            writes is not asked, since a script reads them.
         refusals: why controllers do not use a service, by the service's id.
     """
 
@@ -83,17 +88,18 @@ async def inspect_redis(settings: FleetSettings, seconds: float) -> RedisReport:
         raise RedisRefuses(Refusal.NO_URL, str(fault)) from fault
     asked: Any = client  # its types are partly unknown
     try:
-        await asked.ping()
+        # No ping: a server whose disk is full refuses even that.
         clock_ahead = await _clock_ahead(asked)
         facts: dict[str, Any] = await _info(asked)
-        snapshot = await view.look()
+        write_fault = await _write_fault(asked)
+        snapshot = Snapshot((), {}) if write_fault else await view.look()
         return RedisReport(
             version=str(facts.get("valkey_version") or facts.get("redis_version") or ""),
             memory=int(facts.get("used_memory") or 0),
             memory_limit=int(facts.get("maxmemory") or 0),
             policy=str(facts.get("maxmemory_policy") or ""),
             clock_ahead=clock_ahead,
-            write_fault=await _write_fault(asked),
+            write_fault=write_fault,
             snapshot=snapshot,
             refusals=await _refusals(asked, snapshot),
         )
@@ -107,7 +113,9 @@ async def inspect_redis(settings: FleetSettings, seconds: float) -> RedisReport:
 
 
 def _meaning(fault: RedisError | OSError) -> Refusal:
-    match fault:
+    # On a unix socket the client calls every fault of the opening one of the connection.
+    first = fault.__cause__ if isinstance(fault.__cause__, RedisError) else fault
+    match first:
         case BusyLoadingError():
             return Refusal.LOADING
         case AuthenticationError() | AuthorizationError() | NoPermissionError():
@@ -137,7 +145,7 @@ async def _write_fault(client: Any) -> str:
     try:
         await client.set(keys.PROBE, "", px=_PROBE_MILLISECONDS)
     except ResponseError as fault:
-        return str(fault)
+        return " ".join(filter(None, (_WORDS.get(type(fault)), str(fault))))
     return ""
 
 

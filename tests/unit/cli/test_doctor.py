@@ -212,7 +212,7 @@ def as_nobody(ask):
         os.setgid(NOBODY)
         os.setuid(NOBODY)
         check = ask()
-        os.write(writer, "\n".join((check.status, check.found, check.fix)).encode())
+        os.write(writer, f"{check.status}\n{check.found}\n{check.fix}".encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as told:

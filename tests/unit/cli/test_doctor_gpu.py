@@ -252,7 +252,8 @@ def test_an_engine_that_does_not_answer_warns(path, tmp_path, script, says, fix)
     assert fix in found.fix
 
 
-def test_without_docker_it_is_said_what_cannot_be_seen(path, tmp_path):
+@pytest.mark.usefixtures("path")
+def test_without_docker_it_is_said_what_cannot_be_seen(tmp_path):
     assert look_at_docker(tmp_path)[0].found == "no docker on PATH; `llmzoo up` needs none"
     (inside,) = look_at_docker(tmp_path, in_container=True)
     assert inside.status is Status.OK

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from services.cli.doctor.check import Status
@@ -209,8 +210,6 @@ def test_the_demo_is_largest_while_it_is_converted(tmp_path):
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """The hub's library with a cache of the test's, and an endpoint where nobody listens."""
-    from huggingface_hub import constants
-
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -238,7 +237,8 @@ def test_a_hub_that_answers_is_a_warning_that_it_takes_time(hub):
     assert found.fix == "llmzoo models add owner/name"
 
 
-def test_the_way_to_the_hub_leads_by_its_proxy(hub, monkeypatch):
+@pytest.mark.usefixtures("hub")
+def test_the_way_to_the_hub_leads_by_its_proxy(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
         assert found_of("owner/name")[0].status is Status.WARN
@@ -246,7 +246,7 @@ def test_the_way_to_the_hub_leads_by_its_proxy(hub, monkeypatch):
 
 def test_offline_without_the_model_fails(hub, monkeypatch):
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
-    found = found_of("owner/name")[0]
+    found, *_ = found_of("owner/name")
     assert found.status is Status.FAIL
     assert "HF_HUB_OFFLINE" in found.found
 
