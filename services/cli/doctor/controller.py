@@ -54,13 +54,13 @@ def controller(settings: ClientSettings, *, service: str, in_container: bool) ->
         service: of the container that this is, if it is one of ours.
         in_container: whether this is one at all.
     """
-    yield from _proxy(settings.base_url)
     try:
+        yield from _proxy(settings.base_url)
         with _client(settings) as client:
             version = _ask(client, "/version")
             listed = _ask(client, "/v1/models")
             stats = _ask(client, "/v1/stats")
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as fault:
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as fault:
         told = f"LLMZOO_BASE_URL is {settings.base_url!r}: {fault}"
         yield fail("controller", told, "give a base URL, http://127.0.0.1:8000")
         return
