@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,10 @@ def test_the_server_of_a_zoo_that_runs_is_looked_into(server, redis_server, tmp_
     embedded = EmbeddedRedis.prepare(tmp_path, 0)
     (tmp_path / "internal_token").write_text(f"{TOKEN}\n")
     server.config_set("requirepass", embedded.password)
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(embedded.socket_file))
+    assert "to be started" in next(iter(look(zoo))).found
+    embedded.remove_socket()
     embedded.socket_file.symlink_to(redis_server.url.removeprefix("unix://"))
     announce(server, "worker-1", TOKEN, state=State.READY)
     checks = {check.name: check for check in look(zoo)}

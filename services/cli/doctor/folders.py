@@ -1,6 +1,6 @@
 """Folders that services write to: whether they can, and what the disk has left.
 
-Owns what a file system tells. Makes and writes nothing.
+Owns what a file system tells. Leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import os
 import pwd
 import stat
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from services.cli.doctor.check import Check, fail, ok, warn
+from services.cli.doctor.check import Check, Status, fail, ok, warn
 
 _GB = 1e9
 _LITTLE_DISK_GB = 5.0
@@ -40,7 +41,10 @@ def folder(
         return fail(name, f"{path} cannot be made, {there} is no folder", f"set {variable}")
     if not writable:
         return _unwritable(name, path, there, variable, service)
-    return _space(name, path, facts, variable, models=models)
+    found = _space(name, path, facts, variable, models=models)
+    if found.status is not Status.FAIL and (fault := _write_fault(there)):
+        return fail(name, f"{path} cannot be written: {fault}", f"set {variable}")
+    return found
 
 
 def _space(
@@ -59,6 +63,16 @@ def _space(
     if models and free < _LITTLE_DISK_GB:
         return warn(name, f"{text}: a model may not fit", fix)
     return ok(name, text)
+
+
+def _write_fault(folder: Path) -> str:
+    """Return why nothing can be written there: a quota, a flag of the file system; empty: it can."""
+    try:
+        with TemporaryFile(dir=folder) as file:  # without a name, where the file system has that
+            file.write(b"\0")
+    except OSError as fault:
+        return fault.strerror or str(fault)
+    return ""
 
 
 def _exists(path: Path) -> bool:

@@ -6,8 +6,10 @@ each is found is the other files' of this folder.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from services.cli.doctor import (
@@ -51,31 +53,47 @@ _ALL_SETTINGS = (
 )
 
 
+def _service() -> str:
+    """Return which service's container this is: by its program, or by what its image sets."""
+    if not container.is_container():
+        return ""
+    try:
+        binds = {
+            "controller": "controller_host" in load(ControllerSettings).model_fields_set,
+            "worker": "worker_host" in load(WorkerSettings).model_fields_set,
+            "webui": "webui_host" in load(WebuiSettings).model_fields_set,
+            "evaluator": "evaluator_host" in load(EvaluatorSettings).model_fields_set,
+        }
+    except ConfigurationError:
+        binds = {}
+    own = [service for service, bound in binds.items() if bound]
+    return container.service_of_container() or (own[0] if len(own) == 1 else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Examiner:
     """All looks of one run. `service` is that of the container; on a host it is empty."""
 
     project: Path
     in_container: bool = field(default_factory=container.is_container)
-    service: str = field(default_factory=container.service_of_container)
+    service: str = field(default_factory=_service)
     seen: Once[Nvidia | None] = field(default_factory=lambda: Once(nvidia.look))
     build: Once[TorchBuild | None] = field(default_factory=lambda: Once(torch_build.installed))
 
     def looks(self) -> list[Look]:
         """Return them, in the order in which they are shown."""
-        chosen: list[tuple[str, Callable[[], Iterable[Check]], bool]] = [
-            ("machine", self._machine, True),
-            ("GPU", self._gpu, self._has_worker),
-            ("model", self._model, self._has_worker),
-            ("folders", self._folders, True),
-            ("Redis", lambda: redis_server.redis(load(ZooSettings)), True),
-            ("ports", self._ports, not self.service),
-            ("controller", self._controller, True),
-            ("Docker", self._docker, True),
-            ("Compose", lambda: docker.compose(self.project), True),
-            (".env", lambda: env_file.env_file(self.project, _variables()), True),
+        looks = [
+            Look("machine", self._machine),
+            *((Look("GPU", self._gpu), Look("model", self._model)) if self._has_worker else ()),
+            Look("folders", self._folders),
+            Look("Redis", lambda: redis_server.redis(load(ZooSettings))),
+            *(() if self.service else self._ports()),
+            Look("controller", self._controller),
+            Look("Docker", self._docker),
+            Look("Compose", lambda: docker.compose(self.project)),
+            Look(".env", lambda: env_file.env_file(self.project, _variables())),
         ]
-        return [Look(name, _with_settings(ask)) for name, ask, fits in chosen if fits]
+        return [Look(look.subject, _with_settings(look.ask)) for look in looks]
 
     @property
     def _has_worker(self) -> bool:
@@ -108,21 +126,39 @@ class Examiner:
         if self._has_worker:
             path = load(WorkerSettings).cache_dir
             yield folder("model cache", path, "LLMZOO_CACHE_DIR", service=self.service, models=True)
+        state = load(ZooSettings).state_dir
         if not self.service:
-            yield folder("state folder", load(ZooSettings).state_dir, "LLMZOO_STATE_DIR")
-        if self.service in {"", "controller"}:
-            path = load(ControllerSettings).call_store_dir
-            yield folder("call store", path, "LLMZOO_CALL_STORE_DIR", service=self.service)
-        if self.service in {"", "webui"}:
-            path = load(WebuiSettings).log_dir
-            yield folder("conversation log", path, "LLMZOO_LOG_DIR", service=self.service)
+            yield folder("state folder", state, "LLMZOO_STATE_DIR")
+        calls, log = load(ControllerSettings).call_store_dir, load(WebuiSettings).log_dir
+        for name, path, variable, service in (
+            ("call store", calls, "LLMZOO_CALL_STORE_DIR", "controller"),
+            ("conversation log", log, "LLMZOO_LOG_DIR", "webui"),
+        ):
+            # On a host both are below the state folder unless they were moved.
+            moved = not self.service and not path.is_relative_to(state)
+            if moved or self.service == service:
+                yield folder(name, path, variable, service=self.service)
 
-    def _ports(self) -> Iterator[Check]:
-        yield from service_ports.service_ports(load(ZooSettings))
-        ours = {f"LLMZOO_{name}_PORT" for name in ("CONTROLLER", "EVALUATOR", "WEBUI", "WORKER")}
+    def _ports(self) -> Iterator[Look]:
+        """Yield a look a port: who has one may take a second to say nothing."""
+        try:
+            zoo = load(ZooSettings)
+        except ConfigurationError:
+            return  # the look at Redis tells of it
+        wanted = {
+            "controller": zoo.controller_port,
+            "evaluator": zoo.evaluator_port,
+            "webui": zoo.webui_port,
+            "worker": zoo.worker_port,
+        }
+        for service, port in wanted.items():
+            ask = partial(service_ports.service_port, service, port)
+            yield Look(f"port {port}", _one(ask))
+        ours = {f"LLMZOO_{service.upper()}_PORT" for service in wanted}
         for variable, port in env_file.published_ports(self.project).items():
-            if variable not in ours:
-                yield service_ports.published_port(variable, port)
+            if variable not in ours and shutil.which("docker"):
+                ask = partial(service_ports.published_port, variable, port)
+                yield Look(f"port {port}", _one(ask))
 
     def _controller(self) -> Iterator[Check]:
         settings = load(ClientSettings)
@@ -142,6 +178,10 @@ def _with_settings(ask: Callable[[], Iterable[Check]]) -> Callable[[], Iterator[
             yield fail("settings", fault.message, "correct the variable")
 
     return asked
+
+
+def _one(ask: Callable[[], Check]) -> Callable[[], list[Check]]:
+    return lambda: [ask()]
 
 
 def _variables() -> set[str]:

@@ -6,7 +6,9 @@ Owns the tool's output and what its failures mean. Knows no torch; `cuda` compar
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from services.cli.doctor.check import Check, fail, ok, warn
@@ -60,7 +62,9 @@ class Nvidia:
 
 def look(tool: str = TOOL) -> Nvidia | None:
     """Return what `tool` tells; None: it is not installed."""
-    told = ask(tool, _QUERY)
+    # At once: where the driver sleeps, each takes a second.
+    with ThreadPoolExecutor(2) as pool:
+        told, head = pool.map(partial(ask, tool), (_QUERY, ()))
     if told is None:
         return None
     if not told.well:
@@ -68,7 +72,6 @@ def look(tool: str = TOOL) -> Nvidia | None:
     rows = [[cell.strip() for cell in line.split(",")] for line in told.out.splitlines()]
     rows = [row for row in rows if len(row) > 1]
     gpus = tuple(Gpu(row[0], *map(_bytes, row[1:3])) for row in rows)
-    head = ask(tool, ())
     driver = next((cell for row in rows for cell in row[1:] if _DRIVER.fullmatch(cell)), "")
     return Nvidia(gpus, driver, _cuda(head, driver))
 
@@ -92,6 +95,9 @@ def gpu(seen: Nvidia | None, *, wanted: bool, in_container: bool, root: Path = P
 
 
 def _without_tool(*, wanted: bool, in_container: bool, root: Path) -> Check:
+    if wanted and in_container and (root / "dev/nvidiactl").exists():
+        told = f"this container has GPUs and no {TOOL}"
+        return warn("GPU", told, "start it with NVIDIA_DRIVER_CAPABILITIES=compute,utility")
     if wanted and in_container:
         told = "LLMZOO_DEVICE is cuda, and this container was given no GPU"
         fix = "start it with `gpus: all` (profile gpu); `llmzoo doctor` on the host looks further"

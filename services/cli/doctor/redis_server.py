@@ -6,6 +6,7 @@ Owns which of them it is. What a server tells of itself, `redis_health` judges.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -97,9 +98,20 @@ def _running(state_dir: Path) -> str | None:
     socket_file = folder / "redis.sock"
     lines = _text(folder / "redis.conf").splitlines()
     password = next((line for line in lines if line.startswith(_PASSWORD)), "")
-    if not password or not socket_file.is_socket():
+    if not password or not _listens(socket_file):
         return None
     return f"unix://:{password.removeprefix(_PASSWORD)}@{quote(str(socket_file))}"
+
+
+def _listens(socket_file: Path) -> bool:
+    """Return whether somebody has that socket open; a killed server leaves it behind."""
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_ANSWER_SECONDS)
+            probe.connect(str(socket_file))
+    except OSError:
+        return False
+    return True
 
 
 def _text(file: Path) -> str:

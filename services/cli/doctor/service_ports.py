@@ -15,20 +15,9 @@ from services.cli.doctor.port_holder import holder
 from services.cli.doctor.programs import ask
 from services.cli.up import ports
 from services.cli.up.probes import Silence, http_get
-from shared.settings import ZooSettings
 
 _ANSWER_SECONDS = 1.0
 _OURS = "llmzoo-"
-
-
-def service_ports(settings: ZooSettings) -> list[Check]:
-    """Find who has the ports of the four services."""
-    return [
-        service_port("controller", settings.controller_port),
-        service_port("evaluator", settings.evaluator_port),
-        service_port("webui", settings.webui_port),
-        service_port("worker", settings.worker_port),
-    ]
 
 
 def service_port(service: str, port: int) -> Check:

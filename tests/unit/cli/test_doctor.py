@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -201,6 +202,18 @@ def test_a_folder_below_a_file_fails(tmp_path):
     assert found.status is Status.FAIL
     assert f"{tmp_path / 'file'} is no folder" in found.found
     assert "LLMZOO_CACHE_DIR" in found.fix
+
+
+def test_a_place_where_no_file_can_be_made_fails():
+    # Where even root may write by its mode, and cannot.
+    found = folder("model cache", Path("/proc/models"), "LLMZOO_CACHE_DIR")
+    assert found.status is Status.FAIL
+    assert "cannot be written" in found.found
+
+
+def test_looking_leaves_nothing_behind(tmp_path):
+    assert folder("model cache", tmp_path, "LLMZOO_CACHE_DIR").status is not Status.FAIL
+    assert list(tmp_path.iterdir()) == []
 
 
 def as_nobody(ask):

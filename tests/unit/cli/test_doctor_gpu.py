@@ -76,6 +76,9 @@ def test_no_gpu_is_well_unless_it_is_wanted(tmp_path):
     inside = find(None, wanted=True, in_container=True)
     assert inside.status is Status.FAIL
     assert "gpus: all" in inside.fix
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidiactl").touch()
+    assert "compute,utility" in find(None, wanted=True, in_container=True, root=tmp_path).fix
 
 
 def test_a_card_without_its_driver_warns(tmp_path):
