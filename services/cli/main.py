@@ -344,10 +344,15 @@ def revoke_key(
 
 
 def doctor(*, as_json: AsJSON = False) -> None:
-    """Look for what is missing on this machine.
+    """Look for what is missing or wrong on this machine, in a few seconds.
 
-    Each line says ok, warn or fail, and how to mend it. The exit code is 1 if something fails.
-    """
+    Each line says ok, warn or fail, and how to mend it. The exit code is 1 if something fails. In a container it looks at what its service needs.
+
+    \b
+    Examples:
+      llmzoo doctor
+      docker compose exec controller llmzoo doctor
+    """  # noqa: D301 - \b keeps the examples' lines apart
     from services.cli.doctor.command import run  # noqa: PLC0415
 
     raise typer.Exit(run(as_json=as_json))

@@ -21,6 +21,10 @@ def refusal(service_id: str) -> str:
     return f"llmzoo:refusal:{service_id}"
 
 
+PROBE = "llmzoo:probe"
+"""Key that is written for a moment to see whether Redis takes writes."""
+
+
 def evaluation(eval_id: str) -> str:
     """Name the hash of one eval: what lists tell of it, its questions, its content's hash."""
     return f"llmzoo:eval:{eval_id}"

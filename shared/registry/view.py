@@ -82,6 +82,17 @@ class RegistryView:
             raise RegistryUnreachable(str(fault)) from fault
         return snapshot
 
+    async def look(self) -> Snapshot:
+        """Return the same as `snapshot` and write nothing; for one who is no controller.
+
+        Raises:
+            RegistryUnreachable: Redis does not answer.
+        """
+        try:
+            return self._checked(*await self._read())
+        except (RedisError, OSError) as fault:
+            raise RegistryUnreachable(str(fault)) from fault
+
     def watch(self) -> AbstractAsyncContextManager[AsyncIterator[str]]:
         """Return a context whose iterator yields a service's id for every hint of its change.
 
