@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema
 
 MAX_QUESTIONS = 20_000
 MAX_CANDIDATES = 26
@@ -19,6 +20,13 @@ ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=r"\S")]
 AnyText = Annotated[str, Field(max_length=MAX_TEXT)]
+
+_Row = TypeVar("_Row")
+Rows = Annotated[
+    Sequence[_Row],
+    GetPydanticSchema(lambda rows, schema_of: schema_of(list[get_args(rows)[0]])),
+]
+"""A list in JSON, of which there may be very many; whoever keeps them need not keep objects."""
 
 
 class Asked(BaseModel):

@@ -1,0 +1,95 @@
+"""Rows of a spec as the JSON that they are stored as, each read when it is looked at.
+
+Owns their form: one row a line. Ten thousand questions as objects take some ten times the bytes of
+their text, and a run holds its rows for as long as it lasts. Knows no row's meaning.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+import orjson
+from pydantic import BaseModel
+
+Row = TypeVar("Row", bound=BaseModel)
+
+
+class SealedRows(Sequence[Row], Generic[Row]):
+    """Rows of one shape; all of them were valid when they were sealed."""
+
+    __slots__ = ("_ends", "_last", "_shape", "text")
+
+    def __init__(self, text: bytes, shape: type[Row]) -> None:
+        """Take lines of JSON, each with its end."""
+        self.text = text
+        self._shape = shape
+        self._ends = array("Q", _ends(text))
+        self._last: tuple[int, Row] | None = None
+
+    @classmethod
+    def of(cls, rows: Iterable[Any], shape: type[Row]) -> SealedRows[Row]:
+        """Return rows sealed, those that are sealed as they are; `rows` is taken one by one."""
+        if isinstance(rows, SealedRows):
+            return rows
+        text = bytearray()
+        for row in rows:
+            text += json_text(row)
+            text += b"\n"
+        return cls(bytes(text), shape)
+
+    @property
+    def as_list(self) -> bytes:
+        """Return all rows as a list of JSON: within a row no line ends."""
+        return b"[" + self.text[:-1].replace(b"\n", b",") + b"]"
+
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        """Read one row, or some."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        last = self._last
+        if last is not None and last[0] == place:
+            return last[1]
+        start = self._ends[place - 1] if place else 0
+        row = self._shape.model_validate_json(self.text[start : self._ends[place]])
+        # Whatever asks for a row mostly asks for it again at once.
+        self._last = place, row
+        return row
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with any sequence of rows."""
+        if isinstance(other, SealedRows):
+            return self.text == other.text
+        return list(self) == other if isinstance(other, list) else NotImplemented
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType] - as a list
+
+
+def json_text(content: Any, option: int = 0) -> bytes:
+    """Return what may hold models and sealed rows as JSON, with no copy of it as plain values."""
+    return orjson.dumps(content, _plain, option)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, SealedRows):
+        return orjson.Fragment(value.as_list)
+    if isinstance(value, BaseModel):
+        return dict(value)
+    raise TypeError
+
+
+def _ends(text: bytes) -> Iterator[int]:
+    end = text.find(b"\n") + 1
+    while end:
+        yield end
+        end = text.find(b"\n", end) + 1
