@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 import orjson
 from pydantic import BaseModel
@@ -27,17 +27,6 @@ class SealedRows(Sequence[Row], Generic[Row]):
         self._shape = shape
         self._ends = array("Q", _ends(text))
         self._last: tuple[int, Row] | None = None
-
-    @classmethod
-    def of(cls, rows: Iterable[Any], shape: type[Row]) -> SealedRows[Row]:
-        """Return rows sealed, those that are sealed as they are; `rows` is taken one by one."""
-        if isinstance(rows, SealedRows):
-            return rows
-        text = bytearray()
-        for row in rows:
-            text += json_text(row)
-            text += b"\n"
-        return cls(bytes(text), shape)
 
     @property
     def as_list(self) -> bytes:
@@ -60,11 +49,14 @@ class SealedRows(Sequence[Row], Generic[Row]):
         last = self._last
         if last is not None and last[0] == place:
             return last[1]
-        start = self._ends[place - 1] if place else 0
-        row = self._shape.model_validate_json(self.text[start : self._ends[place]])
+        row = self._shape.model_validate_json(self._line(place))
         # Whatever asks for a row mostly asks for it again at once.
         self._last = place, row
         return row
+
+    def plain(self, place: int) -> dict[str, Any]:
+        """Return one row as plain values, which takes a quarter of the time."""
+        return orjson.loads(self._line(place))
 
     def __eq__(self, other: object) -> bool:
         """Compare with any sequence of rows."""
@@ -73,6 +65,21 @@ class SealedRows(Sequence[Row], Generic[Row]):
         return list(self) == other if isinstance(other, list) else NotImplemented
 
     __hash__ = None  # pyright: ignore[reportAssignmentType] - as a list
+
+    def _line(self, place: int) -> bytes:
+        start = self._ends[place - 1] if place else 0
+        return self.text[start : self._ends[place]]
+
+
+def sealed(rows: Iterable[Any], shape: type[Row]) -> SealedRows[Row]:
+    """Return rows sealed, those that are sealed as they are; `rows` is taken one by one."""
+    if isinstance(rows, SealedRows):
+        return cast("SealedRows[Row]", rows)
+    text = bytearray()
+    for row in rows:
+        text += json_text(row)
+        text += b"\n"
+    return SealedRows(bytes(text), shape)
 
 
 def json_text(content: Any, option: int = 0) -> bytes:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from services.evaluator.jobs.plan import Plan
 from services.evaluator.jobs.records import StoredAnswer
+from services.evaluator.sealed_rows import sealed
+from shared.protocol.evals.run import GivenAnswer
 
 _NONE = -1
 
@@ -17,7 +19,7 @@ class GivenAnswers(Mapping[int, StoredAnswer]):
     def __init__(self, plan: Plan) -> None:
         """Look for them; takes a while for many."""
         self._plan = plan
-        self._rows = [candidate.answers or () for candidate in plan.candidates]
+        self._rows = [sealed(each.answers or (), GivenAnswer) for each in plan.candidates]
         self._places = [array("q") for _ in self._rows]
         if any(self._rows):
             self._look()
@@ -28,7 +30,8 @@ class GivenAnswers(Mapping[int, StoredAnswer]):
         places = self._places[unit.candidate]
         if not places or places[unit.question] == _NONE:
             raise KeyError(number)
-        return StoredAnswer(tuple(self._rows[unit.candidate][places[unit.question]].turns))
+        told = self._rows[unit.candidate].plain(places[unit.question])
+        return StoredAnswer(tuple(told["turns"]))
 
     def __contains__(self, number: object) -> bool:
         """Return whether an answer is given, without reading it."""
@@ -50,6 +53,7 @@ class GivenAnswers(Mapping[int, StoredAnswer]):
         for rows, places in zip(self._rows, self._places, strict=True):
             if rows:
                 places.extend([_NONE] * len(questions))
-            for place, answer in enumerate(rows):
-                if answer.question_id in questions:
-                    places[questions[answer.question_id]] = place
+            for place in range(len(rows)):
+                question = questions.get(rows.plain(place)["question_id"])
+                if question is not None:
+                    places[question] = place

@@ -7,12 +7,13 @@ candidates' answers, reviews.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from services.evaluator.jobs.records import unpack_bytes
-from services.evaluator.sealed_rows import Row, SealedRows, json_text
+from services.evaluator.sealed_rows import Row, SealedRows, json_text, sealed
 from shared.protocol.evals.run import (
     Candidate,
     Evaluation,
@@ -27,12 +28,12 @@ from shared.protocol.evals.spec import EvalSpec, Question
 def told_spec(spec: EvalSpec) -> dict[str, Any]:
     """Return what an `Evaluation` tells of its spec: JSON, but for the questions."""
     told = spec.model_copy(update={"questions": []}).model_dump(mode="json")
-    return {**told, "questions": SealedRows.of(spec.questions, Question)}
+    return {**told, "questions": sealed(spec.questions, Question)}
 
 
 def questions_of(evaluation: Evaluation) -> SealedRows[Question]:
     """Return an eval's questions."""
-    return SealedRows.of(evaluation.spec["questions"], Question)
+    return sealed(evaluation.spec["questions"], Question)
 
 
 def spec_of(evaluation: Evaluation) -> EvalSpec:
@@ -46,20 +47,20 @@ def run_text(run: RunSpec) -> bytes:
     """Return a run's spec as it is stored, not packed yet."""
     parts: list[bytes] = []
 
-    def sealed(rows: Any, shape: type[Row]) -> int | None:
+    def length(rows: Sequence[Row] | None, shape: type[Row]) -> int | None:
         if rows is None:
             return None
-        parts.append(SealedRows.of(rows, shape).text)
+        parts.append(sealed(rows, shape).text)
         return len(parts[-1])
 
     head = {
         **dict(run),
-        "questions": sealed(run.questions, Question),
+        "questions": length(run.questions, Question),
         "candidates": [
-            {**dict(candidate), "answers": sealed(candidate.answers, GivenAnswer)}
+            {**dict(candidate), "answers": length(candidate.answers, GivenAnswer)}
             for candidate in run.candidates
         ],
-        "reviews": sealed(run.reviews, GivenReview),
+        "reviews": length(run.reviews, GivenReview),
     }
     return b"".join([json_text(head), b"\n", *parts])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from services.evaluator.sealed_rows import SealedRows
+from services.evaluator.sealed_rows import SealedRows, sealed
 from services.evaluator.specs.findings import Findings, child, listed
 from services.evaluator.specs.questions import id_text
 from services.evaluator.specs.shapes import Fields, as_list, as_object, renamed, validated
@@ -33,7 +33,7 @@ def read_answers(
     """
     unknown: list[str] = []
     rows = as_list(value, findings, where, MAX_QUESTIONS)
-    found = SealedRows.of(_fitting(rows, turns, findings, where, unknown), GivenAnswer)
+    found = sealed(_fitting(rows, turns, findings, where, unknown), GivenAnswer)
     if unknown:
         findings.add(where, f"answers questions that the eval does not have: {listed(unknown)}")
     return found

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import orjson
 
-from services.evaluator.sealed_rows import SealedRows
+from services.evaluator.sealed_rows import sealed
 from services.evaluator.specs.findings import Findings, child
 from services.evaluator.specs.shapes import Fields, as_list, as_object, renamed, validated
 from shared.errors import NotFound
@@ -52,7 +52,7 @@ def read_questions(value: object, findings: Findings, load_set: QuestionSet) -> 
         value = _lines(value, findings)
     rows = as_list(value, findings, where, MAX_QUESTIONS, least=1)
     found = Questions()
-    found.valid = SealedRows.of(_fitting(rows, findings, found.labels), Question)
+    found.valid = sealed(_fitting(rows, findings, found.labels), Question)
     return found
 
 

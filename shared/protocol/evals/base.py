@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, WrapSerializer
 
 MAX_QUESTIONS = 20_000
 MAX_CANDIDATES = 26
@@ -25,6 +25,7 @@ _Row = TypeVar("_Row")
 Rows = Annotated[
     Sequence[_Row],
     GetPydanticSchema(lambda rows, schema_of: schema_of(list[get_args(rows)[0]])),
+    WrapSerializer(lambda rows, dump: dump(list(rows))),
 ]
 """A list in JSON, of which there may be very many; whoever keeps them need not keep objects."""
 
@@ -39,6 +40,8 @@ class Asked(BaseModel):
         frozen=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,
+        # What differs in each of a thousand rows is not worth keeping.
+        cache_strings="keys",
     )
 
 
