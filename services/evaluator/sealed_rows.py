@@ -71,15 +71,32 @@ class SealedRows(Sequence[Row], Generic[Row]):
         return self.text[start : self._ends[place]]
 
 
-def sealed(rows: Iterable[Any], shape: type[Row]) -> SealedRows[Row]:
-    """Return rows sealed, those that are sealed as they are; `rows` is taken one by one."""
+class Sealing(Generic[Row]):
+    """Rows that are sealed one by one as they come, so that there is never an object of each."""
+
+    def __init__(self, shape: type[Row]) -> None:
+        """Begin with none."""
+        self._shape = shape
+        self._text = bytearray()
+
+    def add(self, row: Row | dict[str, Any]) -> None:
+        """Seal one more, valid as it is."""
+        self._text += json_text(row)
+        self._text += b"\n"
+
+    def rows(self) -> SealedRows[Row]:
+        """Return what was added."""
+        return SealedRows(bytes(self._text), self._shape)
+
+
+def sealed(rows: Iterable[Row | dict[str, Any]], shape: type[Row]) -> SealedRows[Row]:
+    """Return rows sealed, those that are sealed as they are."""
     if isinstance(rows, SealedRows):
         return cast("SealedRows[Row]", rows)
-    text = bytearray()
+    sealing = Sealing(shape)
     for row in rows:
-        text += json_text(row)
-        text += b"\n"
-    return SealedRows(bytes(text), shape)
+        sealing.add(row)
+    return sealing.rows()
 
 
 def json_text(content: Any, option: int = 0) -> bytes:

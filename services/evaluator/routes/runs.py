@@ -58,7 +58,6 @@ class RunHandlers:
 
     async def create(self, request: Request, raw: bytes) -> Response:
         """`POST …/runs`."""
-        body = await parsed(raw)
         evaluation = await self._store.get_eval(request.path_params["eval_id"])
         spec = await asyncio.to_thread(spec_of, evaluation)
 
@@ -70,7 +69,8 @@ class RunHandlers:
                 raise InvalidRequest(msg)
             return earlier_of(await self._store.material(evaluation, run))
 
-        asked = await self._reader.run_request(body, spec, earlier)
+        # Nobody holds the body beside what was read of it.
+        asked = await self._reader.run_request(await parsed(raw), spec, earlier)
         if asked.wishes.dry_run:
             return answer(await self._counts(evaluation, spec, asked))
         run, made = await self._store.create_run(

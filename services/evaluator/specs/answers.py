@@ -5,10 +5,10 @@ Owns whether they are answers to the eval's questions, each once and with all of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from services.evaluator.sealed_rows import SealedRows, sealed
+from services.evaluator.sealed_rows import SealedRows, Sealing
 from services.evaluator.specs.findings import Findings, child, listed
 from services.evaluator.specs.questions import id_text
 from services.evaluator.specs.shapes import Fields, as_list, as_object, renamed, validated
@@ -31,23 +31,10 @@ def read_answers(
         findings: gets the faults.
         where: the list's pointer.
     """
-    unknown: list[str] = []
-    rows = as_list(value, findings, where, MAX_QUESTIONS)
-    found = sealed(_fitting(rows, turns, findings, where, unknown), GivenAnswer)
-    if unknown:
-        findings.add(where, f"answers questions that the eval does not have: {listed(unknown)}")
-    return found
-
-
-def _fitting(
-    rows: list[Any],
-    turns: Mapping[str, int],
-    findings: Findings,
-    where: str,
-    unknown: list[str],
-) -> Iterator[GivenAnswer]:
+    found = Sealing(GivenAnswer)
     seen: set[str] = set()
-    for place, row in enumerate(rows):
+    unknown: list[str] = []
+    for place, row in enumerate(as_list(value, findings, where, MAX_QUESTIONS)):
         here = child(where, place)
         content = as_object(row, findings, here)
         answer = content and validated(GivenAnswer, _fields(content, findings, here), findings)
@@ -61,8 +48,11 @@ def _fitting(
             asked = turns[answer.question_id]
             findings.add(here, f"has {len(answer.turns)} turns; the question has {asked}")
         else:
-            yield answer
+            found.add(answer)
         seen.add(answer.question_id)
+    if unknown:
+        findings.add(where, f"answers questions that the eval does not have: {listed(unknown)}")
+    return found.rows()
 
 
 def check_complete(

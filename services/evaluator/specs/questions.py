@@ -5,13 +5,13 @@ Owns which names of a field are meant and that each question has an id of its ow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import orjson
 
-from services.evaluator.sealed_rows import sealed
+from services.evaluator.sealed_rows import Sealing
 from services.evaluator.specs.findings import Findings, child
 from services.evaluator.specs.shapes import Fields, as_list, as_object, renamed, validated
 from shared.errors import NotFound
@@ -51,15 +51,7 @@ def read_questions(value: object, findings: Findings, load_set: QuestionSet) -> 
             return _named(value, findings, load_set)
         value = _lines(value, findings)
     rows = as_list(value, findings, where, MAX_QUESTIONS, least=1)
-    found = Questions()
-    found.valid = sealed(_fitting(rows, findings, found.labels), Question)
-    return found
-
-
-def _fitting(
-    rows: list[Any], findings: Findings, labels: list[tuple[object, object]]
-) -> Iterator[Question]:
-    where = "/questions"
+    found, valid = Questions(), Sealing(Question)
     first: dict[str, int] = {}
     for place, row in enumerate(rows):
         here = child(where, place)
@@ -67,13 +59,15 @@ def _fitting(
         if content is None:
             continue
         fields = _fields(content, findings, here, place)
-        labels.append((fields.values.get("category"), fields.values.get("language")))
+        found.labels.append((fields.values.get("category"), fields.values.get("language")))
         own = fields.values["id"]
         if isinstance(own, str) and first.setdefault(own, place) != place:
             findings.add(fields.pointer("id"), f"the same as {child(where, first[own])}'s")
         question = validated(Question, fields, findings)
         if question is not None:
-            yield question
+            valid.add(question)
+    found.valid = valid.rows()
+    return found
 
 
 def id_text(value: object) -> object:
