@@ -22,7 +22,10 @@ class SealedRows(Sequence[Row], Generic[Row]):
     __slots__ = ("_ends", "_last", "_shape", "text")
 
     def __init__(self, text: bytes, shape: type[Row]) -> None:
-        """Take lines of JSON, each with its end."""
+        """Take lines of JSON, each with its end. Raises ValueError if the last has none."""
+        if text and not text.endswith(b"\n"):
+            msg = "these are no lines"
+            raise ValueError(msg)
         self.text = text
         self._shape = shape
         self._ends = array("Q", _ends(text))
@@ -99,9 +102,9 @@ def sealed(rows: Iterable[Row | dict[str, Any]], shape: type[Row]) -> SealedRows
     return sealing.rows()
 
 
-def json_text(content: Any, option: int = 0) -> bytes:
+def json_text(content: Any) -> bytes:
     """Return what may hold models and sealed rows as JSON, with no copy of it as plain values."""
-    return orjson.dumps(content, _plain, option)
+    return orjson.dumps(content, _plain)
 
 
 def _plain(value: object) -> object:
