@@ -6,6 +6,7 @@ run goes on. Holds no lease and writes nothing but reservations.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import structlog
@@ -163,7 +164,7 @@ class Execution:
         return self._judged(unit, judged)
 
     @staticmethod
-    def _task(work: Work, review: ReviewUnit, answers: dict[int, StoredAnswer]) -> ReviewTask:
+    def _task(work: Work, review: ReviewUnit, answers: Mapping[int, StoredAnswer]) -> ReviewTask:
         plan = work.plan
         shown = tuple(
             AnswerShown(

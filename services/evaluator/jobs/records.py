@@ -13,8 +13,7 @@ from typing import Any
 import orjson
 
 from shared.protocol.evals.item import ItemError, ItemStatus, Verdict
-from shared.protocol.evals.run import CallUsage, Limits, RunSpec
-from shared.protocol.evals.spec import EvalSpec
+from shared.protocol.evals.run import CallUsage
 
 _LONG = 2048
 _PLAIN, _PACKED = b"=", b"z"
@@ -155,14 +154,3 @@ def pack_bytes(content: bytes) -> bytes:
 def unpack_bytes(stored: bytes) -> bytes:
     """Return what was packed."""
     return zlib.decompress(stored[1:]) if stored[:1] == _PACKED else stored[1:]
-
-
-def spec_of(told: dict[str, Any]) -> EvalSpec:
-    """Return the spec that an `Evaluation` tells as JSON."""
-    return EvalSpec.model_validate_json(orjson.dumps(told))
-
-
-def run_spec_of(stored: bytes, limits: bytes) -> RunSpec:
-    """Return a run's spec with the limits that hold now."""
-    spec = RunSpec.model_validate_json(unpack_bytes(stored))
-    return spec.model_copy(update={"limits": Limits.model_validate_json(limits)})

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import orjson
 
+from services.evaluator.jobs.given_answers import GivenAnswers
 from services.evaluator.jobs.plan import Plan
 from services.evaluator.jobs.records import Used, picodollars
 from services.evaluator.jobs.states import GIVEN, NOT_ASKED, UNFED
@@ -33,16 +34,9 @@ _WHAT = ("calls", "prompt_tokens", "completion_tokens", "cost")
 
 def answer_states(plan: Plan, run: RunSpec) -> bytes:
     """Return how far each answer is before anything is asked."""
-    given = [
-        None if candidate.answers is None else {each.question_id for each in candidate.answers}
-        for candidate in run.candidates
-    ]
+    given = GivenAnswers(plan)
     missing = UNFED if run.reviews is None else NOT_ASKED
-    return b"".join(
-        GIVEN if ids is not None and question.id in ids else missing
-        for question in plan.questions
-        for ids in given
-    )
+    return b"".join(GIVEN if number in given else missing for number in range(plan.answers))
 
 
 def fields_of(spec: RunSpec, plan: Plan, answers: bytes) -> dict[str, str | int | float | bytes]:

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.evaluator.jobs.asking import Assess
-from services.evaluator.jobs.records import spec_of
 from services.evaluator.jobs.store import EvalStore
+from services.evaluator.jobs.stored_specs import spec_of
 from services.evaluator.routes.incoming import chosen, order_of, paging, parsed
 from services.evaluator.routes.openai_shapes import shown_run
 from services.evaluator.routes.outgoing import Shown, answer, page
@@ -58,9 +58,8 @@ class RunHandlers:
 
     async def create(self, request: Request, raw: bytes) -> Response:
         """`POST …/runs`."""
-        body = await parsed(raw)
         evaluation = await self._store.get_eval(request.path_params["eval_id"])
-        spec = await asyncio.to_thread(spec_of, evaluation.spec)
+        spec = await asyncio.to_thread(spec_of, evaluation)
 
         async def earlier(run_id: str) -> Earlier:
             run = await self._store.get_run(evaluation.id, run_id)
@@ -70,7 +69,8 @@ class RunHandlers:
                 raise InvalidRequest(msg)
             return earlier_of(await self._store.material(evaluation, run))
 
-        asked = await self._reader.run_request(body, spec, earlier)
+        # Nobody holds the body beside what was read of it.
+        asked = await self._reader.run_request(await parsed(raw), spec, earlier)
         if asked.wishes.dry_run:
             return answer(await self._counts(evaluation, spec, asked))
         run, made = await self._store.create_run(
@@ -105,7 +105,7 @@ class RunHandlers:
         body = await parsed(raw)
         run = await self._run(request)
         evaluation = await self._store.get_eval(run.eval_id)
-        spec = await asyncio.to_thread(spec_of, evaluation.spec)
+        spec = await asyncio.to_thread(spec_of, evaluation)
         asked = await self._reader.resumption(body, spec)
         if asked.judges is not None:
             return await self._judge_anew(evaluation, run, asked)

@@ -79,6 +79,7 @@ class DryRun:
 
     def _count_answers(self, total: _Total) -> int:
         questions = self._plan.questions
+        turns = [_turns(question) for question in questions]
         asked = [
             (place, who)
             for place, question in enumerate(questions)
@@ -89,16 +90,16 @@ class DryRun:
         for place, who in looked:
             for body in self._conversation(questions[place], self._run.candidates[who]):
                 total.add(self._expect(body), len(asked) / len(looked))
-        return sum(_turns(questions[place]) for place, _ in asked)
+        return sum(turns[place] for place, _ in asked)
 
     def _count_reviews(self, total: _Total) -> int:
         """Count the reviews that need a call."""
         by_rule = [grader for grader in self._spec.graders if grader.type in _BY_RULE]
         local = sum(
             len(self._run.candidates)
-            for grader in by_rule
             for question in self._plan.questions
-            if fits(self._spec.applies_to.get(grader.name), question)
+            for grader in by_rule
+            if fits(self._spec.applies_to.get(grader.name), question.category, question.language)
         )
         count = self._plan.reviews
         numbers = self._random.sample(range(count), min(_LOOKED_AT, count))

@@ -15,6 +15,7 @@ from shared.protocol.evals.base import (
     Asked,
     ModelName,
     Name,
+    Rows,
     Told,
 )
 from shared.protocol.evals.spec import Judge, Question
@@ -45,7 +46,7 @@ class Candidate(Asked):
     system: AnyText | None = None
     sampling: Sampling | None = None
     """In the place of the run's."""
-    answers: Annotated[list[GivenAnswer], Field(max_length=MAX_QUESTIONS)] | None = None
+    answers: Annotated[Rows[GivenAnswer], Field(max_length=MAX_QUESTIONS)] | None = None
 
 
 class GivenReview(Asked):
@@ -79,10 +80,10 @@ class RunSpec(Asked):
     name: Annotated[str, Field(max_length=200)] = ""
     metadata: dict[str, str] | None = None
     candidates: Annotated[list[Candidate], Field(min_length=1, max_length=MAX_CANDIDATES)]
-    questions: Annotated[list[Question], Field(max_length=MAX_QUESTIONS)] | None = None
+    questions: Annotated[Rows[Question], Field(max_length=MAX_QUESTIONS)] | None = None
     """In the place of the eval's (OpenAI's runs)."""
     sampling: Sampling = Sampling()
-    reviews: list[GivenReview] | None = None
+    reviews: Rows[GivenReview] | None = None
     """Only these are measured; nothing is asked."""
     limits: Limits = Limits()
     concurrency: Annotated[int, Field(ge=1, le=256)] | None = None

@@ -18,6 +18,7 @@ from shared.protocol.evals.base import (
     Asked,
     ModelName,
     Name,
+    Rows,
     Text,
 )
 
@@ -155,7 +156,7 @@ class EvalSpec(Asked):
 
     name: Annotated[str, Field(max_length=200)] = ""
     metadata: dict[str, str] | None = None
-    questions: Annotated[list[Question], Field(max_length=MAX_QUESTIONS)]
+    questions: Annotated[Rows[Question], Field(max_length=MAX_QUESTIONS)]
     """Empty if the runs bring theirs (OpenAI's)."""
     dimensions: Annotated[list[DimensionName | Rubric], Field(max_length=32)] = []
     graders: Annotated[list[Grader], Field(max_length=32)] = []
