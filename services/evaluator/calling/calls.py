@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
@@ -46,6 +47,8 @@ class Reply:
     logprobs: list[Any] | None
     """The entries of `choices[0].logprobs.content`, if the server told any."""
     cost_usd: float
+    seconds: float = field(compare=False)
+    """Which the try took that was answered."""
 
 
 class Calls:
@@ -88,11 +91,11 @@ class Calls:
         content = _encoded(body)
         key = call_key(content, salt)
         await self._tariff.look()
-        answer = await self._tried(str(body.get("model")), content, key)
-        return self._reply(body, answer)
+        answer, seconds = await self._tried(str(body.get("model")), content, key)
+        return self._reply(body, answer, seconds)
 
-    async def _tried(self, model: str, content: bytes, key: str) -> Answer:
-        """Return the answer, after as many tries as the policy allows."""
+    async def _tried(self, model: str, content: bytes, key: str) -> tuple[Answer, float]:
+        """Return the answer and its try's seconds, after as many tries as the policy allows."""
         lane = self._lane(model)
         clock = asyncio.get_running_loop().time
         failures = 0
@@ -114,12 +117,15 @@ class Calls:
             if not refused:
                 await self._sleep(self._policy.pause(failures))
 
-    async def _try(self, lane: Lane, ticket: Ticket, content: bytes, key: str) -> Answer:
+    async def _try(
+        self, lane: Lane, ticket: Ticket, content: bytes, key: str
+    ) -> tuple[Answer, float]:
         """Make the call once, and tell the lane how it ended."""
         ended = False
         try:
             async with self._places:
                 self.in_flight += 1
+                began = time.monotonic()
                 try:
                     async with asyncio.timeout(self._timeout):
                         answer = await self._client.chat(content, key)
@@ -128,6 +134,7 @@ class Calls:
                     raise UpstreamTimeout(msg) from None
                 finally:
                     self.in_flight -= 1
+                seconds = time.monotonic() - began
             ended = True
             lane.succeed(ticket)
         except LLMZooError as fault:
@@ -135,7 +142,7 @@ class Calls:
             self._tell(lane, ticket, fault)
             raise
         else:
-            return answer
+            return answer, seconds
         finally:
             if not ended:
                 lane.withdraw(ticket)
@@ -159,7 +166,7 @@ class Calls:
             lane = self._lanes[model] = Lane(self._concurrency)
         return lane
 
-    def _reply(self, body: dict[str, Any], answer: Answer) -> Reply:
+    def _reply(self, body: dict[str, Any], answer: Answer, seconds: float) -> Reply:
         """Return a reply; tokens that the server does not tell are guessed from the texts."""
         model = str(body.get("model"))
         used = self._tariff.used(body, answer)
@@ -174,6 +181,7 @@ class Calls:
             version,
             answer.logprobs,
             self._tariff.cost(model, used.prompt_tokens, used.completion_tokens),
+            seconds,
         )
 
 

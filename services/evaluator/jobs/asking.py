@@ -54,6 +54,11 @@ class Reply(Protocol):
         """What the call cost."""
         ...
 
+    @property
+    def seconds(self) -> float:
+        """How long the model took, without what was waited before it was asked."""
+        ...
+
 
 class Calls(Protocol):
     """Makes calls."""
