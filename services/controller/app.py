@@ -27,6 +27,7 @@ from services.controller.call_store.metrics import CallStoreMetrics
 from services.controller.call_store.store import CallStore
 from services.controller.endpoints.endpoints import Endpoints, open_endpoints
 from services.controller.fleet.metrics import FleetCollector
+from services.controller.fleet.redis_health import RedisHealth
 from services.controller.fleet.roster import Roster
 from services.controller.fleet.watcher import RosterWatcher
 from services.controller.flow.admission import Admission
@@ -98,7 +99,13 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         heartbeat.start()
-        async with watcher.run(), access.run(), calls.run(), lag.measured():
+        async with (
+            watcher.run(),
+            access.run(),
+            calls.run(),
+            lag.measured(),
+            RedisHealth(view, roster, registry).watched(),
+        ):
             yield
             await asyncio.to_thread(heartbeat.stop)
         await fleet.close()

@@ -12,10 +12,12 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from services.worker.engine_metrics import EngineCollector
 from services.worker.heartbeat import Presence
 from services.worker.internal_guard import InternalGuard
 from services.worker.lifecycle import Lifecycle, Opener
-from services.worker.metrics import EngineCollector, WorkerMetrics
+from services.worker.metrics import WorkerMetrics
+from services.worker.model_metrics import ModelCollector
 from services.worker.models.references import parse_reference
 from services.worker.opening import open_model
 from services.worker.routes import worker_routes
@@ -51,6 +53,8 @@ def create_app(
     metrics = WorkerMetrics(registry, name)
     lifecycle = Lifecycle(settings, opener, metrics, fail)
     registry.register(EngineCollector(name, lifecycle.stats))
+    model = ModelCollector(name, lambda: lifecycle.state, lambda: lifecycle.served)
+    registry.register(model)
     presence = Presence(lifecycle, name, address, settings.speed)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
     lifecycle.changed = heartbeat.poke

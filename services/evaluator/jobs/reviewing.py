@@ -98,6 +98,8 @@ class Reviewing:
             self._metrics.judge_calls.labels("failed").inc()
             raise
         self._metrics.judge_calls.labels("ok").inc()
+        if reply.seconds is not None:
+            self._metrics.judge_call_seconds.observe(reply.seconds)
         return reply
 
     def _remember(self, refused: tuple[str, Form]) -> None:
