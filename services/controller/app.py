@@ -85,14 +85,14 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     # No secret depends on these numbers.
     admission = Admission(roster, settings, FlowMetrics(registry), Random())  # noqa: S311
     view = RegistryView(settings)
-    watcher = RosterWatcher(view, roster, settings, _on_change(roster, admission))
+    watcher = RosterWatcher(view, roster, settings, _on_change(roster, admission, metrics))
+    redis_health = RedisHealth(view, roster, registry)
     tracing = Tracing() if settings.otel else None
     fleet = _Fleet(settings, roster, admission, metrics, MoveMetrics(registry))
     access = _Access(settings, roster, address)
     calls = CallStore(settings, CallStoreMetrics(registry))
     evaluators = _evaluators(settings)
     authorization = _authorization(settings)
-    evals = EvalsRoute(roster, evaluators, authorization)
     presence = _Presence(roster, watcher, access.keyring, address)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
 
@@ -104,7 +104,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
             access.run(),
             calls.run(),
             lag.measured(),
-            RedisHealth(view, roster, registry).watched(),
+            redis_health.watched(),
         ):
             yield
             await asyncio.to_thread(heartbeat.stop)
@@ -158,13 +158,23 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
         fleet.drain()
         heartbeat.poke()
 
-    return Service(Front(_Beside(hot, evals, app), access.guard, metrics), drain)
+    return Service(
+        Front(
+            _Beside(hot, EvalsRoute(roster, evaluators, authorization), app), access.guard, metrics
+        ),
+        drain,
+    )
 
 
-def _on_change(roster: Roster, admission: Admission) -> Callable[[], None]:
+def _on_change(
+    roster: Roster, admission: Admission, metrics: ControllerMetrics
+) -> Callable[[], None]:
     """Return what follows from a new view of the fleet."""
 
     def changed() -> None:
+        # So that a rate sees the first request of a model.
+        for model in roster.known_models():
+            metrics.model(model)
         for member in roster.silent():
             member.suspect()
         admission.pump()
