@@ -83,6 +83,8 @@ class Answer:
     model: str = ""
     system_fingerprint: str = ""
     logprobs: list[Any] | None = None
+    repeats: int = 0
+    """How often the call may have been made before; of calls with an Idempotency-Key alone."""
 
 
 class ZooClient:

@@ -27,6 +27,7 @@ class Said:
     model_version: str = "v1"
     logprobs: list[Any] | None = None
     cost_usd: float = 0.001
+    repeats: int = 0
 
 
 @dataclass

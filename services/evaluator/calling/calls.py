@@ -46,6 +46,8 @@ class Reply:
     logprobs: list[Any] | None
     """The entries of `choices[0].logprobs.content`, if the server told any."""
     cost_usd: float
+    repeats: int = 0
+    """How often the controller may have made the call before, and got no answer of it."""
 
 
 class Calls:
@@ -174,6 +176,7 @@ class Calls:
             version,
             answer.logprobs,
             self._tariff.cost(model, used.prompt_tokens, used.completion_tokens),
+            answer.repeats,
         )
 
 

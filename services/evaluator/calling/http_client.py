@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from services.evaluator.calling.connection import CallConnection
 from shared.client import CHAT_PATH, Answer, api_error, read_answer
 from shared.errors import ConfigurationError, MalformedAnswer, Unavailable, UpstreamFailed
 from shared.protocol.priority import PRIORITY_HEADER, Priority
+from shared.protocol.repeats import REPEATED_HEADER, read_repeats
 
 _CONNECT_SECONDS = 5.0
 _MOST_IDLE = 256
@@ -69,8 +71,8 @@ class CallClient:
             APIError: the server answered with an error. Unavailable: no connection.
             UpstreamFailed: it broke off. MalformedAnswer: it is no chat completion.
         """
-        told = f"\r\nidempotency-key: {key}\r\ncontent-length: {len(body)}\r\n\r\n"
-        connection = await self._exchange(self._head + told.encode("ascii") + body)
+        head = f"\r\nidempotency-key: {key}\r\ncontent-length: {len(body)}\r\n\r\n"
+        connection = await self._exchange(self._head + head.encode("ascii") + body)
         headers, content = connection.headers, connection.body
         if connection.status >= _FIRST_ERROR:
             raise api_error(connection.status, headers, content)
@@ -82,7 +84,9 @@ class CallClient:
             msg = f"{self.base_url} answered with something that is no JSON object."
             raise MalformedAnswer(msg)
         request_id = headers.get("x-request-id", "")
-        return read_answer(cast("dict[str, Any]", answer), self.base_url, request_id)
+        told = read_answer(cast("dict[str, Any]", answer), self.base_url, request_id)
+        repeats = read_repeats(headers.get(REPEATED_HEADER))
+        return replace(told, repeats=repeats) if repeats else told
 
     def close(self) -> None:
         """Close the connections that are idle, and each other one at its call's end."""

@@ -54,6 +54,11 @@ class Reply(Protocol):
         """What the call cost."""
         ...
 
+    @property
+    def repeats(self) -> int:
+        """How often it may have been made beside the time that brought the answer."""
+        ...
+
 
 class Calls(Protocol):
     """Makes calls."""

@@ -148,7 +148,9 @@ class Usage(Told):
     judge: CallUsage = CallUsage()
     models: list[ModelUsage] = []
     possibly_repeated: int = Field(
-        default=0, description="calls whose result was lost on its way and that were made again"
+        default=0,
+        description="times that a call may have been made in vain, since a controller died over it "
+        "or its answer was lost, beside those that brought the answers",
     )
 
 
