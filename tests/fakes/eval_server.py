@@ -195,7 +195,9 @@ class EvalServer:
         return self._run(**request.path_params)
 
     async def _resume(self, request: Request) -> Response:
-        await self._noted(request)
+        body = await self._noted(request)
+        if body.pop("dry_run", False):
+            return JSONResponse(self.counts.model_dump())
         return self._run(**request.path_params, status=202)
 
     async def _events(self, request: Request) -> Response:

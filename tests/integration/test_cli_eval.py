@@ -387,8 +387,24 @@ def test_a_run_is_resumed(server, llmzoo, spec):
     options = ["--only", "errored", "--judge", "other", "--max-cost-usd", "9"]
     done = llmzoo("resume", named, *options)
     assert done.returncode == 0
-    assert server.bodies("/resume") == [
-        {"only": "errored", "judge": "other", "limits": {"max_cost_usd": 9.0}}
+    body = {"only": "errored", "judge": "other", "limits": {"max_cost_usd": 9.0}}
+    assert server.bodies("/resume") == [{**body, "dry_run": True}, body]
+
+
+def test_another_judge_is_not_paid_unasked(server, llmzoo, spec):
+    named = llmzoo("submit", spec).stdout.strip()
+    priced(server, 1.5)
+    done = llmzoo("resume", named, "--judge", "other")
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+    assert "$1.50" in done.stderr
+    assert [body.get("dry_run") for body in server.bodies("/resume")] == [True]
+    assert llmzoo("resume", named, "--judge", "other", "--yes").returncode == 0
+    # What was agreed to goes on unasked.
+    assert llmzoo("resume", named).returncode == 0
+    assert server.bodies("/resume")[-2:] == [
+        {"only": "all_missing", "judge": "other"},
+        {"only": "all_missing"},
     ]
 
 
