@@ -71,6 +71,8 @@ class EvalServer:
             prompt_tokens=500,
             completion_tokens=700,
             cost_usd=0.0,
+            tokens_at_most=3000,
+            cost_usd_at_most=0.0,
         )
     )
     faults: list[tuple[str, str]] = field(default_factory=list)

@@ -232,9 +232,10 @@ def test_no_terminal_obeys_what_others_wrote(server, llmzoo, tmp_path):
 def test_a_dry_run_tells_calls_and_cost(server, llmzoo, spec):
     done = llmzoo("run", spec, "--dry-run")
     assert done.returncode == 0
-    assert done.stdout.splitlines()[:2] == [
+    assert done.stdout.splitlines()[:3] == [
         "calls for answers  4",
         "calls of judges    10, at most 20",
+        "tokens             about 500 in, 700 out, at most 3,000 in all",
     ]
     assert not server.runs
 
@@ -256,7 +257,14 @@ def test_money_is_not_spent_unasked(server, llmzoo, spec, cost):
 
 def test_nothing_is_asked_where_no_call_is_left(server, llmzoo, spec):
     server.counts = CallCounts(
-        answers=0, judge=0, judge_at_most=0, prompt_tokens=0, completion_tokens=0, cost_usd=None
+        answers=0,
+        judge=0,
+        judge_at_most=0,
+        prompt_tokens=0,
+        completion_tokens=0,
+        cost_usd=None,
+        tokens_at_most=0,
+        cost_usd_at_most=None,
     )
     assert llmzoo("run", spec).returncode == 0
 

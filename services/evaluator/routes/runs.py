@@ -17,7 +17,7 @@ from services.evaluator.routes.openai_shapes import shown_run
 from services.evaluator.routes.outgoing import Shown, answer, page
 from services.evaluator.routes.shapes import Shapes
 from services.evaluator.specs.candidates import Earlier
-from services.evaluator.specs.dry_run import DryRun, Expect, nothing_of
+from services.evaluator.specs.dry_run import DryRun, Foresight, nothing_of
 from services.evaluator.specs.execution import warnings_of
 from services.evaluator.specs.reader import SpecReader
 from services.evaluator.specs.requests import Resumption
@@ -39,7 +39,7 @@ class RunHandlers:
         reader: SpecReader,
         shapes: Shapes,
         *,
-        expect: Expect,
+        foresight: Foresight,
         assess: Assess,
         changed: Callable[[], None],
     ) -> None:
@@ -49,12 +49,12 @@ class RunHandlers:
             store: runs.
             reader: of bodies.
             shapes: of evals.
-            expect: what a call is expected to use.
+            foresight: what calls use.
             assess: what a review asks.
             changed: called when there may be something to do, or less of it.
         """
         self._store, self._reader, self._shapes = store, reader, shapes
-        self._expect, self._assess, self._changed = expect, assess, changed
+        self._foresight, self._assess, self._changed = foresight, assess, changed
 
     async def create(self, request: Request, raw: bytes) -> Response:
         """`POST …/runs`."""
@@ -155,7 +155,7 @@ class RunHandlers:
         """Return what this run would ask for: nothing, where it is `there` already and over."""
         if there is not None and there.status.over:
             return nothing_of(there)
-        dry_run = DryRun(spec, run, self._expect, self._assess)
+        dry_run = DryRun(spec, run, self._foresight, self._assess)
         return await asyncio.to_thread(dry_run.counts)
 
     async def _run(self, request: Request) -> Run:
