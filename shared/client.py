@@ -86,6 +86,8 @@ class Answer:
     logprobs: list[Any] | None = None
     replayed: bool = False
     """Whether it is that of an earlier call under the same Idempotency-Key."""
+    repeats: int = 0
+    """How often the call may have been made before; of calls with an Idempotency-Key alone."""
 
 
 class ZooClient:

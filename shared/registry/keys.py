@@ -116,6 +116,11 @@ def call_claim(slot: str) -> str:
     return f"llmzoo:call-claim:{slot}"
 
 
+def call_intent(slot: str) -> str:
+    """Name the key that counts how often a call was begun whose end nobody knows."""
+    return f"llmzoo:call-intent:{slot}"
+
+
 CALLS = "llmzoo:calls"
 """Sorted set of the slots of all stored calls, by time."""
 

@@ -28,6 +28,7 @@ class Said:
     logprobs: list[Any] | None = None
     cost_usd: float = 0.001
     seconds: float | None = 0.5
+    repeats: int = 0
 
 
 @dataclass

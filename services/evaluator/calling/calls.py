@@ -48,6 +48,8 @@ class Reply:
     cost_usd: float
     seconds: float | None = field(default=None, compare=False)
     """How long its server took; None: it is the answer of an earlier call."""
+    repeats: int = 0
+    """How often the controller may have made the call before, and got no answer of it."""
 
 
 class Calls:
@@ -182,6 +184,7 @@ class Calls:
             answer.logprobs,
             self._tariff.cost(model, used.prompt_tokens, used.completion_tokens),
             None if answer.replayed else seconds,
+            answer.repeats,
         )
 
 

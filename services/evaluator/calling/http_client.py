@@ -29,6 +29,7 @@ from shared.errors import (
 )
 from shared.http.request_id import HEADER
 from shared.protocol.priority import PRIORITY_HEADER, Priority
+from shared.protocol.repeats import REPEATED_HEADER, read_repeats
 
 _CONNECT_SECONDS = 5.0
 _MOST_IDLE = 256
@@ -113,7 +114,8 @@ class CallClient:
             msg = f"{self.base_url} answered with something that is no JSON object."
             raise MalformedAnswer(msg)
         reply = read_answer(cast("dict[str, Any]", answer), self.base_url, headers.get(HEADER, ""))
-        return replace(reply, replayed=True) if _REPLAYED in headers else reply
+        repeats = read_repeats(headers.get(REPEATED_HEADER))
+        return replace(reply, replayed=_REPLAYED in headers, repeats=repeats)
 
     def close(self) -> None:
         """Close the connections that are idle, and each other one at its call's end."""

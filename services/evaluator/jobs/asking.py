@@ -59,6 +59,11 @@ class Reply(Protocol):
         """How long its server took; None: it is the answer of an earlier call."""
         ...
 
+    @property
+    def repeats(self) -> int:
+        """How often it may have been made beside the time that brought the answer."""
+        ...
+
 
 class Calls(Protocol):
     """Makes calls."""

@@ -30,6 +30,8 @@ class Used:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: int = 0
+    repeats: int = 0
+    """Calls that may have been made beside these, with no answer."""
 
     def __add__(self, other: Used) -> Used:
         """Return both together."""
@@ -38,6 +40,7 @@ class Used:
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cost + other.cost,
+            self.repeats + other.repeats,
         )
 
     def told(self) -> CallUsage:
@@ -133,7 +136,13 @@ class StoredResult:
 
 
 def _usage(usage: Used) -> list[int]:
-    return [usage.calls, usage.prompt_tokens, usage.completion_tokens, usage.cost]
+    return [
+        usage.calls,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cost,
+        usage.repeats,
+    ]
 
 
 def pack(content: Any) -> bytes:

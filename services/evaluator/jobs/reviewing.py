@@ -119,4 +119,5 @@ def refuses_form(fault: LLMZooError) -> bool:
 
 def used_by(reply: Reply) -> Used:
     """Return what one call used."""
-    return Used(1, reply.prompt_tokens, reply.completion_tokens, picodollars(reply.cost_usd))
+    cost = picodollars(reply.cost_usd)
+    return Used(1, reply.prompt_tokens, reply.completion_tokens, cost, reply.repeats)

@@ -149,7 +149,9 @@ class Usage(Told):
     judge: CallUsage = CallUsage()
     models: list[ModelUsage] = []
     possibly_repeated: int = Field(
-        default=0, description="calls whose result was lost on its way and that were made again"
+        default=0,
+        description="times that a call may have been made in vain, since a controller died over it "
+        "or its answer was lost, beside those that brought the answers",
     )
 
 
@@ -159,9 +161,14 @@ class CallCounts(Told):
     answers: int
     judge: int
     judge_at_most: int = Field(description="with one more try for each verdict that is unreadable")
-    prompt_tokens: int
+    prompt_tokens: int = Field(description="expected, as these all but those at most")
     completion_tokens: int
     cost_usd: float | None = Field(description="null: some model's price is not known")
+    tokens_at_most: int = Field(
+        description="prompts and answers, each answer as long as it may be and each verdict "
+        "unreadable at first"
+    )
+    cost_usd_at_most: float | None
     warnings: list[str] = []
 
 

@@ -34,6 +34,18 @@ async def test_a_run_answers_judges_and_counts(jobs, calls):
     assert [row.candidate for row in material.answer_rows()] == ["a", "b"] * 20
 
 
+async def test_calls_that_may_have_been_made_twice_are_counted_and_told(jobs, calls):
+    def repeating(ask):
+        said = obliging(ask)
+        said.repeats = 2 if ask.text.startswith("Question 3,") else 0
+        return said
+
+    calls.reply = repeating
+    run, _ = await jobs.finished(eval_spec(5), run_spec("a", "b"))
+    assert run.usage.possibly_repeated == 2 * 2
+    assert run.usage.answers.calls == 10
+
+
 async def test_every_turn_is_a_call_with_all_that_was_said(jobs, calls):
     spec = eval_spec(questions=questions(1, turns=3), dimensions=[], judges=[])
     candidate = Candidate(name="c", model="m", system="Be brief.", sampling=Sampling(seed=7))

@@ -46,15 +46,11 @@ local function reclaim(name)
         local entry = redis.call('XRANGE', part(name), each[1], each[1])[1]
         if entry then
           local fields = fields_of(entry)
-          local kind = fields.u:sub(1, 1)
           local died = tonumber(fields.d or '0') + 1
           local changes, to = {{d = died}}, name
           if name == 'alone' then changes.k = tonumber(fields.k or '0') + 1 end
           if died >= {SUSPECT_AFTER} then to = 'alone' end
           again(name, entry, to, changes)
-          if kind == 'a' or (kind == 'r' and field('judges_asked') == '1') then
-            redis.call('HINCRBY', run, 'repeated', 1)
-          end
           reclaimed = reclaimed + 1
         else
           redis.call('XACK', part(name), GROUP, each[1])
