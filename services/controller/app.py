@@ -85,14 +85,14 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     # No secret depends on these numbers.
     admission = Admission(roster, settings, FlowMetrics(registry), Random())  # noqa: S311
     view = RegistryView(settings)
-    watcher = RosterWatcher(view, roster, settings, _on_change(roster, admission, metrics))
     redis_health = RedisHealth(view, roster, registry)
+    watcher = RosterWatcher(view, roster, settings, _on_change(roster, admission, metrics))
     tracing = Tracing() if settings.otel else None
     fleet = _Fleet(settings, roster, admission, metrics, MoveMetrics(registry))
     access = _Access(settings, roster, address)
     calls = CallStore(settings, CallStoreMetrics(registry))
-    evaluators = _evaluators(settings)
     authorization = _authorization(settings)
+    evals = EvalsRoute(roster, fleet.evaluators, authorization)
     presence = _Presence(roster, watcher, access.keyring, address)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
 
@@ -109,7 +109,6 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
             yield
             await asyncio.to_thread(heartbeat.stop)
         await fleet.close()
-        evaluators.close()
         endpoints.close()
         if tracing is not None:
             await tracing.close()
@@ -172,9 +171,8 @@ def _on_change(
     """Return what follows from a new view of the fleet."""
 
     def changed() -> None:
-        # So that a rate sees the first request of a model.
         for model in roster.known_models():
-            metrics.model(model)
+            metrics.model(model)  # its series begin before its first request
         for member in roster.silent():
             member.suspect()
         admission.pump()
@@ -186,12 +184,6 @@ def _authorization(settings: ControllerSettings) -> dict[str, str]:
     """Return the header that other services of the fleet ask for."""
     token = settings.internal_token.get_secret_value()
     return {"authorization": f"Bearer {token}"} if token else {}
-
-
-def _evaluators(settings: ControllerSettings) -> UpstreamPool:
-    return UpstreamPool(
-        connect_timeout=settings.connect_timeout, silence_timeout=SILENCE_SECONDS, peer=EVALUATOR
-    )
 
 
 def _backend(
@@ -206,7 +198,7 @@ def _backend(
 
 
 class _Fleet:
-    """The way to the workers."""
+    """The way to workers and evaluators."""
 
     def __init__(
         self,
@@ -219,6 +211,11 @@ class _Fleet:
         authorization = _authorization(settings)
         self.pool = UpstreamPool(
             connect_timeout=settings.connect_timeout, silence_timeout=settings.upstream_timeout
+        )
+        self.evaluators = UpstreamPool(
+            connect_timeout=settings.connect_timeout,
+            silence_timeout=SILENCE_SECONDS,
+            peer=EVALUATOR,
         )
         self.running = RunningAnswers()
         self._drain_timeout = settings.drain_timeout
@@ -237,6 +234,7 @@ class _Fleet:
     async def close(self) -> None:
         await self._aborts.close()
         self.pool.close()
+        self.evaluators.close()
 
 
 class _Access:
