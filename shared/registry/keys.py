@@ -21,6 +21,11 @@ def refusal(service_id: str) -> str:
     return f"llmzoo:refusal:{service_id}"
 
 
+def gpu_lease(gpu: str, place: int) -> str:
+    """Name the key that says which worker has one of a GPU's places; it expires with it."""
+    return f"llmzoo:gpu-lease:{gpu}#{place}"
+
+
 def evaluation(eval_id: str) -> str:
     """Name the hash of one eval: what lists tell of it, its questions, its content's hash."""
     return f"llmzoo:eval:{eval_id}"

@@ -10,21 +10,20 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from services.worker.models.config_numbers import (
+    VOCABULARY,
+    WIDTH,
+    kv_bytes_per_token,
+    number_of,
+)
 from services.worker.models.packing import LOAD_4BIT, LOAD_8BIT, PackingChoice
 from shared.compression.checkpoint.header import read_header
 from shared.compression.checkpoint.tensors import TensorInfo
 from shared.compression.packing import quantisation_of
 from shared.compression.scheme import Scheme
 from shared.compression.stored_weight import tensor_specs
-
-# One number of a config, by the names that architectures give it.
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-_KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "kv_n_heads")
-_WIDTH = ("hidden_size", "n_embd", "n_embed", "d_model")
-_VOCABULARY = ("vocab_size",)
 
 # Parts of the names of matrices that are not packed: they are no Linears in transformers.
 _NOT_PACKED = ("embed", "wte", "wpe", "experts")
@@ -73,7 +72,9 @@ def footprint(
     tensors = [tensor for file in files for tensor in read_header(file).tensors]
     whole = sum(_whole(tensor, dtype_bytes) for tensor in tensors)
     if copies_tied_head and config.get("tie_word_embeddings"):
-        whole += (_number(config, _VOCABULARY) or 0) * (_number(config, _WIDTH) or 0) * dtype_bytes
+        whole += (
+            (number_of(config, VOCABULARY) or 0) * (number_of(config, WIDTH) or 0) * dtype_bytes
+        )
     if quantisation_of(config):
         return Footprint(whole, {}, kv_bytes)
     options = {
@@ -83,32 +84,6 @@ def footprint(
     asked = _packed(tensors, packing.scheme, dtype_bytes) if packing.scheme else whole
     smaller = {option: size for option, size in options.items() if size < asked}
     return Footprint(asked, smaller, kv_bytes)
-
-
-def kv_bytes_per_token(config: Mapping[str, Any], dtype_bytes: int) -> int | None:
-    """Return the bytes that a token's keys and values take in all layers; None: not known."""
-    layers, heads, width = (_number(config, names) for names in (_LAYERS, _HEADS, _WIDTH))
-    if layers is None or heads is None:
-        return None
-    if rope := config.get("qk_rope_head_dim"):  # DeepSeek's keys, longer than its values
-        size = config.get("qk_nope_head_dim", 0) + rope + config.get("v_head_dim", 0)
-        return layers * heads * size * dtype_bytes
-    head_dim = config.get("head_dim") or (width and width // heads)
-    return head_dim and layers * 2 * _kv_heads(config, heads) * head_dim * dtype_bytes
-
-
-def _kv_heads(config: Mapping[str, Any], heads: int) -> int:
-    if config.get("multi_query") and not config.get("new_decoder_architecture"):
-        return 1
-    attention = config.get("attn_config")  # MPT's
-    if isinstance(attention, Mapping):
-        config = {**config, **cast("Mapping[str, Any]", attention)}
-    return _number(config, _KV_HEADS) or heads
-
-
-def _number(config: Mapping[str, Any], names: Iterable[str]) -> int | None:
-    found = (config.get(name) for name in names)
-    return next((number for number in found if isinstance(number, int) and number > 0), None)
 
 
 def _whole(tensor: TensorInfo, dtype_bytes: int) -> int:
