@@ -61,7 +61,12 @@ def create_app(
     lifecycle = Lifecycle(settings, claim.opening(opener), metrics, fail)
     registry.register(EngineCollector(name, lifecycle.stats))
     registry.register(GpuCollector(nvml, lambda: lease.gpus))
-    watch = GpuWatch(lease, nvml, lambda: lifecycle.served and lifecycle.served.probe)
+    watch = GpuWatch(
+        lease,
+        nvml,
+        lambda: lifecycle.served and lifecycle.served.probe,
+        every=min(5.0, 5 * settings.heartbeat_interval),
+    )
     presence = Presence(lifecycle, name, address, settings.speed)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry), lease)
     lifecycle.changed = claim.asked = heartbeat.poke

@@ -141,8 +141,9 @@ class GpuLease:
         if not said[0]:
             self.waits([_worker(there) for there in said[1]])
             return
+        indices: list[int] = said[1]
         self._since = said[0].decode()
-        self._held = tuple(places[index - 1] for index in said[1])
+        self._held = tuple(places[index - 1] for index in indices)
         self._settled.set()
 
     def _renew(self, client: redis.Redis) -> None:

@@ -39,7 +39,9 @@ def bound_to_part(device: torch.device, workers: int) -> None:
     """Let this process have no more of each GPU than one of so many workers that share it."""
     if device.type == "cuda" and workers > 1:
         for index in range(torch.cuda.device_count()):
-            torch.cuda.set_per_process_memory_fraction(_OF_PART / workers, index)
+            torch.cuda.set_per_process_memory_fraction(  # pyright: ignore[reportUnknownMemberType]
+                _OF_PART / workers, index
+            )
 
 
 def free_of_each(device: torch.device) -> list[int]:

@@ -45,27 +45,41 @@ def why_no_cuda(nvml: Nvml, torch_cuda: str | None = None) -> str:
         nvml: is asked about the driver.
         torch_cuda: the CUDA that torch is built for, as `13.0`, where that is known.
     """
-    if torch_build() == "cpu":
+    return explain(torch_build(), visible_gpus(), nvml, torch_cuda, driver=has_driver())
+
+
+def explain(
+    build: Build, shown: str | None, nvml: Nvml, torch_cuda: str | None, *, driver: bool
+) -> str:
+    """Return what `why_no_cuda` does, of what it has found.
+
+    Args:
+        build: of torch.
+        shown: CUDA_VISIBLE_DEVICES.
+        nvml: see there.
+        torch_cuda: see there.
+        driver: whether the driver's library is there.
+    """
+    if build == "cpu":
         return (
             "this torch is built for CPUs: install PyTorch's CUDA build (TORCH_INDEX_URL chooses "
             "its package index), or leave LLMZOO_DEVICE out"
         )
-    if not has_driver():
+    if not driver:
         return f"there is no NVIDIA driver here: {_TOOLKIT}"
-    shown = visible_gpus()
     if shown is not None and not shown.startswith(("GPU-", "MIG-")):
         return f"CUDA_VISIBLE_DEVICES is {shown!r}: leave it out, or let it name a GPU that is here"
     try:
-        driver = nvml.driver()
+        told = nvml.driver()
     except NvmlFault as fault:
         return f"the NVIDIA driver does not answer ({fault}): {_TOOLKIT}"
-    if torch_cuda is not None and _newer(torch_cuda, driver.cuda):
+    if torch_cuda is not None and _newer(torch_cuda, told.cuda):
         return (
-            f"the NVIDIA driver {driver.version} runs CUDA up to {driver.cuda}, and this torch "
+            f"the NVIDIA driver {told.version} runs CUDA up to {told.cuda}, and this torch "
             f"needs {torch_cuda}: update the driver, or install another build of PyTorch "
             "(TORCH_INDEX_URL)"
         )
-    return f"the NVIDIA driver {driver.version} (CUDA {driver.cuda}) is there, but gives no device"
+    return f"the NVIDIA driver {told.version} (CUDA {told.cuda}) is there, but gives no device"
 
 
 def _newer(asked: str, has: str) -> bool:

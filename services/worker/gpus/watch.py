@@ -33,7 +33,7 @@ class GpuWatch:
         nvml: Nvml,
         probe: Callable[[], Probe | None],
         *,
-        every: float = 5.0,
+        every: float,
         patience: int = 3,
         answer_within: float = 10.0,
     ) -> None:
