@@ -152,8 +152,10 @@ class GpuLease:
             _RENEW, len(held), *_names(held), self._ttl, self._token, self._since, self._worker
         )
         if there:
+            gpus = ", ".join(self.gpus)
             self.drop()
-            self.lost(", ".join(self.gpus), _worker(there))
+            self.release(client)
+            self.lost(gpus, _worker(there))
 
 
 def _names(places: Sequence[Place]) -> list[str]:

@@ -80,6 +80,8 @@ class Nvml:
         """Ask through the module that `binding()` returns."""
         self._binding = binding
         self._lock = threading.Lock()
+        self.answered = False
+        """Whether it has ever; what it never did is not missed."""
 
     def gpus(self) -> list[Gpu]:
         """Return the GPUs of this container, by index.
@@ -125,6 +127,7 @@ class Nvml:
                     yield nvml
                 finally:
                     nvml.nvmlShutdown()
+                self.answered = True
             except nvml.NVMLError as fault:
                 gone = getattr(fault, "value", None) in _GONE
                 raise NvmlFault(f"NVML: {fault}", gone=gone) from fault

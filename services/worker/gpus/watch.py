@@ -53,7 +53,6 @@ class GpuWatch:
         self._every = every
         self._patience = patience
         self._answer_within = answer_within
-        self._nvml_answered = False
         self._look: asyncio.Task[str] | None = None
 
     @asynccontextmanager
@@ -93,9 +92,8 @@ class GpuWatch:
             return ""
         try:
             self._nvml.check(gpus)
-            self._nvml_answered = True
         except NvmlFault as fault:
-            if fault.gone and self._nvml_answered:
+            if fault.gone and self._nvml.answered:
                 return str(fault)
         try:
             if probe is not None:
