@@ -114,7 +114,10 @@ class GpuClaim:
 
     def _note_taken(self, workers: list[str]) -> None:
         leased_to = ", ".join(sorted(set(workers)))
-        self._say(f"waits for a GPU to come free; leased to {leased_to}")
+        self._say(
+            f"waits for a GPU to come free; leased to {leased_to}; LLMZOO_GPU_SHARE lets workers "
+            "share one"
+        )
 
     def _note_lost(self, gpu: str, worker: str) -> None:
         self.failed(
