@@ -193,10 +193,10 @@ async def test_what_holds_it_up_is_told_until_it_goes_on():
         assert (told.lifecycle.state, told.lifecycle.progress) == (State.STARTING, None)
         free.set()
         await told.reaches(State.READY)
+        assert told.lifecycle.detail == ""
     assert [state for state, detail, _ in told.states if detail == "waits for a GPU"] == [
         State.STARTING
     ]
-    assert told.lifecycle.detail == ""
 
 
 async def test_a_fault_beside_the_engine_ends_it_once():
