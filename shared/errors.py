@@ -29,6 +29,7 @@
     │   │   ├── MalformedAnswer      502  it answered with something that is no answer
     │   │   ├── EndpointRefusesKey   502  an endpoint does not take our key; the caller's was good
     │   │   └── AddressNotAllowed    502  an endpoint's name leads out of the allowed networks
+    │   ├── GpuLost                  500  it does not answer any more, or is another worker's
     │   ├── Unavailable              503  nothing there can serve this now
     │   └── UpstreamTimeout          504  a worker stayed silent
     │       └── DeadlineExceeded     504  the time that the caller gave is over
@@ -288,6 +289,12 @@ class ContinuationDiffers(EngineFault):
     """A token of a resumed answer had to be generated again and became another one."""
 
     default_code = "continuation_differs"
+
+
+class GpuLost(ServiceError):
+    """A worker's GPU does not answer any more, or is leased to another one: its process ends."""
+
+    default_code = "gpu_lost"
 
 
 class UpstreamFailed(ServiceError):

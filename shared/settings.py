@@ -7,6 +7,7 @@ does not fit is a ConfigurationError that names the variable. Knows no service's
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -203,6 +204,16 @@ class WorkerSettings(FleetSettings):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="where the model runs"
     )
+    gpus: int = Field(
+        0, ge=0, le=64, description="GPUs that the worker leases; 0: as many as the model needs"
+    )
+    gpu_share: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="workers that share a GPU and its memory in equal parts; the same for all "
+        "workers of a host",
+    )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="`auto`: bfloat16 where the processor has kernels for it"
     )
@@ -362,6 +373,16 @@ def load(shape: type[SettingsT], **overrides: object) -> SettingsT:
 def child_environment(extra: dict[str, str]) -> dict[str, str]:
     """Return this process's environment with `extra` on top, for a child process."""
     return {**os.environ, **extra}
+
+
+def visible_gpus() -> str | None:
+    """Return which GPUs CUDA shows to this process (CUDA's own variable); None: all there are."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def show_gpus(uuids: Sequence[str]) -> None:
+    """Let CUDA show these GPUs alone; it reads them when it is used first."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(uuids)
 
 
 def inherited_descriptors() -> int:

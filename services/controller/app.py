@@ -158,9 +158,7 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
         heartbeat.poke()
 
     return Service(
-        Front(
-            _Beside(hot, EvalsRoute(roster, evaluators, authorization), app), access.guard, metrics
-        ),
+        Front(_Beside(hot, evals, app), access.guard, metrics),
         drain,
     )
 

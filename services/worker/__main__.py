@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 
 from services.worker.app import create_app
+from services.worker.lifecycle import Opener
+from services.worker.opening import open_model
 from shared import logs
-from shared.errors import ConfigurationError, LLMZooError, ModelLoadError
+from shared.errors import ConfigurationError, GpuLost, LLMZooError, ModelLoadError
 from shared.http.server import bind, serve
 from shared.settings import WorkerSettings, load
 
+# What an end takes beside the draining.
+_END_SECONDS = 10
 
-def main() -> int:
+
+def main(opener: Opener = open_model) -> int:
     """Serve until told to stop; 2: a setting or the model is wrong, 1: anything else failed."""
     failure: LLMZooError | None = None
 
     def stop(fault: LLMZooError) -> None:
         nonlocal failure
         failure = fault
+        if isinstance(fault, GpuLost):
+            end_within(settings.drain_timeout + _END_SECONDS)
         # The way of every stop: the record is withdrawn, the server closes.
         signal.raise_signal(signal.SIGTERM)
 
@@ -32,7 +40,7 @@ def main() -> int:
             next_free=True,
             advertise=settings.advertise,
         )
-        service = create_app(settings, listener.url, stop)
+        service = create_app(settings, listener.url, stop, opener)
         serve(service, listener, settings.drain_timeout)
     except LLMZooError as fault:
         failure = fault
@@ -40,6 +48,16 @@ def main() -> int:
         return 0
     sys.stderr.write(f"worker: {failure.message}\n")
     return 2 if isinstance(failure, ConfigurationError | ModelLoadError) else 1
+
+
+def end_within(seconds: float) -> None:
+    """Let the kernel end this process if it has not ended by then.
+
+    A driver that hangs may hang the process's end too, where no code of ours runs any more; and
+    only what has ended is started again.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(math.ceil(seconds))
 
 
 def _options() -> dict[str, object]:

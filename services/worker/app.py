@@ -13,6 +13,10 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from services.worker.engine_metrics import EngineCollector
+from services.worker.gpus.claim import GpuClaim
+from services.worker.gpus.collector import GpuCollector
+from services.worker.gpus.nvml import Nvml
+from services.worker.gpus.watch import GpuWatch
 from services.worker.heartbeat import Presence
 from services.worker.internal_guard import InternalGuard
 from services.worker.lifecycle import Lifecycle, Opener
@@ -27,7 +31,8 @@ from shared.http import faults
 from shared.http.operations import operations_routes
 from shared.http.request_id import RequestIdMiddleware
 from shared.http.server import Service
-from shared.registry import Heartbeat, HeartbeatMetrics
+from shared.registry import GpuLease, Heartbeat, HeartbeatMetrics
+from shared.registry.record import own_id
 from shared.settings import WorkerSettings
 
 
@@ -51,18 +56,30 @@ def create_app(
     name = settings.model_name or parse_reference(settings.model).name
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry, name)
-    lifecycle = Lifecycle(settings, opener, metrics, fail)
+    nvml = Nvml()
+    # Twice as long as a record: what moves a lease to another worker costs a model's load.
+    lease = GpuLease(own_id("worker", address), 2 * settings.heartbeat_ttl)
+    claim = GpuClaim(settings, lease, nvml)
+    lifecycle = Lifecycle(settings, claim.opening(opener), metrics, fail)
     registry.register(EngineCollector(name, lifecycle.stats))
     model = ModelCollector(name, lambda: lifecycle.state, lambda: lifecycle.served)
     registry.register(model)
+    registry.register(GpuCollector(nvml, lambda: lease.gpus))
+    watch = GpuWatch(
+        lease,
+        nvml,
+        lambda: lifecycle.served and lifecycle.served.probe,
+        every=min(5.0, 5 * settings.heartbeat_interval),
+    )
     presence = Presence(lifecycle, name, address, settings.speed)
-    heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
-    lifecycle.changed = heartbeat.poke
+    heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry), lease)
+    lifecycle.changed = claim.asked = heartbeat.poke
+    claim.waits, claim.failed = lifecycle.hold_up, lifecycle.give_up
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         heartbeat.start()
-        async with lifecycle.running():
+        async with lifecycle.running(), watch.running(lifecycle.give_up):
             yield
         await asyncio.to_thread(heartbeat.stop)
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 
 from services.worker.detokenizer import Detokenizers
+from services.worker.engine.device_probe import probe_of
 from services.worker.engine.engine import Engine
 from services.worker.engine.loop import EngineLoop
 from services.worker.engine.memory import free_cached
@@ -33,6 +34,7 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     loaded = load_model(settings, report)
+    probe = probe_of(loaded.model)
     runner = ModelRunner(
         loaded.model,
         max_num_seqs=loaded.room.max_num_seqs,
@@ -74,4 +76,5 @@ def assemble(settings: WorkerSettings, report: ProgressCallback) -> ServedModel:
             Engine(runner, Scheduler(limits)),
             free_memory=lambda: free_cached(loaded.device),
         ),
+        probe=probe,
     )

@@ -17,7 +17,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def in_daemon_thread(call: Callable[[], T]) -> T:
+async def in_daemon_thread(call: Callable[[], T], name: str = "loading") -> T:
     """Return what `call` returns, or raise what it raises; cancelling leaves the thread alone."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -37,5 +37,5 @@ async def in_daemon_thread(call: Callable[[], T]) -> T:
         if not loop.is_closed():
             loop.call_soon_threadsafe(hand_over, outcome)
 
-    threading.Thread(target=run, name="loading", daemon=True).start()
+    threading.Thread(target=run, name=name, daemon=True).start()
     return await future

@@ -61,6 +61,7 @@ class Lifecycle:
         self._state = State.STARTING
         self._progress: Progress | None = None
         self._failure = ""
+        self._held_up = ""
         self._draining = False
         self._out_of_service = False
         self._told_to_drain = asyncio.Event()
@@ -87,6 +88,8 @@ class Lifecycle:
         """What a person should know of the state; from any thread."""
         if self._state in {State.DOWNLOADING, State.LOADING} and self._progress is not None:
             return "" if self._progress.stage == self._state.value else self._progress.stage.value
+        if self._state is State.STARTING and self._held_up:
+            return self._held_up
         if self._out_of_service:
             return _OUT_OF_SERVICE
         return self._failure or self._fault_of_engine()
@@ -128,6 +131,22 @@ class Lifecycle:
             self._out_of_service = out
             log.info("state", state=self.state)
             self.changed()
+
+    def hold_up(self, reason: str) -> None:
+        """Say for what a model that is not loaded yet has to wait; empty: for nothing any more.
+
+        From any thread.
+        """
+        self._held_up = reason
+        if self._state is State.STARTING:
+            self.changed()
+        else:
+            self._enter(State.STARTING)
+
+    def give_up(self, fault: LLMZooError) -> None:
+        """Fail for good, for what has happened beside the engine; from any thread."""
+        if self._asyncio is not None:
+            self._asyncio.call_soon_threadsafe(self._give_up, fault)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -171,6 +190,8 @@ class Lifecycle:
             self._give_up(EngineFault(f"Loading crashed: {type(fault).__name__}: {fault}"))
 
     def _give_up(self, fault: LLMZooError) -> None:
+        if self._state is State.FAILED:
+            return
         self._failure = fault.message
         self._enter(State.FAILED)
         self._fail(fault)

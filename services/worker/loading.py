@@ -26,7 +26,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from services.worker.engine.memory import free_bytes, free_of_each, kv_share
+from services.worker.engine.memory import bound_to_part, free_bytes, free_of_each, kv_share
 from services.worker.models.acquire import acquire
 from services.worker.models.faults import as_not_supported
 from services.worker.models.fingerprint import fingerprint
@@ -38,6 +38,7 @@ from services.worker.models.weights import Target, load_whole
 from services.worker.preflight import Room, check_memory, choose_memory
 from services.worker.served_model import Compression
 from shared.compression.packing import quantisation_of, read_packing
+from shared.config_numbers import CONTEXT
 from shared.errors import ConfigurationError, ModelNotSupported, NoChatTemplate
 from shared.model_folder import CONFIG, inspect_folder, read_json
 from shared.progress import (
@@ -52,9 +53,6 @@ from shared.settings import WorkerSettings
 from shared.templates import ChatTemplate, ModelFacts, choose_template
 
 log = structlog.get_logger(__name__)
-
-# Most configs, MPT's, and BLOOM's, whose ALiBi would go further than it was trained.
-_CONTEXT_NAMES = ("max_position_embeddings", "max_seq_len", "seq_length")
 
 # A few decode steps on two cores: each pass reads all weights, so small chunks of prompts are slow.
 _CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 512, 2048
@@ -93,6 +91,7 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     """
     reference = parse_reference(settings.model)
     device = choose_device(settings.device)
+    bound_to_part(device, settings.gpu_share)
     dtype = choose_dtype(settings.dtype, device)
     path = acquire(reference, settings, report)
     weight_files = inspect_folder(path, allow_pickle=settings.allow_pickle)
@@ -261,7 +260,7 @@ def _max_model_len(config: PretrainedConfig, asked: int) -> int:
     """Return the context in tokens; `asked` 0 means the model's own."""
     text = config.get_text_config()
     own: int | None = next(
-        (length for name in _CONTEXT_NAMES if (length := getattr(text, name, None))), None
+        (length for name in CONTEXT if (length := getattr(text, name, None))), None
     )
     if own is None and not asked:
         raise ConfigurationError(

@@ -5,6 +5,7 @@ Owns nothing itself; it is what the loading thread hands to the service.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.worker.detokenizer import Detokenizers
@@ -28,7 +29,9 @@ class ServedModel:
     """One model on one engine; `max_model_len` counts prompt and answer together.
 
     `eos_token_ids` end any answer, `stop_strings` those in conversations. `quantization` is what
-    the weights are packed to, or by which method; `compression` is told of our own alone.
+    the weights are packed to, or by which method; `compression` is told of our own alone. `probe`
+    lets the GPUs that the model lies on compute something and raises GpuLost if they do not; None
+    on a CPU.
     """
 
     name: str
@@ -48,6 +51,7 @@ class ServedModel:
     deterministic: bool = False
     detokenizers: Detokenizers
     engine: EngineClient
+    probe: Callable[[], None] | None = None
 
     async def warm_up(self) -> None:
         """Let the engine give one token.

@@ -3,7 +3,7 @@
 It has a thread and a connection of its own, so that loading a model or a busy event loop
 cannot starve it. Every beat writes the whole record, so a flush, a failover or a lost write
 heals within one interval. Owns when and how a record is written; what it says is the
-service's affair.
+service's affair. A worker's lease of GPUs is renewed on the same thread.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from redis.retry import Retry
 
 from shared.protocol.workers import ServiceRecord, State
 from shared.registry import keys
+from shared.registry.gpu_lease import GpuLease
 from shared.registry.record import sign
 from shared.settings import FleetSettings
 
@@ -81,6 +82,7 @@ class Heartbeat:
         settings: FleetSettings,
         source: Callable[[], ServiceRecord],
         metrics: HeartbeatMetrics,
+        lease: GpuLease | None = None,
     ) -> None:
         """Prepare; nothing is connected before `start`.
 
@@ -89,8 +91,10 @@ class Heartbeat:
             source: returns the service's record as it is now; called on the beat's thread.
                 Incarnation and beat number are filled in here.
             metrics: where outcomes are counted.
+            lease: taken and renewed with each beat, given back at the end.
         """
         self._settings = settings
+        self._lease = lease
         self._source = source
         self._metrics = metrics
         self._incarnation = uuid.uuid4().hex
@@ -145,6 +149,8 @@ class Heartbeat:
         while not self._stopping:
             try:
                 self._beat_once(client)
+                if self._lease is not None:
+                    self._lease.beat(client)
                 pause = self._settings.heartbeat_interval
             except redis.RedisError as fault:
                 self._note_unreachable(fault)
@@ -202,6 +208,8 @@ class Heartbeat:
                 keys.CHANGES,
                 self._incarnation,
             )
+            if self._lease is not None:
+                self._lease.release(client)
         except redis.RedisError as fault:
             log.warning("could not withdraw; the record expires by itself", fault=str(fault))
 

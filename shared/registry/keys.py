@@ -25,6 +25,11 @@ PROBE = "llmzoo:probe"
 """Key that is written for a moment to see whether Redis takes writes."""
 
 
+def gpu_lease(gpu: str, place: int) -> str:
+    """Name the key that says which worker has one of a GPU's places; it expires with it."""
+    return f"llmzoo:gpu-lease:{gpu}#{place}"
+
+
 def evaluation(eval_id: str) -> str:
     """Name the hash of one eval: what lists tell of it, its questions, its content's hash."""
     return f"llmzoo:eval:{eval_id}"

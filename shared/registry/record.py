@@ -27,13 +27,18 @@ class RecordRefused(ValueError):
     """A record that is not believed; the text says why."""
 
 
+def own_id(kind: ServiceKind, address: str) -> str:
+    """Return the id of this process, reached at the base URL `address`."""
+    return f"{kind}-{socket.gethostname()}-{urlsplit(address).port}"
+
+
 def own_record(kind: ServiceKind, address: str) -> ServiceRecord:
     """Return what this process says of itself at its start, reached at the base URL `address`.
 
     The state is starting; the heartbeat fills in incarnation and beat.
     """
     return ServiceRecord(
-        id=f"{kind}-{socket.gethostname()}-{urlsplit(address).port}",
+        id=own_id(kind, address),
         kind=kind,
         address=address,
         incarnation="",

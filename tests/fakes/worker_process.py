@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from collections.abc import Mapping
 from typing import Any, Self
 
 import httpx
@@ -15,7 +16,7 @@ from tests.fakes.waiting import eventually
 
 
 class WorkerProcess:
-    """`python -m services.worker`."""
+    """`python -m services.worker`, or another module that runs one."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.process = process
@@ -25,7 +26,12 @@ class WorkerProcess:
         )
 
     @classmethod
-    async def start(cls, **settings: Any) -> Self:
+    async def start(
+        cls,
+        module: str = "services.worker",
+        environment: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> Self:
         """Return a worker with these settings; without `redis_url` it reaches no registry."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -44,8 +50,8 @@ class WorkerProcess:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "services.worker",
-            env=clean_environment(OMP_NUM_THREADS="1", **variables),
+            module,
+            env=clean_environment(OMP_NUM_THREADS="1", **variables) | dict(environment or {}),
             stderr=asyncio.subprocess.PIPE,
         )
         return cls(process, port)

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import orjson
 
+from shared.config_numbers import kv_bytes_per_token, number_of
 from shared.errors import CheckpointDamaged
-from shared.kv_cache_size import kv_bytes_per_token, number
 from shared.model_folder import CONFIG, read_json
 
 _LENGTH_BYTES = 8
@@ -62,7 +62,7 @@ def size_of(files: Sequence[Path], numbers: Numbers, max_model_len: int) -> Size
     config = read_json(files[0].parent / CONFIG)
     nested: object = config.get("text_config")
     text = {**config, **cast("dict[str, Any]", nested)} if isinstance(nested, dict) else config
-    context = max_model_len or number(text, _CONTEXT) or 0
+    context = max_model_len or number_of(text, _CONTEXT) or 0
     each = kv_bytes_per_token(text, numbers.dtype_bytes) or 0
     weights = sum(_in_memory(file, numbers) for file in files)
     return Size(weights, each * context, context)

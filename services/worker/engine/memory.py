@@ -15,6 +15,8 @@ import torch
 # What is left goes to activations, which no budget counts, and on the host to other services.
 _SHARE_OF_HOST = 0.5
 _SHARE_OF_DEVICE = 0.8
+# Of an equal part of a GPU; the rest is CUDA's own, which torch does not count.
+_OF_PART = 0.95
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -45,9 +47,19 @@ def usable_bytes(device: torch.device) -> int:
 def free_bytes(device: torch.device) -> int:
     """Return what is free on the device, or on this host and within its container."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free
+        free, total = torch.cuda.mem_get_info(device)
+        part = int(total * torch.cuda.get_per_process_memory_fraction(device))
+        return max(0, min(free, part - torch.cuda.memory_reserved(device)))
     return container_bytes(_CGROUP, psutil.virtual_memory().available)
+
+
+def bound_to_part(device: torch.device, workers: int) -> None:
+    """Let this process have no more of each GPU than one of so many workers that share it."""
+    if device.type == "cuda" and workers > 1:
+        for index in range(torch.cuda.device_count()):
+            torch.cuda.set_per_process_memory_fraction(  # pyright: ignore[reportUnknownMemberType]
+                _OF_PART / workers, index
+            )
 
 
 def free_of_each(device: torch.device) -> list[int]:

@@ -154,6 +154,9 @@ class ModelRunner:
         for chunk in chunks:
             try:
                 parts.append(self._pass((), (chunk,)))
+            except torch.AcceleratorError:
+                # The device's own: each step after it would fail, and no prompt is to blame.
+                raise
             except _CHUNK_FAULTS as fault:
                 log.exception("prefill_failed", request_id=chunk.sequence.request_id)
                 error = OUT_OF_MEMORY if is_out_of_memory(fault) else ""

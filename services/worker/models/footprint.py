@@ -1,6 +1,6 @@
 """How much memory a model takes, told before it is loaded: from its config and its files' headers.
 
-Owns the arithmetic of weights; that of the KV cache is `shared.kv_cache_size`. Reads no weight and
+Owns the arithmetic of weights; that of the KV cache is `shared.config_numbers`. Reads no weight and
 knows no device.
 """
 
@@ -18,7 +18,12 @@ from shared.compression.checkpoint.tensors import TensorInfo
 from shared.compression.packing import quantisation_of
 from shared.compression.scheme import Scheme
 from shared.compression.stored_weight import tensor_specs
-from shared.kv_cache_size import VOCABULARY, WIDTH, kv_bytes_per_token, number
+from shared.config_numbers import (
+    VOCABULARY,
+    WIDTH,
+    kv_bytes_per_token,
+    number_of,
+)
 
 # Parts of the names of matrices that are not packed: they are no Linears in transformers.
 _NOT_PACKED = ("embed", "wte", "wpe", "experts")
@@ -67,7 +72,9 @@ def footprint(
     tensors = [tensor for file in files for tensor in read_header(file).tensors]
     whole = sum(_whole(tensor, dtype_bytes) for tensor in tensors)
     if copies_tied_head and config.get("tie_word_embeddings"):
-        whole += (number(config, VOCABULARY) or 0) * (number(config, WIDTH) or 0) * dtype_bytes
+        whole += (
+            (number_of(config, VOCABULARY) or 0) * (number_of(config, WIDTH) or 0) * dtype_bytes
+        )
     if quantisation_of(config):
         return Footprint(whole, {}, kv_bytes)
     options = {

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from services.worker.gpus.driver import why_no_cuda
+from services.worker.gpus.nvml import Nvml
 from shared.compression.kernels import multiplies_bfloat16
 from shared.errors import ConfigurationError
 
@@ -22,14 +24,8 @@ def choose_device(asked: str) -> torch.device:
     if asked == "auto":
         return torch.device(next((name for name, there in has.items() if there), "cpu"))
     if not has.get(asked, True):
-        built = (
-            " (this torch is built without it)"
-            if asked == "cuda" and not torch.version.cuda
-            else ""
-        )
-        raise ConfigurationError(
-            f"LLMZOO_DEVICE is {asked!r}, but torch finds no such device{built}", param="device"
-        )
+        why = why_no_cuda(Nvml(), torch.version.cuda) if asked == "cuda" else "this torch has none"
+        raise ConfigurationError(f"LLMZOO_DEVICE is {asked!r}, but {why}", param="device")
     return torch.device(asked)
 
 

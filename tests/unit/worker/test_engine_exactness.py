@@ -364,6 +364,25 @@ def test_a_prompt_that_cannot_be_computed_fails_alone(name, deterministic):
     assert failed == ["bad0", "bad1"]
 
 
+class LostDevice:
+    """A forward pass on a GPU that is gone."""
+
+    def logits(self, *_):
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+
+def test_a_device_that_fails_is_blamed_on_no_prompt():
+    """Else each prompt would fail alone, and a worker without a GPU would go on taking them."""
+    engine = make_engine(make_model())
+    engine._runner._forward = LostDevice()
+    for i, prompt in enumerate(make_prompts(2, seed=5)):
+        engine.add(greedy(i, prompt, COUNT))
+
+    with pytest.raises(torch.AcceleratorError):
+        engine.step()
+    assert engine.recall() == []
+
+
 def test_a_budget_below_the_context_shortens_the_context():
     runner = ModelRunner(
         make_model(),

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from services.worker.models.footprint import footprint
 from services.worker.models.packing import PackingChoice
 from shared.compression.scheme import Scheme
-from shared.kv_cache_size import kv_bytes_per_token
+from shared.config_numbers import kv_bytes_per_token
 from tests.fakes.model_files import save_folder, tiny_llama
 
 pytestmark = pytest.mark.torch

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from services.worker.engine.sequence import SamplingParams, Sequence
 from services.worker.engine_client import EngineState
 from services.worker.lifecycle import Lifecycle, Opener
 from services.worker.metrics import WorkerMetrics
-from shared.errors import LLMZooError, ModelNotThere, Unavailable
+from shared.errors import GpuLost, LLMZooError, ModelNotThere, Unavailable
 from shared.progress import Progress, Stage
 from shared.protocol.workers import State
 from shared.settings import WorkerSettings
@@ -172,3 +173,41 @@ async def test_a_signal_before_the_start_drains_too():
         assert told.lifecycle.state is State.DRAINING
         with pytest.raises(Unavailable, match="draining"):
             told.lifecycle.require_served()
+
+
+async def test_what_holds_it_up_is_told_until_it_goes_on():
+    served, _ = scripted_model()
+    free = threading.Event()
+
+    def opener(_settings, report):
+        report(Progress(Stage.DOWNLOADING, 1, 4))
+        told.lifecycle.hold_up("waits for a GPU")
+        free.wait()
+        told.lifecycle.hold_up("")
+        report(Progress(Stage.LOADING))
+        return served
+
+    told = Told(opener)
+    async with told.lifecycle.running():
+        await eventually(lambda: told.lifecycle.detail == "waits for a GPU")
+        assert (told.lifecycle.state, told.lifecycle.progress) == (State.STARTING, None)
+        free.set()
+        await told.reaches(State.READY)
+        assert told.lifecycle.detail == ""
+    assert [state for state, detail, _ in told.states if detail == "waits for a GPU"] == [
+        State.STARTING
+    ]
+
+
+async def test_a_fault_beside_the_engine_ends_it_once():
+    served, _ = scripted_model()
+    told = Told(lambda _settings, _report: served)
+    async with told.lifecycle.running():
+        await told.reaches(State.READY)
+        for text in ("the GPU is lost", "and again"):
+            await asyncio.to_thread(told.lifecycle.give_up, GpuLost(text))
+        await told.reaches(State.FAILED)
+        assert told.lifecycle.detail == "the GPU is lost"
+        with pytest.raises(Unavailable, match="failed"):
+            told.lifecycle.require_served()
+    assert [str(fault) for fault in told.failures] == ["the GPU is lost"]
