@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from services.cli.doctor.port_holder import holder
 from services.cli.doctor.service_ports import published_port, service_port
 from shared.settings import ClientSettings, load
 from tests.fakes import programs
-from tests.fakes.command_line import LLMZOO, clean_environment
+from tests.fakes.command_line import LLMZOO, PROJECT, clean_environment
 from tests.fakes.controller_app import FakeController, ServedApp
 from tests.fakes.fleet import service
 from tests.fakes.worker_app import FakeWorker, answer
@@ -262,6 +263,9 @@ def test_a_loopback_address_inside_a_container_is_told(free_port, service):
     assert check.fix == "LLMZOO_BASE_URL=http://controller:8000"
     worker = only(found(url, service="worker", in_container=True), "controller")
     assert worker.status is Status.OK
+    own = only(found(url, service="controller", in_container=True), "controller")
+    assert own.status is Status.FAIL
+    assert "docker compose logs controller" in own.fix
 
 
 @pytest.mark.parametrize(("bypass", "warned"), [("", True), ("127.0.0.1", False), ("*", False)])
@@ -352,6 +356,21 @@ def test_a_host_with_a_gpu_and_no_toolkit_is_told_all(tmp_path, surroundings):
         "warn  CUDA: torch ",
     ):
         assert line in text, text
+
+
+DOCUMENT = (PROJECT / "deploy/README.md").read_text(encoding="utf-8")
+
+
+def test_every_finding_is_in_the_document(tmp_path, surroundings):
+    programs.nvidia_smi(tmp_path / "bin")
+    programs.docker(tmp_path / "bin")
+    (tmp_path / "docker-compose.yml").write_text("name: llmzoo\n")
+    told = orjson.loads(doctor(tmp_path, surroundings, "--json").stdout)
+    names = {re.sub(r"port \d+", "port", check["name"]) for check in told["checks"]}
+    table = DOCUMENT.partition("## When something is wrong")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
+    known = {name for cell in cells for name in cell.split(", ")}
+    assert names - known == {"system", "Python"}
 
 
 def test_a_wrong_variable_is_told_once(tmp_path, surroundings):

@@ -103,6 +103,9 @@ def _unreachable(
     here = is_loopback(urlsplit(url).hostname or "")
     if in_container and here and service == "worker":
         yield ok("controller", "not in this container; workers find it through Redis")
+    elif in_container and here and service == "controller":
+        fix = "look into its log: docker compose logs controller"
+        yield fail("controller", f"that of this container does not answer at {url} ({why})", fix)
     elif in_container and here and service in _CALLERS:
         told = f"LLMZOO_BASE_URL is {url}, which inside a container is the container itself"
         yield fail("controller", told, "LLMZOO_BASE_URL=http://controller:8000")

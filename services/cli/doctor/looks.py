@@ -86,7 +86,7 @@ class Examiner:
             Look("machine", self._machine),
             *((Look("GPU", self._gpu), Look("model", self._model)) if self._has_worker else ()),
             Look("folders", self._folders),
-            Look("Redis", lambda: redis_server.redis(load(ZooSettings))),
+            Look("Redis", lambda: redis_server.redis(load(ZooSettings), self.service)),
             *(() if self.service else self._ports()),
             Look("controller", self._controller),
             Look("Docker", self._docker),

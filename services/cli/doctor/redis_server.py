@@ -23,11 +23,20 @@ _ANSWER_SECONDS = 1.0
 _PASSWORD = "requirepass "  # noqa: S105 - the configuration's word
 
 
-def redis(zoo: ZooSettings) -> Iterator[Check]:
-    """Find the server that services here use, or would; and what it tells."""
+def redis(zoo: ZooSettings, service: str = "") -> Iterator[Check]:
+    """Find the server that services here use, or would; and what it tells.
+
+    Args:
+        zoo: its address, or where `llmzoo up` keeps the one that it starts.
+        service: of the container that this is; nobody starts a server there.
+    """
     url = zoo.redis_url.get_secret_value()
     if url:
         yield from asked(load(FleetSettings))
+        return
+    if service:
+        fix = "set it as for the other services, redis://redis:6379/0 in compose"
+        yield fail("Redis", f"LLMZOO_REDIS_URL is not set in this container of the {service}", fix)
         return
     embedded = _running(zoo.state_dir)
     if embedded is None:

@@ -138,7 +138,11 @@ def test_a_container_and_a_setting_bound_the_room(tmp_path):
     limit = tmp_path / "sys/fs/cgroup/memory.max"
     limit.parent.mkdir(parents=True)
     limit.write_text(str(2 * GIB))
-    assert room_for(load(WorkerSettings), None, None, tmp_path).total == 2 * GIB
+    room = room_for(load(WorkerSettings), None, None, tmp_path)
+    assert room.total == 2 * GIB
+    assert (
+        "raise the container's memory limit" in fits("m", Size(9 * GIB), room, told_by="name").fix
+    )
     bound = load(WorkerSettings, memory_gib=1)
     assert room_for(bound, None, None, tmp_path).total == GIB
 
