@@ -65,7 +65,8 @@ def test_a_port_that_is_taken_is_told_with_the_process_that_has_it(taken):
     process, port = taken
     found = service_port("controller", port)
     assert found.status is Status.FAIL
-    assert f"used by python (pid {process.pid})" in found.found.replace("python3", "python")
+    assert "used by python" in found.found
+    assert f"(pid {process.pid})" in found.found
     assert "LLMZOO_CONTROLLER_PORT" in found.fix
     assert service_port("worker", port).status is Status.OK
 
@@ -361,31 +362,13 @@ def test_a_host_with_a_gpu_and_no_toolkit_is_told_all(tmp_path, surroundings):
 DOCUMENT = (PROJECT / "deploy/README.md").read_text(encoding="utf-8")
 
 
-def test_every_finding_is_in_the_document(tmp_path, surroundings):
+def test_every_finding_is_in_the_document_and_nothing_heavy_is_imported(tmp_path, surroundings):
     programs.nvidia_smi(tmp_path / "bin")
     programs.docker(tmp_path / "bin")
     (tmp_path / "docker-compose.yml").write_text("name: llmzoo\n")
-    told = orjson.loads(doctor(tmp_path, surroundings, "--json").stdout)
-    names = {re.sub(r"port \d+", "port", check["name"]) for check in told["checks"]}
-    table = DOCUMENT.partition("## When something is wrong")[2].partition("\n## ")[0]
-    cells = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
-    known = {name for cell in cells for name in cell.split(", ")}
-    assert names - known == {"system", "Python"}
-
-
-def test_a_wrong_variable_is_told_once(tmp_path, surroundings):
-    done = doctor(tmp_path, {**surroundings, "LLMZOO_WEBUI_PORT": "99999"}, "--json")
-    checks = orjson.loads(done.stdout)["checks"]
-    settings = [check for check in checks if check["name"] == "settings"]
-    assert len(settings) == 1
-    assert "LLMZOO_WEBUI_PORT" in settings[0]["found"]
-    assert done.returncode == 1
-
-
-def test_neither_torch_nor_gradio_is_imported(tmp_path, surroundings):
     code = (
         "import sys\nfrom services.cli.doctor.command import run\nrun(as_json=True)\n"
-        "print(sorted({'torch', 'gradio', 'transformers', 'safetensors'} & set(sys.modules)))"
+        "print({'torch', 'gradio', 'transformers', 'safetensors'} & set(sys.modules) or 'none')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -395,4 +378,11 @@ def test_neither_torch_nor_gradio_is_imported(tmp_path, surroundings):
         env=clean_environment(**surroundings),
         timeout=60,
     )
-    assert done.stdout.decode().splitlines()[-1] == "[]"
+    found, heavy = done.stdout.splitlines()
+    assert heavy == b"none"
+    told = orjson.loads(found)
+    names = {re.sub(r"port \d+", "port", check["name"]) for check in told["checks"]}
+    table = DOCUMENT.partition("## When something is wrong")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
+    known = {name for cell in cells for name in cell.split(", ")}
+    assert names - known == {"system", "Python"}
