@@ -365,7 +365,7 @@ DOCUMENT = (PROJECT / "deploy/README.md").read_text(encoding="utf-8")
 def test_every_finding_is_in_the_document_and_nothing_heavy_is_imported(tmp_path, surroundings):
     programs.nvidia_smi(tmp_path / "bin")
     programs.docker(tmp_path / "bin")
-    (tmp_path / "docker-compose.yml").write_text("name: llmzoo\n")
+    (tmp_path / "docker-compose.yml").write_text("name: llmzoo\nservices: {}\n")
     code = (
         "import sys\nfrom services.cli.doctor.command import run\nrun(as_json=True)\n"
         "print({'torch', 'gradio', 'transformers', 'safetensors'} & set(sys.modules) or 'none')"

@@ -37,6 +37,8 @@ class _Answer:
     headers: Mapping[str, str]
     ahead: float | None
     """Seconds that the server's clock is ahead by its Date header; None: it sends none."""
+    seconds: float
+    """That it took to come."""
 
     def body(self) -> dict[str, Any]:
         try:
@@ -69,7 +71,7 @@ def controller(settings: ClientSettings, *, service: str, in_container: bool) ->
         return
     yield _answering(settings, listed, service)
     if version.ahead is not None:
-        yield clock("the controller", version.ahead, coarse=1.0)
+        yield clock("the controller", version.ahead, coarse=1.0 + version.seconds)
     if stats.status == _OK and "services" in (told := stats.body()):
         yield from _fleet(told, has_models=bool(listed.body().get("data")))
 
@@ -92,7 +94,8 @@ def _ask(client: httpx.Client, path: str) -> _Answer:
         ahead = parsedate_to_datetime(date).timestamp() - time.time()  # noqa: TID251
     except ValueError:
         ahead = None
-    return _Answer(response.status_code, response.content, response.headers, ahead)
+    took = response.elapsed.total_seconds()
+    return _Answer(response.status_code, response.content, response.headers, ahead, took)
 
 
 def _unreachable(

@@ -31,21 +31,17 @@ def redis(zoo: ZooSettings, service: str = "") -> Iterator[Check]:
         service: of the container that this is; nobody starts a server there.
     """
     url = zoo.redis_url.get_secret_value()
-    if url:
-        yield from asked(load(FleetSettings))
-        return
-    if service:
+    if not url and service:
         fix = "set it as for the other services, redis://redis:6379/0 in compose"
         yield fail("Redis", f"LLMZOO_REDIS_URL is not set in this container of the {service}", fix)
         return
-    embedded = _running(zoo.state_dir)
-    if embedded is None:
+    url = url or _running(zoo.state_dir) or ""
+    if not url:
         yield to_be_started(find_binaries())
         return
-    token = zoo.internal_token.get_secret_value() or _text(zoo.state_dir / "internal_token")
-    yield from asked(
-        load(FleetSettings, redis_url=SecretStr(embedded), internal_token=SecretStr(token.strip()))
-    )
+    # What `llmzoo up` gives its services where nothing is set.
+    token = zoo.internal_token.get_secret_value() or _text(zoo.state_dir / "internal_token").strip()
+    yield from asked(load(FleetSettings, redis_url=SecretStr(url), internal_token=SecretStr(token)))
 
 
 def asked(settings: FleetSettings) -> Iterator[Check]:

@@ -44,6 +44,14 @@ def test_only_folders_that_are_written_to_are_looked_at(tmp_path, service, names
     assert [check.name for check in looks["folders"].ask()] == names
 
 
+def test_the_hubs_own_cache_is_looked_at_where_the_model_is_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMZOO_MODEL", "owner/name")
+    looks = {look.subject: look for look in Examiner(tmp_path, service="worker").looks()}
+    found = list(looks["folders"].ask())
+    assert [check.name for check in found] == ["model cache", "model cache"]
+    assert "hub" in found[1].found
+
+
 def test_a_folder_that_was_moved_is_looked_at_on_a_host(tmp_path, monkeypatch):
     monkeypatch.setenv("LLMZOO_LOG_DIR", str(tmp_path / "log"))
     looks = {look.subject: look for look in Examiner(tmp_path, service="").looks()}
