@@ -7,6 +7,7 @@ Owns the two signs of it: the container's first program and, where that is anoth
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from services.cli.doctor import container
 from shared.errors import ConfigurationError
@@ -22,11 +23,11 @@ _OF_IMAGES = "/opt/llmzoo"
 """Where our images have their Python."""
 
 
-def service_here() -> str:
+def service_here(prefix: str = sys.prefix, root: Path = Path("/")) -> str:
     """Return the service of this container; empty: it is none of ours, or no container."""
-    if not container.is_container():
+    if not container.is_container(root):
         return ""
-    if (service := container.service_of_container()) or sys.prefix != _OF_IMAGES:
+    if (service := container.service_of_container(root)) or prefix != _OF_IMAGES:
         return service
     try:
         binds = {
