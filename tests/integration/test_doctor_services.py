@@ -281,6 +281,9 @@ def test_a_proxy_before_the_controller_warns(monkeypatch, bypass, warned):
     assert only(checks, "controller").status is Status.OK  # asked without the proxy
     proxy = [check for check in checks if check.name == "proxy"]
     assert [check.status for check in proxy] == ([Status.WARN] if warned else [])
+    with Fleet() as url:
+        inside = found(url, service="webui", in_container=True)
+    assert "proxy" not in [check.name for check in inside]
 
 
 @pytest.mark.redis

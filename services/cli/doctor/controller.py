@@ -57,7 +57,8 @@ def controller(settings: ClientSettings, *, service: str, in_container: bool) ->
         in_container: whether this is one at all.
     """
     try:
-        yield from _proxy(settings.base_url)
+        if not service:  # people and their programs are elsewhere
+            yield from _proxy(settings.base_url)
         with _client(settings) as client:
             version = _ask(client, "/version")
             listed = _ask(client, "/v1/models")
