@@ -183,14 +183,10 @@ def test_doctor_looks_at_this_machine(tmp_path, url):
     assert all(check["fix"] for check in told["checks"] if check["status"] != "ok")
 
 
-@pytest.mark.torch
-def test_doctor_fails_for_a_wrong_variable(tmp_path):
-    (tmp_path / "file").touch()
-    done = llmzoo("doctor", LLMZOO_CACHE_DIR=str(tmp_path / "file"), LLMZOO_WEBUI_PORT="99999")
+def test_doctor_tells_a_wrong_variable_once(tmp_path):
+    done = llmzoo("doctor", LLMZOO_STATE_DIR=str(tmp_path), LLMZOO_WEBUI_PORT="99999")
     assert done.returncode == 1
-    text = done.stdout.decode()
-    assert "LLMZOO_WEBUI_PORT" in text
-    assert "set LLMZOO_CACHE_DIR" in text
+    assert done.stdout.count(b"settings: LLMZOO_WEBUI_PORT") == 1
 
 
 @pytest.mark.parametrize("group", [[], ["eval"]], ids=["all", "eval"])

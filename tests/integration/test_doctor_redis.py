@@ -150,6 +150,13 @@ def test_a_clock_that_goes_wrong_warns(ahead, says):
     assert says in check.found
 
 
+def test_a_container_without_a_server_is_told(tmp_path, monkeypatch):
+    monkeypatch.delenv("LLMZOO_REDIS_URL", raising=False)
+    (check,) = look(load(ZooSettings, state_dir=tmp_path), "webui")
+    assert check.status is Status.FAIL
+    assert "LLMZOO_REDIS_URL is not set" in check.found
+
+
 def announce(server, name, token, **fields):
     """Write a service's record as its heartbeat does."""
     told = {"kind": "worker", "address": "http://127.0.0.1:8010", "incarnation": "1", **fields}

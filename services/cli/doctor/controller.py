@@ -37,6 +37,8 @@ class _Answer:
     headers: Mapping[str, str]
     ahead: float | None
     """Seconds that the server's clock is ahead by its Date header; None: it sends none."""
+    seconds: float
+    """That it took to come."""
 
     def body(self) -> dict[str, Any]:
         try:
@@ -55,7 +57,8 @@ def controller(settings: ClientSettings, *, service: str, in_container: bool) ->
         in_container: whether this is one at all.
     """
     try:
-        yield from _proxy(settings.base_url)
+        if not service:  # people and their programs are elsewhere
+            yield from _proxy(settings.base_url)
         with _client(settings) as client:
             version = _ask(client, "/version")
             listed = _ask(client, "/v1/models")
@@ -69,7 +72,7 @@ def controller(settings: ClientSettings, *, service: str, in_container: bool) ->
         return
     yield _answering(settings, listed, service)
     if version.ahead is not None:
-        yield clock("the controller", version.ahead, coarse=1.0)
+        yield clock("the controller", version.ahead, coarse=1.0 + version.seconds)
     if stats.status == _OK and "services" in (told := stats.body()):
         yield from _fleet(told, has_models=bool(listed.body().get("data")))
 
@@ -92,7 +95,8 @@ def _ask(client: httpx.Client, path: str) -> _Answer:
         ahead = parsedate_to_datetime(date).timestamp() - time.time()  # noqa: TID251
     except ValueError:
         ahead = None
-    return _Answer(response.status_code, response.content, response.headers, ahead)
+    took = response.elapsed.total_seconds()
+    return _Answer(response.status_code, response.content, response.headers, ahead, took)
 
 
 def _unreachable(
@@ -103,6 +107,9 @@ def _unreachable(
     here = is_loopback(urlsplit(url).hostname or "")
     if in_container and here and service == "worker":
         yield ok("controller", "not in this container; workers find it through Redis")
+    elif in_container and here and service == "controller":
+        fix = "look into its log: docker compose logs controller"
+        yield fail("controller", f"that of this container does not answer at {url} ({why})", fix)
     elif in_container and here and service in _CALLERS:
         told = f"LLMZOO_BASE_URL is {url}, which inside a container is the container itself"
         yield fail("controller", told, "LLMZOO_BASE_URL=http://controller:8000")

@@ -13,14 +13,14 @@ from typing import Any, cast
 
 import orjson
 
-from services.cli.doctor import env_file
 from services.cli.doctor.check import Check, fail, ok, warn
+from services.cli.doctor.compose_file import NAME, compose_file
+from services.cli.doctor.env_file import values
 from services.cli.doctor.nvidia import Nvidia
 from services.cli.doctor.programs import Told, ask
 
 # The first that knows `gpus:`.
 _COMPOSE = (2, 30)
-_GPUS = re.compile(r"^\s+gpus:", re.MULTILINE)
 _HOOK = "nvidia-container-runtime-hook"
 _CONFIGURE = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
 _KEYRING = "/usr/share/keyrings/nvidia-container-toolkit-keyring.gpg"
@@ -94,8 +94,9 @@ def compose(folder: Path) -> Iterator[Check]:
     needed = ".".join(map(str, _COMPOSE))
     old = f"{version} does not know `gpus:`, which {needed} brought"
     fix = "update the package docker-compose-plugin, or write the older form (deploy/README.md)"
-    if env_file.is_project(folder) and _GPUS.search((folder / env_file.COMPOSE_FILE).read_text()):
-        yield fail("Compose", f"{old}, and refuses {env_file.COMPOSE_FILE} for it", fix)
+    file = compose_file(folder)
+    if file is not None and file.asks_for_gpus:
+        yield fail("Compose", f"{old}, and refuses {NAME} for it", fix)
     else:
         yield warn("Compose", old, fix)
 
@@ -138,5 +139,5 @@ def _toolkit(facts: Mapping[str, Any], *, wanted: bool) -> Check:
 
 def _wants_gpu(folder: Path) -> bool:
     """Return whether the project is to start its GPU worker."""
-    chosen = env_file.values(folder).get("COMPOSE_PROFILES", "")
+    chosen = values(folder).get("COMPOSE_PROFILES", "")
     return "gpu" in [profile.strip() for profile in chosen.split(",")]

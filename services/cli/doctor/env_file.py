@@ -14,14 +14,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from services.cli.doctor.check import Check, fail, ok, warn
+from services.cli.doctor.compose_file import LAST_PORT, compose_file, is_port
 
-COMPOSE_FILE = "docker-compose.yml"
 _LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[^=:]*?)\s*(?:[=:]\s?(?P<value>.*))?$", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9_.\-\[\]]+")
-_USED = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
-_PUBLISHED = re.compile(r"\$\{([A-Za-z_]\w*):-(\d+)\}:\d+")
 _DOLLAR = re.compile(r"(?<![\\$])\$(?:\w|\{)")
-_LAST_PORT = 65535
 
 
 @dataclass(slots=True)
@@ -50,12 +47,12 @@ def env_file(folder: Path, known: AbstractSet[str]) -> Iterator[Check]:
         folder: the project's.
         known: names of our settings; with those that the compose file uses, all that make sense.
     """
-    if not is_project(folder):
+    compose = compose_file(folder)
+    if compose is None:
         return
     file = folder / ".env"
     try:
         read = read_env_file(file.read_text(encoding="utf-8"))
-        used = set(_USED.findall((folder / COMPOSE_FILE).read_text(errors="replace")))
     except FileNotFoundError:
         yield ok(".env", "there is none, and none is needed: see .env.example")
         return
@@ -65,7 +62,7 @@ def env_file(folder: Path, known: AbstractSet[str]) -> Iterator[Check]:
     except OSError as fault:
         yield fail(".env", f"{file} cannot be read: {fault.strerror}", f"chmod u+r {file}")
         return
-    _check_names(read, used | known)
+    _check_names(read, compose.variables | known)
     _check_ports(read)
     if read.faults:
         yield fail(".env", "; ".join(read.faults), f"correct {file}; .env.example shows the form")
@@ -73,24 +70,6 @@ def env_file(folder: Path, known: AbstractSet[str]) -> Iterator[Check]:
         yield warn(".env", "; ".join(read.doubts), f"correct {file}")
     else:
         yield ok(".env", f"{len(read.values)} settings")
-
-
-def is_project(folder: Path) -> bool:
-    """Return whether our docker-compose.yml is in `folder`."""
-    try:
-        return "\nname: llmzoo\n" in f"\n{(folder / COMPOSE_FILE).read_text(errors='replace')}"
-    except OSError:
-        return False
-
-
-def published_ports(folder: Path) -> Mapping[str, int]:
-    """Return the ports that docker-compose.yml in `folder` publishes, by their variable."""
-    if not is_project(folder):
-        return {}
-    found = _PUBLISHED.findall((folder / COMPOSE_FILE).read_text(errors="replace"))
-    told = values(folder)
-    numbers = {name: told.get(name) or default for name, default in found}
-    return {name: int(text) for name, text in numbers.items() if _is_port(text)}
 
 
 def values(folder: Path) -> Mapping[str, str]:
@@ -149,9 +128,5 @@ def _check_names(read: EnvFile, known: AbstractSet[str]) -> None:
 
 def _check_ports(read: EnvFile) -> None:
     for name, value in read.values.items():
-        if name.endswith("_PORT") and value and not _is_port(value):
-            read.faults.append(f"{name} is no port from 1 to {_LAST_PORT}")
-
-
-def _is_port(text: str) -> bool:
-    return text.isdigit() and 0 < int(text) <= _LAST_PORT
+        if name.endswith("_PORT") and value and not is_port(value):
+            read.faults.append(f"{name} is no port from 1 to {LAST_PORT}")

@@ -25,49 +25,25 @@ from services.cli.doctor import (
     torch_build,
 )
 from services.cli.doctor.check import Check, fail
+from services.cli.doctor.compose_file import compose_file
+from services.cli.doctor.container_service import service_here
 from services.cli.doctor.controller import controller
 from services.cli.doctor.examination import Look, Once
 from services.cli.doctor.folders import folder
-from services.cli.doctor.model import model
+from services.cli.doctor.model import hub_cache, model
 from services.cli.doctor.model_memory import numbers_for, room_for
 from services.cli.doctor.nvidia import Nvidia
+from services.cli.doctor.setting_names import setting_names
 from services.cli.doctor.torch_build import TorchBuild
 from shared.errors import ConfigurationError
 from shared.settings import (
     ClientSettings,
     ControllerSettings,
-    EvaluatorSettings,
     WebuiSettings,
     WorkerSettings,
     ZooSettings,
     load,
 )
-
-_ALL_SETTINGS = (
-    ControllerSettings,
-    WorkerSettings,
-    WebuiSettings,
-    EvaluatorSettings,
-    ClientSettings,
-    ZooSettings,
-)
-
-
-def _service() -> str:
-    """Return which service's container this is: by its program, or by what its image sets."""
-    if not container.is_container():
-        return ""
-    try:
-        binds = {
-            "controller": "controller_host" in load(ControllerSettings).model_fields_set,
-            "worker": "worker_host" in load(WorkerSettings).model_fields_set,
-            "webui": "webui_host" in load(WebuiSettings).model_fields_set,
-            "evaluator": "evaluator_host" in load(EvaluatorSettings).model_fields_set,
-        }
-    except ConfigurationError:
-        binds = {}
-    own = [service for service, bound in binds.items() if bound]
-    return container.service_of_container() or (own[0] if len(own) == 1 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +52,7 @@ class Examiner:
 
     project: Path
     in_container: bool = field(default_factory=container.is_container)
-    service: str = field(default_factory=_service)
+    service: str = field(default_factory=service_here)
     seen: Once[Nvidia | None] = field(default_factory=lambda: Once(nvidia.look))
     build: Once[TorchBuild | None] = field(default_factory=lambda: Once(torch_build.installed))
 
@@ -86,12 +62,12 @@ class Examiner:
             Look("machine", self._machine),
             *((Look("GPU", self._gpu), Look("model", self._model)) if self._has_worker else ()),
             Look("folders", self._folders),
-            Look("Redis", lambda: redis_server.redis(load(ZooSettings))),
+            Look("Redis", lambda: redis_server.redis(load(ZooSettings), self.service)),
             *(() if self.service else self._ports()),
             Look("controller", self._controller),
             Look("Docker", self._docker),
             Look("Compose", lambda: docker.compose(self.project)),
-            Look(".env", lambda: env_file.env_file(self.project, _variables())),
+            Look(".env", lambda: env_file.env_file(self.project, setting_names())),
         ]
         return [Look(look.subject, _with_settings(look.ask)) for look in looks]
 
@@ -124,8 +100,12 @@ class Examiner:
 
     def _folders(self) -> Iterator[Check]:
         if self._has_worker:
-            path = load(WorkerSettings).cache_dir
-            yield folder("model cache", path, "LLMZOO_CACHE_DIR", service=self.service, models=True)
+            settings = load(WorkerSettings)
+            caches = {"LLMZOO_CACHE_DIR": settings.cache_dir}
+            if (hub := hub_cache(settings.model)) is not None:
+                caches["HF_HOME"] = hub
+            for variable, path in caches.items():
+                yield folder("model cache", path, variable, service=self.service, models=True)
         state = load(ZooSettings).state_dir
         if not self.service:
             yield folder("state folder", state, "LLMZOO_STATE_DIR")
@@ -155,8 +135,9 @@ class Examiner:
             ask = partial(service_ports.service_port, service, port)
             yield Look(f"port {port}", _one(ask))
         ours = {f"LLMZOO_{service.upper()}_PORT" for service in wanted}
-        for variable, port in env_file.published_ports(self.project).items():
-            if variable not in ours and shutil.which("docker"):
+        file = compose_file(self.project) if shutil.which("docker") else None
+        for variable, port in file.published(env_file.values(self.project)) if file else ():
+            if variable not in ours:
                 ask = partial(service_ports.published_port, variable, port)
                 yield Look(f"port {port}", _one(ask))
 
@@ -182,9 +163,3 @@ def _with_settings(ask: Callable[[], Iterable[Check]]) -> Callable[[], Iterator[
 
 def _one(ask: Callable[[], Check]) -> Callable[[], list[Check]]:
     return lambda: [ask()]
-
-
-def _variables() -> set[str]:
-    """Return the names of all settings, and of the files that they may be read from."""
-    names = {f"LLMZOO_{name.upper()}" for shape in _ALL_SETTINGS for name in shape.model_fields}
-    return names | {f"{name}_FILE" for name in names}

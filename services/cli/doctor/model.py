@@ -58,6 +58,19 @@ def model(settings: WorkerSettings, room: Room, numbers: Numbers) -> Iterator[Ch
     yield fits(settings.model, size, room, told_by="files")
 
 
+def hub_cache(name: str) -> Path | None:
+    """Return where the hub's library keeps models, if `name` is one of the hub's."""
+    try:
+        is_hubs = isinstance(parse_reference(name), HubModel)
+    except LLMZooError:
+        return None
+    if not is_hubs or find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import constants  # noqa: PLC0415 - only a worker's installation has it
+
+    return Path(constants.HF_HUB_CACHE)
+
+
 def _folder(reference: ModelReference, settings: WorkerSettings) -> Path | None:
     """Return the folder of the model; None: it is not there yet."""
     match reference:
@@ -66,16 +79,14 @@ def _folder(reference: ModelReference, settings: WorkerSettings) -> Path | None:
         case WheelModel() as wheel:
             return find_model(models_folder(settings.cache_dir), wheel)
         case HubModel(repo_id):
-            return _hub_folder(repo_id)
+            return _hub_folder(repo_id, hub_cache(repo_id))
 
 
-def _hub_folder(repo_id: str) -> Path | None:
+def _hub_folder(repo_id: str, hub: Path | None) -> Path | None:
     """Return where the hub's library keeps the newest snapshot that was fetched."""
-    if find_spec("huggingface_hub") is None:
+    if hub is None:
         return None
-    from huggingface_hub import constants  # noqa: PLC0415 - only a worker's installation has it
-
-    cache = Path(constants.HF_HUB_CACHE) / f"models--{repo_id.replace('/', '--')}"
+    cache = hub / f"models--{repo_id.replace('/', '--')}"
     try:
         revision = (cache / "refs/main").read_text().strip()
     except OSError:

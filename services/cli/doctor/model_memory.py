@@ -24,6 +24,7 @@ _GIB = 1 << 30
 _HOST_SHARE, _GPU_SHARE = 0.5, 0.8
 _DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 _BFLOAT16_KERNELS = {"avx512_bf16", "amx_bf16", "bf16"}
+_OF_CONTAINER = "of the container's memory"
 _ROUND_CONTEXT, _LEAST_CONTEXT = 256, 512
 
 
@@ -57,7 +58,8 @@ def room_for(
     else:
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         total = min(machine, memory_limit(root) or machine)
-        free, share, place = free_memory(root) or total, _HOST_SHARE, "of memory"
+        free, share = free_memory(root) or total, _HOST_SHARE
+        place = "of memory" if total == machine else _OF_CONTAINER
     if worker_runs(root):
         free = total  # what it takes, it takes for this model
     bound = int(settings.memory_gib * _GIB) or total
@@ -91,6 +93,8 @@ def fits(name: str, size: Size, room: Room, *, told_by: Literal["files", "name"]
 def _advice(size: Size, room: Room) -> str:
     """Return what would fit, as far as that can be told."""
     ways = ["compress it with --load-4bit (LLMZOO_LOAD_4BIT=true)", "take a smaller model"]
+    if room.place == _OF_CONTAINER:
+        ways.append("raise the container's memory limit")
     if size.sequence and room.free > size.weights:
         most = (room.free - size.weights) * room.kv_share * size.context / size.sequence
         rounded = int(most) // _ROUND_CONTEXT * _ROUND_CONTEXT

@@ -23,20 +23,25 @@ _ANSWER_SECONDS = 1.0
 _PASSWORD = "requirepass "  # noqa: S105 - the configuration's word
 
 
-def redis(zoo: ZooSettings) -> Iterator[Check]:
-    """Find the server that services here use, or would; and what it tells."""
+def redis(zoo: ZooSettings, service: str = "") -> Iterator[Check]:
+    """Find the server that services here use, or would; and what it tells.
+
+    Args:
+        zoo: its address, or where `llmzoo up` keeps the one that it starts.
+        service: of the container that this is; nobody starts a server there.
+    """
     url = zoo.redis_url.get_secret_value()
-    if url:
-        yield from asked(load(FleetSettings))
+    if not url and service:
+        fix = "set it as for the other services, redis://redis:6379/0 in compose"
+        yield fail("Redis", f"LLMZOO_REDIS_URL is not set in this container of the {service}", fix)
         return
-    embedded = _running(zoo.state_dir)
-    if embedded is None:
+    url = url or _running(zoo.state_dir) or ""
+    if not url:
         yield to_be_started(find_binaries())
         return
-    token = zoo.internal_token.get_secret_value() or _text(zoo.state_dir / "internal_token")
-    yield from asked(
-        load(FleetSettings, redis_url=SecretStr(embedded), internal_token=SecretStr(token.strip()))
-    )
+    # What `llmzoo up` gives its services where nothing is set.
+    token = zoo.internal_token.get_secret_value() or _text(zoo.state_dir / "internal_token").strip()
+    yield from asked(load(FleetSettings, redis_url=SecretStr(url), internal_token=SecretStr(token)))
 
 
 def asked(settings: FleetSettings) -> Iterator[Check]:

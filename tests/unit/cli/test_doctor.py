@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -235,15 +236,13 @@ def as_nobody(ask):
 
 
 @pytest.fixture
-def closed_folder(tmp_path_factory):
+def closed_folder():
     """A folder into which an ordinary user may not write, and which it can see."""
-    place = tmp_path_factory.mktemp("closed")
-    for above in (place.parent, place.parent.parent):
-        if not os.getuid():
-            above.chmod(0o755)
-    place.chmod(0o555)
-    yield place
-    place.chmod(0o755)
+    # Not one of pytest's: nobody else may see into those.
+    with tempfile.TemporaryDirectory(prefix="zoo-") as place:
+        Path(place).chmod(0o555)
+        yield Path(place)
+        Path(place).chmod(0o755)
 
 
 @pytest.mark.parametrize("below", ["", "models"])

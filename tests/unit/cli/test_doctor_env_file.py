@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cli.doctor.check import Status
-from services.cli.doctor.env_file import env_file, published_ports, read_env_file
+from services.cli.doctor.compose_file import compose_file
+from services.cli.doctor.env_file import env_file, read_env_file, values
+from services.cli.doctor.setting_names import setting_names
+from tests.fakes.command_line import PROJECT
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True)
 VALUES = st.text(
@@ -18,6 +23,9 @@ services:
   controller:
     environment: {LLMZOO_API_KEYS: "${LLMZOO_API_KEYS:?put it into .env}"}
     ports: ["127.0.0.1:${LLMZOO_CONTROLLER_PORT:-8000}:8000"]
+  proxy:
+    profiles: [two]
+    ports: ["127.0.0.1:${LLMZOO_PROXY_PORT:-8080}:8080"]
   grafana:
     ports: ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"]
 """
@@ -124,7 +132,29 @@ def test_a_bad_one_is_told_and_no_value_is_shown(project, content, status, says)
     assert "hid" not in found.found
 
 
-def test_the_ports_that_are_published_follow_the_file(project):
-    assert published_ports(project) == {"LLMZOO_CONTROLLER_PORT": 8000, "GRAFANA_PORT": 3000}
+def published(project):
+    return dict(compose_file(project).published(values(project)))
+
+
+def test_the_ports_that_are_published_follow_file_and_profiles(project):
+    ports = {"LLMZOO_CONTROLLER_PORT": 8000, "GRAFANA_PORT": 3000}
+    assert published(project) == ports
     (project / ".env").write_text("GRAFANA_PORT=3300\nLLMZOO_CONTROLLER_PORT=\n")
-    assert published_ports(project) == {"LLMZOO_CONTROLLER_PORT": 8000, "GRAFANA_PORT": 3300}
+    assert published(project) == {**ports, "GRAFANA_PORT": 3300}
+    (project / ".env").write_text("COMPOSE_PROFILES=gpu, two\n")
+    assert published(project) == {**ports, "LLMZOO_PROXY_PORT": 8080}
+
+
+@pytest.mark.parametrize(
+    "text", ["name: [", "just words", "name: llmzoo", "name: llmzoo\nservices: 1"]
+)
+def test_what_is_no_compose_file_of_ours_is_none(tmp_path, text):
+    (tmp_path / "docker-compose.yml").write_text(text)
+    assert compose_file(tmp_path) is None
+
+
+def test_our_own_example_is_well(tmp_path):
+    for name, copy in (("docker-compose.yml", "docker-compose.yml"), (".env.example", ".env")):
+        shutil.copy(PROJECT / name, tmp_path / copy)
+    (found,) = env_file(tmp_path, setting_names())
+    assert found.status is Status.OK, found

@@ -16,7 +16,7 @@ from tests.fakes import programs
 
 MIB = 1 << 20
 A100 = Nvidia((Gpu("NVIDIA A100", 81920 * MIB, 80000 * MIB),), "535.54.03", (12, 2))
-OLD_FORM = "services:\n  a:\n    gpus: all\nname: llmzoo\n"
+WITH_GPUS = "services:\n  a:\n    gpus: all\nname: llmzoo\n"
 
 
 def find(seen, *, wanted=False, in_container=False, root=Path("/none")):
@@ -267,10 +267,10 @@ def test_without_docker_it_is_said_what_cannot_be_seen(tmp_path):
 @pytest.mark.parametrize(
     ("version", "file", "status"),
     [
-        ("2.30.0", OLD_FORM, Status.OK),
-        ("v5.6.1", OLD_FORM, Status.OK),
-        ("2.29.7", OLD_FORM, Status.FAIL),
-        ("v2.9.0", "name: llmzoo\n", Status.WARN),
+        ("2.30.0", WITH_GPUS, Status.OK),
+        ("v5.6.1", WITH_GPUS, Status.OK),
+        ("2.29.7", WITH_GPUS, Status.FAIL),
+        ("v2.9.0", "name: llmzoo\nservices: {a: {}}\n", Status.WARN),
     ],
 )
 def test_a_compose_that_does_not_know_gpus_is_told(path, tmp_path, version, file, status):

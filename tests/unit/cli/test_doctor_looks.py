@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import pytest
 
+from services.cli.doctor.container_service import service_here
 from services.cli.doctor.looks import Examiner
 
+IMAGE = "/opt/llmzoo"
 EVERYWHERE = ["machine", "folders", "Redis", "controller", "Docker", "Compose", ".env"]
 
 
 def subjects(project, service):
     examiner = Examiner(project, in_container=bool(service), service=service)
     return [look.subject for look in examiner.looks()]
+
+
+def test_a_container_is_known_by_its_program_or_by_what_its_image_sets(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMZOO_WEBUI_HOST", "0.0.0.0")
+    assert service_here(IMAGE, tmp_path) == ""
+    (tmp_path / ".dockerenv").touch()
+    assert service_here(IMAGE, tmp_path) == "webui"
+    assert service_here("/usr", tmp_path) == ""  # `llmzoo up` in a container of the user's own
+    (tmp_path / "proc/1").mkdir(parents=True)
+    (tmp_path / "proc/1/cmdline").write_bytes(b"python\0-m\0services.worker\0")
+    assert service_here("/usr", tmp_path) == "worker"
 
 
 def test_on_a_host_all_is_looked_at(tmp_path, monkeypatch):
@@ -42,6 +55,14 @@ def test_a_workers_container_has(tmp_path):
 def test_only_folders_that_are_written_to_are_looked_at(tmp_path, service, names):
     looks = {look.subject: look for look in Examiner(tmp_path, service=service).looks()}
     assert [check.name for check in looks["folders"].ask()] == names
+
+
+def test_the_hubs_own_cache_is_looked_at_where_the_model_is_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMZOO_MODEL", "owner/name")
+    looks = {look.subject: look for look in Examiner(tmp_path, service="worker").looks()}
+    found = list(looks["folders"].ask())
+    assert [check.name for check in found] == ["model cache", "model cache"]
+    assert "hub" in found[1].found
 
 
 def test_a_folder_that_was_moved_is_looked_at_on_a_host(tmp_path, monkeypatch):

@@ -7,9 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-import torch
 from huggingface_hub import constants
-from safetensors.torch import save_file
 
 from services.cli.doctor.check import Status
 from services.cli.doctor.model import model
@@ -21,8 +19,6 @@ from services.worker.models.finished import MANIFEST
 from services.worker.models.references import DEMO, parse_reference
 from shared.errors import CheckpointDamaged
 from shared.settings import WorkerSettings, load
-
-pytestmark = pytest.mark.torch
 
 GIB = 1 << 30
 PLENTY = Room(1000 * GIB, 1000 * GIB, 0.5, "of memory")
@@ -43,8 +39,19 @@ def folder(tmp_path):
     place = tmp_path / "my-model"
     place.mkdir()
     (place / "config.json").write_text(json.dumps(CONFIG))
-    weights = {"layer.weight": torch.zeros(64, 64), "embed.weight": torch.zeros(128, 64)}
-    save_file(weights, place / "model.safetensors")
+    layer, embedding = 64 * 64 * 4, 128 * 64 * 4
+    header = {
+        "__metadata__": {"format": "pt"},
+        "layer.weight": {"dtype": "F32", "shape": [64, 64], "data_offsets": [0, layer]},
+        "embed.weight": {
+            "dtype": "F32",
+            "shape": [128, 64],
+            "data_offsets": [layer, layer + embedding],
+        },
+    }
+    text = json.dumps(header).encode()
+    weights = len(text).to_bytes(8, "little") + text + bytes(layer + embedding)
+    (place / "model.safetensors").write_bytes(weights)
     return place
 
 
@@ -138,7 +145,11 @@ def test_a_container_and_a_setting_bound_the_room(tmp_path):
     limit = tmp_path / "sys/fs/cgroup/memory.max"
     limit.parent.mkdir(parents=True)
     limit.write_text(str(2 * GIB))
-    assert room_for(load(WorkerSettings), None, None, tmp_path).total == 2 * GIB
+    room = room_for(load(WorkerSettings), None, None, tmp_path)
+    assert room.total == 2 * GIB
+    assert (
+        "raise the container's memory limit" in fits("m", Size(9 * GIB), room, told_by="name").fix
+    )
     bound = load(WorkerSettings, memory_gib=1)
     assert room_for(bound, None, None, tmp_path).total == GIB
 
