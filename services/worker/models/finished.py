@@ -13,6 +13,7 @@ from typing import Any
 from services.worker.models.references import WheelModel
 from shared.errors import CheckpointDamaged
 from shared.model_folder import read_json
+from shared.settings import WorkerSettings
 
 MANIFEST = "llmzoo.json"
 
@@ -41,6 +42,13 @@ def find_model(root: Path, model: WheelModel) -> Path | None:
     sizes: dict[str, int] = manifest["files"]
     whole = all(_size(folder / name) == size for name, size in sizes.items())
     return folder if whole else None
+
+
+def find_ready(model: WheelModel, settings: WorkerSettings) -> Path | None:
+    """Return the model's folder among those that are shipped with the image or in the cache."""
+    folders = (settings.shipped_models, settings.cache_dir)
+    found = (find_model(models_folder(folder), model) for folder in folders if folder is not None)
+    return next((folder for folder in found if folder is not None), None)
 
 
 def list_models(root: Path) -> list[StoredModel]:
