@@ -61,7 +61,13 @@ async def start(redis_server, host, cuda, folder) -> AsyncIterator[Start]:
         **settings: Any,
     ) -> WorkerProcess:
         environment = host.environment | {"FAKE_CUDA": str(cuda)} | (variables or {})
-        chosen = {"model": folder, "redis_url": redis_server.url, "heartbeat_ttl": TTL, **settings}
+        chosen = {
+            "model": folder,
+            "device": "auto",
+            "redis_url": redis_server.url,
+            "heartbeat_ttl": TTL,
+            **settings,
+        }
         started.append(await WorkerProcess.start(module, environment, **chosen))
         return started[-1]
 
