@@ -62,6 +62,7 @@ class Lifecycle:
         self._progress: Progress | None = None
         self._failure = ""
         self._held_up = ""
+        self._held_by_others = False
         self._draining = False
         self._out_of_service = False
         self._told_to_drain = asyncio.Event()
@@ -93,6 +94,11 @@ class Lifecycle:
         if self._out_of_service:
             return _OUT_OF_SERVICE
         return self._failure or self._fault_of_engine()
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether it waits for what another process holds; from any thread."""
+        return self._state is State.STARTING and self._held_by_others
 
     @property
     def progress(self) -> float | None:
@@ -132,12 +138,12 @@ class Lifecycle:
             log.info("state", state=self.state)
             self.changed()
 
-    def hold_up(self, reason: str) -> None:
+    def hold_up(self, reason: str, *, by_others: bool = False) -> None:
         """Say for what a model that is not loaded yet has to wait; empty: for nothing any more.
 
-        From any thread.
+        From any thread; `by_others`: another process holds it.
         """
-        self._held_up = reason
+        self._held_up, self._held_by_others = reason, by_others
         if self._state is State.STARTING:
             self.changed()
         else:

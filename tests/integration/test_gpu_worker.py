@@ -105,6 +105,7 @@ async def test_each_has_its_own_and_a_standby_gets_what_comes_free(start):
     for worker in (third, fourth):
         await eventually(lambda worker=worker: told(worker), seconds=60)
         assert await worker.state() == "starting"
+        assert (await worker.client.get("/health/ready")).json()["waits"] is True
         assert (await detail(worker)).startswith("waits for a GPU to come free; leased to worker-")
     # A standby ends at once when it is told to.
     fourth.process.send_signal(signal.SIGTERM)

@@ -62,6 +62,8 @@ class SupervisedService:
         self.name = name
         self.detail = ""
         self.ready = asyncio.Event()
+        self.waits = asyncio.Event()
+        """Set once a process waits for what another service holds."""
         self._command = command
         self._environment = environment
         self._probe = probe
@@ -187,6 +189,8 @@ class SupervisedService:
         if now.pid not in {0, pid}:  # the process that this one is to replace
             now = STARTING
         self.detail = now.detail
+        if now.waits:
+            self.waits.set()
         return now
 
     def _hear(self, line: str) -> None:
