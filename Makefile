@@ -33,7 +33,7 @@ down: ## Stop what `make up` started
 test: $(VENV)/.ready-dev ## Run all tests, or those that ARGS names
 ifeq ($(strip $(ARGS)),)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/unit
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile tests/integration
 	@$(BIN)/python -m pytest tests/e2e
 else
 	@$(BIN)/python -m pytest $(ARGS)
@@ -43,6 +43,10 @@ endif
 test-long: $(VENV)/.ready-dev ## Run the tests that take minutes
 	@$(BIN)/python -m pytest tests/integration/long_*.py tests/integration/*/long_*.py tests/e2e/long_*.py
 
+.PHONY: e2e-compose
+e2e-compose: $(VENV)/.ready-dev ## Build, bring up, use and disturb docker-compose.yml (needs Docker)
+	@$(BIN)/python -m pytest tests/compose --timeout 1800 $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.ready-dev ## Lint, types, import rules, configuration files
 	@$(BIN)/ruff check
@@ -50,7 +54,10 @@ check: $(VENV)/.ready-dev ## Lint, types, import rules, configuration files
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
-	@if command -v promtool >/dev/null; then promtool check config --syntax-only deploy/prometheus/prometheus.yml; \
+	@$(BIN)/compose-lint --quiet --fail-on low --skip-suppressed docker-compose.yml
+	@$(BIN)/hadolint deploy/Dockerfile Dockerfile.gpu
+	@if command -v promtool >/dev/null; then cd deploy/prometheus && promtool check config --syntax-only prometheus.yml \
+	&& promtool check rules rules/*.yml && promtool test rules tests/*.yml; \
 	else echo "skipped: promtool is not installed (Debian package: prometheus)"; fi
 
 .PHONY: format
@@ -61,6 +68,10 @@ format: $(VENV)/.ready-dev ## Format the code and mend what can be mended
 .PHONY: docs
 docs: $(VENV)/.ready ## Write README's configuration table from the settings
 	@$(BIN)/python -m shared.settings_table README.md
+
+.PHONY: dashboards
+dashboards: $(VENV)/.ready ## Write Grafana's dashboards from deploy/grafana/boards
+	@$(BIN)/python -m deploy.grafana
 
 .PHONY: bench
 bench: $(VENV)/.ready ## Measure a running zoo (`make up` in another shell)

@@ -30,6 +30,7 @@ from shared.protocol.event_id import CONTINUED_HEADER, LAST_EVENT_ID_HEADER
 
 CHAT_PATH = "/v1/chat/completions"
 _CONNECT_SECONDS = 5.0
+_REQUEST_ID = "x-request-id"
 _PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
 _NO_MONEY = "insufficient_quota"
 """OpenAI's code for an account that is empty; waiting does not fill it."""
@@ -83,6 +84,10 @@ class Answer:
     model: str = ""
     system_fingerprint: str = ""
     logprobs: list[Any] | None = None
+    replayed: bool = False
+    """Whether it is that of an earlier call under the same Idempotency-Key."""
+    repeats: int = 0
+    """How often the call may have been made before; of calls with an Idempotency-Key alone."""
 
 
 class ZooClient:
@@ -185,24 +190,28 @@ class ZooClient:
         answer = await self._json("POST", CHAT_PATH, body, headers)
         return read_answer(answer, self.base_url, answer["_request_id"])
 
-    async def stream_chat(self, body: dict[str, Any]) -> AsyncGenerator[Delta]:
+    async def stream_chat(
+        self, body: dict[str, Any], request_id: str = ""
+    ) -> AsyncGenerator[Delta]:
         """Yield the pieces of a streamed answer; closing the iterator ends the request.
 
-        A lost connection is replaced, and the answer goes on where it was, if the server has
+        With a `request_id` it has that in the logs of all services. A lost connection is replaced, and the answer goes on where it was, if the server has
         told the ids of its events. What that failed of stands behind the cause of the loss.
 
         Raises:
             as `chat`; an error event in the stream is raised as APIError.
         """
         asked = self._http.build_request("POST", CHAT_PATH, json={**body, "stream": True})
-        stream = LastingStream(partial(self._open, asked.content), self._patience)
+        stream = LastingStream(partial(self._open, asked.content, request_id), self._patience)
         async with aclosing(stream.items()) as items:
             async for delta in items:
                 yield delta or Delta(reconnecting=True)
 
-    async def _open(self, body: bytes, after: str) -> _ChatConnection:
+    async def _open(self, body: bytes, request_id: str, after: str) -> _ChatConnection:
         """Ask for the answer to `body`, what follows the event id `after` of it if not empty."""
         headers = {"content-type": "application/json"}
+        if request_id:
+            headers[_REQUEST_ID] = request_id
         if after:
             headers[LAST_EVENT_ID_HEADER] = after
         request = self._http.build_request("POST", CHAT_PATH, content=body, headers=headers)
@@ -248,7 +257,7 @@ class ZooClient:
             msg = f"{self.base_url}{path} answered with something that is no JSON object."
             raise MalformedAnswer(msg)
         answer = cast("dict[str, Any]", answer)
-        answer["_request_id"] = response.headers.get("x-request-id", "")
+        answer["_request_id"] = response.headers.get(_REQUEST_ID, "")
         return answer
 
 
@@ -258,7 +267,7 @@ class _ChatConnection:
     def __init__(self, base_url: str, response: httpx.Response) -> None:
         self._base_url = base_url
         self._response = response
-        self._request_id = response.headers.get("x-request-id", "")
+        self._request_id = response.headers.get(_REQUEST_ID, "")
 
     def pieces(self) -> AsyncGenerator[bytes]:
         return _pieces(self._base_url, self._response)
@@ -327,7 +336,7 @@ def api_error(status: int, headers: Mapping[str, str], content: bytes) -> APIErr
     return APIError(
         status,
         cast("dict[str, Any]", error) if isinstance(error, dict) else {},
-        headers.get("x-request-id", ""),
+        headers.get(_REQUEST_ID, ""),
         parse_retry_after(headers.get("retry-after")),
     )
 

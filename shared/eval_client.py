@@ -84,6 +84,11 @@ class EvalClient:
         """Go on with a run; with another judge it is a new one on the same answers."""
         return read_run(await self.zoo.post(f"{run_path(run.eval_id, run.id)}/resume", body))
 
+    async def count_resumed(self, run: Run, body: dict[str, Any]) -> CallCounts:
+        """Return what a run on the same answers with another judge would ask for."""
+        path = f"{run_path(run.eval_id, run.id)}/resume"
+        return _read(CallCounts, await self.zoo.post(path, {**body, "dry_run": True}))
+
     async def results(self, run: Run) -> Results:
         """Return a run's figures."""
         return _read(Results, await self.zoo.get(f"{run_path(run.eval_id, run.id)}/results"))

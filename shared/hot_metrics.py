@@ -69,10 +69,10 @@ class Spread:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
+    def observe(self, value: float, times: int = 1) -> None:
         """Count a value into its bucket; a bucket's bound belongs to it."""
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.total += value
+        self.counts[bisect_left(self._bounds, value)] += times
+        self.total += value * times
 
 
 class HotHistogram(Collector):

@@ -1,7 +1,8 @@
 """Logs: one line an event, JSON unless on a terminal, with the request's id.
 
 Owns the form of a line and the context variable of the request id. Prompts and answers are
-never given to it.
+never given to it by us, and what libraries say below INFO is not let in: some of them show what
+they send.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ def configure(service: str, settings: Settings) -> None:
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(settings.log_level.upper())
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    root.setLevel(max(level, logging.INFO))
+    for ours in ("services", "shared"):
+        logging.getLogger(ours).setLevel(level)
     # These tell of every request and of each step of a start at INFO; our own lines say more.
     for chatty in ("httpx", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -73,9 +77,7 @@ def configure(service: str, settings: Settings) -> None:
     structlog.configure(
         processors=processors,
         logger_factory=factory,
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[settings.log_level.upper()]
-        ),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
 

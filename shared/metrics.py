@@ -1,4 +1,4 @@
-"""Metric buckets that more than one service uses, in seconds.
+"""Metric buckets that more than one service uses, in seconds unless told otherwise.
 
 Owns numbers only; each service's `metrics.py` owns its metrics.
 """
@@ -21,3 +21,12 @@ LATENCY_BUCKETS = (
     30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0,
 )  # fmt: skip
 """Whole requests: vLLM's buckets and three finer."""
+
+LENGTH_BUCKETS = (
+    1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000,
+)  # fmt: skip
+"""Tokens of a prompt or an answer: vLLM's buckets for a context of 100,000."""
+
+MOST_MODELS = 200
+OTHER = "other"
+"""Label of the models beyond so many: names come from whoever may announce a worker."""

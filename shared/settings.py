@@ -15,9 +15,15 @@ from typing import Annotated, Literal, TypeVar
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.functional_validators import BeforeValidator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from shared.errors import ConfigurationError
+from shared.secret_files import SecretFiles
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -42,6 +48,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="LLMZOO_", env_ignore_empty=True, extra="ignore", frozen=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what is given, then the environment, then the files that it names."""
+        return init_settings, env_settings, SecretFiles(settings_cls)
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"
@@ -179,6 +197,9 @@ class WorkerSettings(FleetSettings):
     cache_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_cache_dir("llmzoo")),
         description="folder of converted models",
+    )
+    shipped_models: Path | None = Field(
+        None, description="such a folder that is only read, looked at first; images bring one"
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="where the model runs"

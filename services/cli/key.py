@@ -1,6 +1,6 @@
 """`llmzoo key`: API keys made, shown and revoked by whoever holds one with the scope admin.
 
-Owns the tables over `/admin/keys`. A key itself is printed once, when it is made.
+Owns the tables over `/admin/keys`. A key itself is printed once, when it is made; the one in use here can be shown.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import orjson
 
 from services.cli.client import call
 from services.cli.table import columns
+from shared.errors import ConfigurationError
 from shared.settings import ClientSettings
 
 _PATH = "/admin/keys"
@@ -46,6 +47,15 @@ def list_keys(settings: ClientSettings, *, as_json: bool) -> None:
 def show_key(settings: ClientSettings, key_id: str, *, as_json: bool) -> None:
     """Print one key; raises as ZooClient."""
     _print(_told(call(settings, lambda client: client.get(_path(key_id)))), as_json=as_json)
+
+
+def show_own_key(settings: ClientSettings, *, as_json: bool) -> None:
+    """Print the key that the commands on this machine send. Raises ConfigurationError: none is."""
+    key = settings.api_key.get_secret_value()
+    if not key:
+        msg = "no key is set here: LLMZOO_API_KEY or LLMZOO_API_KEY_FILE gives one"
+        raise ConfigurationError(msg, param="LLMZOO_API_KEY")
+    print(orjson.dumps({"key": key}).decode() if as_json else key)
 
 
 def revoke_key(settings: ClientSettings, key_id: str, *, as_json: bool) -> None:

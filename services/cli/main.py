@@ -22,6 +22,9 @@ from shared.errors import LLMZooError
 BaseURL = Annotated[str | None, typer.Option(help="The controller.  [env: LLMZOO_BASE_URL]")]
 APIKey = Annotated[str | None, typer.Option(help="Its key.  [env: LLMZOO_API_KEY]")]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as lists show it.")]
+OptionalKeyId = Annotated[
+    str | None, typer.Argument(metavar="[ID]", help="The key's id; none: the key in use here.")
+]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PortOffset = Annotated[int, typer.Option(help="Added to every port.")]
 
@@ -312,13 +315,22 @@ def list_keys(*, base_url: BaseURL = None, api_key: APIKey = None, as_json: AsJS
 
 
 def show_key(
-    key_id: KeyId, *, base_url: BaseURL = None, api_key: APIKey = None, as_json: AsJSON = False
+    key_id: OptionalKeyId = None,
+    *,
+    base_url: BaseURL = None,
+    api_key: APIKey = None,
+    as_json: AsJSON = False,
 ) -> None:
-    """Show one API key: all but the key itself."""
+    """Show one API key: all but the key itself. Without an id: the key that this machine sends."""
     from services.cli.client import client_settings  # noqa: PLC0415
     from services.cli.key import show_key as show  # noqa: PLC0415
+    from services.cli.key import show_own_key as show_own  # noqa: PLC0415
 
-    show(client_settings(base_url, api_key), key_id, as_json=as_json)
+    settings = client_settings(base_url, api_key)
+    if key_id is None:
+        show_own(settings, as_json=as_json)
+    else:
+        show(settings, key_id, as_json=as_json)
 
 
 def revoke_key(
@@ -332,10 +344,15 @@ def revoke_key(
 
 
 def doctor(*, as_json: AsJSON = False) -> None:
-    """Look for what is missing on this machine.
+    """Look for what is missing or wrong on this machine, in a few seconds.
 
-    Each line says ok, warn or fail, and how to mend it. The exit code is 1 if something fails.
-    """
+    Each line says ok, warn or fail, and how to mend it. The exit code is 1 if something fails. In a container it looks at what its service needs.
+
+    \b
+    Examples:
+      llmzoo doctor
+      docker compose exec controller llmzoo doctor
+    """  # noqa: D301 - \b keeps the examples' lines apart
     from services.cli.doctor.command import run  # noqa: PLC0415
 
     raise typer.Exit(run(as_json=as_json))

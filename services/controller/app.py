@@ -27,6 +27,7 @@ from services.controller.call_store.metrics import CallStoreMetrics
 from services.controller.call_store.store import CallStore
 from services.controller.endpoints.endpoints import Endpoints, open_endpoints
 from services.controller.fleet.metrics import FleetCollector
+from services.controller.fleet.redis_health import RedisHealth
 from services.controller.fleet.roster import Roster
 from services.controller.fleet.watcher import RosterWatcher
 from services.controller.flow.admission import Admission
@@ -84,25 +85,30 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
     # No secret depends on these numbers.
     admission = Admission(roster, settings, FlowMetrics(registry), Random())  # noqa: S311
     view = RegistryView(settings)
-    watcher = RosterWatcher(view, roster, settings, _on_change(roster, admission))
+    redis_health = RedisHealth(view, roster, registry)
+    watcher = RosterWatcher(view, roster, settings, _on_change(roster, admission, metrics))
     tracing = Tracing() if settings.otel else None
     fleet = _Fleet(settings, roster, admission, metrics, MoveMetrics(registry))
     access = _Access(settings, roster, address)
     calls = CallStore(settings, CallStoreMetrics(registry))
-    evaluators = _evaluators(settings)
     authorization = _authorization(settings)
-    evals = EvalsRoute(roster, evaluators, authorization)
+    evals = EvalsRoute(roster, fleet.evaluators, authorization)
     presence = _Presence(roster, watcher, access.keyring, address)
     heartbeat = Heartbeat(settings, presence.record, HeartbeatMetrics(registry))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         heartbeat.start()
-        async with watcher.run(), access.run(), calls.run(), lag.measured():
+        async with (
+            watcher.run(),
+            access.run(),
+            calls.run(),
+            lag.measured(),
+            redis_health.watched(),
+        ):
             yield
             await asyncio.to_thread(heartbeat.stop)
         await fleet.close()
-        evaluators.close()
         endpoints.close()
         if tracing is not None:
             await tracing.close()
@@ -151,13 +157,20 @@ def create_app(settings: ControllerSettings, address: str) -> Service:
         fleet.drain()
         heartbeat.poke()
 
-    return Service(Front(_Beside(hot, evals, app), access.guard, metrics), drain)
+    return Service(
+        Front(_Beside(hot, evals, app), access.guard, metrics),
+        drain,
+    )
 
 
-def _on_change(roster: Roster, admission: Admission) -> Callable[[], None]:
+def _on_change(
+    roster: Roster, admission: Admission, metrics: ControllerMetrics
+) -> Callable[[], None]:
     """Return what follows from a new view of the fleet."""
 
     def changed() -> None:
+        for model in roster.known_models():
+            metrics.model(model)  # its series begin before its first request
         for member in roster.silent():
             member.suspect()
         admission.pump()
@@ -169,12 +182,6 @@ def _authorization(settings: ControllerSettings) -> dict[str, str]:
     """Return the header that other services of the fleet ask for."""
     token = settings.internal_token.get_secret_value()
     return {"authorization": f"Bearer {token}"} if token else {}
-
-
-def _evaluators(settings: ControllerSettings) -> UpstreamPool:
-    return UpstreamPool(
-        connect_timeout=settings.connect_timeout, silence_timeout=SILENCE_SECONDS, peer=EVALUATOR
-    )
 
 
 def _backend(
@@ -189,7 +196,7 @@ def _backend(
 
 
 class _Fleet:
-    """The way to the workers."""
+    """The way to workers and evaluators."""
 
     def __init__(
         self,
@@ -202,6 +209,11 @@ class _Fleet:
         authorization = _authorization(settings)
         self.pool = UpstreamPool(
             connect_timeout=settings.connect_timeout, silence_timeout=settings.upstream_timeout
+        )
+        self.evaluators = UpstreamPool(
+            connect_timeout=settings.connect_timeout,
+            silence_timeout=SILENCE_SECONDS,
+            peer=EVALUATOR,
         )
         self.running = RunningAnswers()
         self._drain_timeout = settings.drain_timeout
@@ -220,6 +232,7 @@ class _Fleet:
     async def close(self) -> None:
         await self._aborts.close()
         self.pool.close()
+        self.evaluators.close()
 
 
 class _Access:

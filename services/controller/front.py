@@ -15,7 +15,7 @@ from services.controller.access.guard import KeyGuard
 from services.controller.metrics import CLIENT_GONE, ControllerMetrics
 from shared.errors import LLMZooError
 from shared.http.faults import send_error, unforeseen
-from shared.http.request_id import HEADER, log_request, take_request_id
+from shared.http.request_id import HEADER, log_request, take_names
 
 _HEADER = HEADER.encode()
 
@@ -36,9 +36,10 @@ class Front:
                 await self._app(scope, receive, send)
             return
         started = time.monotonic()
-        answer = _Answer(send, take_request_id(scope))
+        names = take_names(scope)
+        answer = _Answer(send, names["request_id"])
         # Each request has a task, and so a context, of its own.
-        structlog.contextvars.bind_contextvars(request_id=answer.request_id)
+        structlog.contextvars.bind_contextvars(**names)
         try:
             await self._guard.admit(scope)
             await self._app(scope, receive, answer.send)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from shared.hot_metrics import Count, HotCounter, HotHistogram, Spread
-from shared.metrics import LATENCY_BUCKETS, TOKEN_BUCKETS, TTFT_BUCKETS
+from shared.metrics import LATENCY_BUCKETS, MOST_MODELS, OTHER, TOKEN_BUCKETS, TTFT_BUCKETS
 
 HOT_ROUTES = ("/v1/chat/completions", "/v1/completions")
 _ROUTES = frozenset(
@@ -117,6 +117,8 @@ class ControllerMetrics:
 
     def model(self, name: str) -> ModelMetrics:
         """Return the metrics of a model that a worker announced, bound once."""
+        if name not in self._models:
+            name = name if len(self._models) < MOST_MODELS else OTHER
         if name not in self._models:
             self._models[name] = ModelMetrics(
                 self._ttft.labels(name),

@@ -169,7 +169,7 @@ def create_app(settings: EvaluatorSettings, address: str) -> Service:
                 SpecReader(
                     asking.tariff.models, load_questions, SIMILARITY_METRICS, asking.try_judge
                 ),
-                expect=asking.tariff.expected,
+                foresight=asking.tariff,
                 assess=assessment_of,
                 bench=bench,
                 makers=figure_makers(),

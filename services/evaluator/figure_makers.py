@@ -36,7 +36,7 @@ def _results(material: RunMaterial) -> Results:
         candidates=tuple(candidate.name for candidate in material.plan.candidates),
         errored=run.progress.errored,
         weights=spec.weights,
-        scales=scales_of(spec),
+        scales=scales_of(spec, given=material.plan.given),
         metrics=tuple(spec.metrics),
         length_control=spec.length_control,
         baseline=spec.baseline,
@@ -51,7 +51,8 @@ def _compare(first: RunMaterial, second: RunMaterial) -> Comparison:
 
 
 def _rows(material: RunMaterial) -> RunRows:
-    return RunRows(material.run.id, material.reviews(), scales_of(material.spec))
+    scales = scales_of(material.spec, given=material.plan.given)
+    return RunRows(material.run.id, material.reviews(), scales)
 
 
 def _report(
@@ -61,4 +62,6 @@ def _report(
     results: Results,
     items: list[OutputItem],
 ) -> bytes:
-    return render(form, ReportData(results, material.spec, material.run, items), table)
+    strict = {judge.model for judge in material.plan.judges if judge.prose == "undecoded"}
+    report = ReportData(results, material.spec, material.run, items, frozenset(strict))
+    return render(form, report, table)

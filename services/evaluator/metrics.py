@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.metrics import LATENCY_BUCKETS
@@ -35,6 +37,19 @@ class EvaluatorMetrics:
             ["outcome"],
             registry=registry,
         )
+        self.judge_call_seconds = Histogram(
+            "llmzoo_judge_call_seconds",
+            "Seconds that a judge took to answer, without those waited before it was asked",
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._progress_at: float | None = None
+        oldest = Gauge(
+            "llmzoo_eval_oldest_progress_age_seconds",
+            "Since when the running run that stands still longest does so; 0: none runs",
+            registry=registry,
+        )
+        oldest.set_function(self._progress_age)
         self.items = Counter(
             "llmzoo_eval_items_total", "Finished items by outcome", ["outcome"], registry=registry
         )
@@ -56,3 +71,11 @@ class EvaluatorMetrics:
             self.judge_calls.labels(outcome)
         for outcome in ("judged", "undecoded", "errored"):
             self.items.labels(outcome)
+
+    def note_progress(self, oldest_age: float | None) -> None:
+        """Note how many seconds ago that run last went on; None: no run is running."""
+        self._progress_at = None if oldest_age is None else time.monotonic() - oldest_age
+
+    def _progress_age(self) -> float:
+        # It goes on while Redis cannot be asked.
+        return 0.0 if self._progress_at is None else time.monotonic() - self._progress_at

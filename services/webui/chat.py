@@ -223,7 +223,7 @@ class Chat:
             "answered",
             model=wish.model,
             finish_reason=outcome.finish,
-            upstream_request_id=outcome.request_id,
+            request_id=outcome.request_id,
             fault=outcome.fault.message if outcome.fault else None,
             duration_ms=round((outcome.end - outcome.start).total_seconds() * 1000),
         )

@@ -130,7 +130,8 @@ def _notice(notice: Notice | None) -> Any:
         return gr.update(value="", visible=False)
     kind, role = ("error", "alert") if notice.is_error else ("info", "status")
     found = (
-        f'<span class="request">Request <code>{escape(notice.request_id)}</code></span>'
+        f'<span class="request">Request <code>{escape(notice.request_id)}</code> '
+        '<button type="button" class="copy">Copy</button></span>'
         if notice.request_id
         else ""
     )

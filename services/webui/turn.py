@@ -18,6 +18,7 @@ from typing import Any, Literal
 from services.webui.metrics import WebuiMetrics
 from shared.client import APIError, ZooClient
 from shared.errors import LLMZooError
+from shared.http.request_id import new_request_id
 
 UPDATE_SECONDS = 0.04
 
@@ -50,7 +51,8 @@ class Turn:
         self._reconnecting = False
         self._pieces: list[str] = []
         self._finish: Finish = "cancelled"
-        self._request_id = ""
+        # Its own, so that it is known also where nobody answers.
+        self._request_id = new_request_id()
         self._fault: LLMZooError | None = None
         self._start = self._end = datetime.now(UTC)
 
@@ -109,7 +111,8 @@ class Turn:
     async def _receive(self) -> None:
         sent = time.monotonic()
         try:
-            async with aclosing(self._client.stream_chat(self._body)) as deltas:
+            asked = self._client.stream_chat(self._body, self._request_id)
+            async with aclosing(asked) as deltas:
                 async for delta in deltas:
                     self._request_id = delta.request_id or self._request_id
                     if delta.reconnecting != self._reconnecting:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from services.worker.engine_metrics import EngineCollector
 from services.worker.gpus.claim import GpuClaim
 from services.worker.gpus.collector import GpuCollector
 from services.worker.gpus.nvml import Nvml
@@ -19,7 +20,8 @@ from services.worker.gpus.watch import GpuWatch
 from services.worker.heartbeat import Presence
 from services.worker.internal_guard import InternalGuard
 from services.worker.lifecycle import Lifecycle, Opener
-from services.worker.metrics import EngineCollector, WorkerMetrics
+from services.worker.metrics import WorkerMetrics
+from services.worker.model_metrics import ModelCollector
 from services.worker.models.references import parse_reference
 from services.worker.opening import open_model
 from services.worker.routes import worker_routes
@@ -60,6 +62,8 @@ def create_app(
     claim = GpuClaim(settings, lease, nvml)
     lifecycle = Lifecycle(settings, claim.opening(opener), metrics, fail)
     registry.register(EngineCollector(name, lifecycle.stats))
+    model = ModelCollector(name, lambda: lifecycle.state, lambda: lifecycle.served)
+    registry.register(model)
     registry.register(GpuCollector(nvml, lambda: lease.gpus))
     watch = GpuWatch(
         lease,

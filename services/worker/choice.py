@@ -54,7 +54,6 @@ class Choice:
         self._logprobs: list[LogprobEntry] = []
         self._finish_reason: str | None = None
         self.token_count = 0
-        self.last_token_at = 0.0
 
     @property
     def over(self) -> bool:

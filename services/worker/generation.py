@@ -17,6 +17,7 @@ from typing import Self
 from services.worker.admission import AdmittedRequest
 from services.worker.answer_format import Ended, Usage
 from services.worker.choice import Choice, Delta
+from services.worker.choice_timer import ChoiceTimer
 from services.worker.engine.engine import StepOutput
 from services.worker.engine.sequence import FinishReason
 from services.worker.metrics import WorkerMetrics
@@ -65,6 +66,7 @@ class Generation:
         self._outputs: asyncio.Queue[StepOutput | Silence] = asyncio.Queue()
         self._heard_at = 0.0
         self._first_token_came = any(choice.token_count for choice in self._choices)
+        self._timers: dict[int, ChoiceTimer] = {}
         self._pumps: list[asyncio.Task[None]] = []
         self._aborted: LLMZooError = Unavailable("This worker is shutting down.", retry_after=1)
 
@@ -99,6 +101,9 @@ class Generation:
             for sequence in wanted[: len(streams)]:
                 self._engine.abort(sequence.request_id)
             raise
+        now = time.monotonic()
+        sequences = self.request.sequences
+        self._timers = {i: ChoiceTimer(self._metrics, sequences[i], now) for i in self._running}
         self._pumps = [asyncio.create_task(self._pump(stream)) for stream in streams]
         self._metrics.prompt_tokens.inc(self.request.prompt_tokens)
 
@@ -107,6 +112,7 @@ class Generation:
         for choice in self._running:
             self._engine.abort(self.request.sequences[choice].request_id)
             self._metrics.count_finish("abort")
+            self._time_end(choice)
         for pump in self._pumps:
             pump.cancel()
         self._metrics.request_latency.observe(time.monotonic() - self._started)
@@ -187,10 +193,11 @@ class Generation:
     def _advance(self, index: int, outputs: list[StepOutput]) -> Delta:
         choice = self._choices[index]
         delta = choice.take(outputs)
-        self._observe(choice, delta)
+        self._observe(index, len(delta.token_ids))
         engine_reason = outputs[-1].finish_reason
         if delta.finish_reason is None and engine_reason is not None:
             self._running.discard(index)
+            self._time_end(index)
             if engine_reason is FinishReason.ERROR:
                 told = outputs[-1].error or "The engine failed while it generated this answer."
                 raise EngineFault(told)
@@ -198,26 +205,28 @@ class Generation:
             raise self._aborted
         if delta.finish_reason is not None:
             self._running.discard(index)
+            self._time_end(index)
             self._metrics.count_finish(delta.finish_reason)
             if engine_reason is None:
                 # A stop string: the engine does not know of it and must not go on.
                 self._engine.abort(self.request.sequences[index].request_id)
         return delta
 
-    def _observe(self, choice: Choice, delta: Delta) -> None:
-        if not delta.token_ids:
+    def _observe(self, index: int, tokens: int) -> None:
+        if not tokens:
             return
         now = time.monotonic()
-        self._metrics.generation_tokens.inc(len(delta.token_ids))
+        self._metrics.generation_tokens.inc(tokens)
         if not self._first_token_came:
             self._first_token_came = True
             self._metrics.time_to_first_token.observe(now - self._started)
-        # A resumed choice's last token came to another worker.
-        if choice.last_token_at:
-            each = (now - choice.last_token_at) / len(delta.token_ids)
-            for _ in delta.token_ids:
-                self._metrics.inter_token_latency.observe(each)
-        choice.last_token_at = now
+        self._timers[index].generated(tokens, now)
+
+    def _time_end(self, index: int) -> None:
+        timer = self._timers.pop(index, None)
+        # Without one nothing was submitted.
+        if timer is not None:
+            timer.end(self._choices[index].token_count, time.monotonic())
 
 
 def _choices(request: AdmittedRequest, served: ServedModel) -> list[Choice]:

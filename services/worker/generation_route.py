@@ -28,6 +28,7 @@ from services.worker.metrics import WorkerMetrics
 from services.worker.served_model import ServedModel
 from shared.http.body import ClientGone, read_body
 from shared.http.departure import departure_of
+from shared.http.request_id import facts_of
 from shared.protocol.attach import KEY_HEADER, body_digest
 from shared.protocol.body import parse_object
 from shared.protocol.frames import REQUEST_HEADER, Frame
@@ -74,14 +75,22 @@ class GenerationRoute:
         priority = Priority.parse(headers.get(PRIORITY_HEADER))
         body = parse_object(await read_body(scope, receive, self._max_body_bytes))
         served = self._lifecycle.require_served()
+        facts = facts_of(scope)
+        facts["model"], facts["worker"] = served.name, self._worker_id
         request = await self._admit(body, served, priority)
         generation = Generation(request, served, self._metrics, started)
-        if framed:
-            original = body["body"] if self._resumes else body
-            owner = Owner(headers.get(KEY_HEADER, ""), body_digest(original))
-            await self._let_read(generation, served, owner, scope, send)
-        else:
-            await self._send(generation, served, scope, receive, send)
+        try:
+            if framed:
+                original = body["body"] if self._resumes else body
+                owner = Owner(headers.get(KEY_HEADER, ""), body_digest(original))
+                await self._let_read(generation, served, owner, scope, send)
+            else:
+                await self._send(generation, served, scope, receive, send)
+        finally:
+            # Of an answer that goes on without this reader, what there is so far.
+            used = generation.usage()
+            facts["tokens_in"] = used.prompt_tokens
+            facts["tokens_out"] = used.completion_tokens
 
     async def _let_read(
         self,

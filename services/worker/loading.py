@@ -9,6 +9,7 @@ and transformers and takes seconds: the worker does it in its loading thread.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from transformers.utils import logging as transformers_logging
 
 from services.worker.engine.memory import bound_to_part, free_bytes, free_of_each, kv_share
 from services.worker.models.acquire import acquire
-from services.worker.models.config_numbers import CONTEXT
 from services.worker.models.faults import as_not_supported
 from services.worker.models.fingerprint import fingerprint
 from services.worker.models.footprint import footprint
@@ -36,8 +36,11 @@ from services.worker.models.placement import choose_device, choose_dtype
 from services.worker.models.references import ModelReference, parse_reference
 from services.worker.models.weights import Target, load_whole
 from services.worker.preflight import Room, check_memory, choose_memory
+from services.worker.served_model import Compression
+from shared.compression.packing import quantisation_of, read_packing
+from shared.config_numbers import CONTEXT
 from shared.errors import ConfigurationError, ModelNotSupported, NoChatTemplate
-from shared.model_folder import inspect_folder
+from shared.model_folder import CONFIG, inspect_folder, read_json
 from shared.progress import (
     Progress,
     ProgressCallback,
@@ -66,6 +69,8 @@ class LoadedModel:
     config: PretrainedConfig
     device: torch.device
     dtype: torch.dtype
+    quantization: str  # what the weights are packed to, or by which method
+    compression: Compression | None
     eos_token_ids: frozenset[int]
     max_model_len: int  # tokens, prompt and answer together
     room: Room
@@ -109,9 +114,12 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
     memory = choose_memory(size, free, kv_share(device), max_model_len, settings)
     room = check_memory(size, memory, max_model_len, settings, on_gpu=device.type == "cuda")
     told = bytes_of(Stage.LOADING, report)
+    compression = None
     with as_not_supported(f"The model in {path}"):
         if packing.is_packed:
-            model = _packed(path, packing, device, dtype, settings=settings, report=told)
+            model, compression = _packed(
+                path, packing, device, dtype, settings=settings, report=told
+            )
         else:
             model = load_whole(
                 weight_files,
@@ -138,6 +146,8 @@ def load_model(settings: WorkerSettings, report: ProgressCallback = ignore_progr
         config=config,
         device=device,
         dtype=dtype,
+        quantization=_quantization(path, packing),
+        compression=compression,
         eos_token_ids=_eos_token_ids(path, config, tokenizer) | stop_ids,
         max_model_len=max_model_len,
         room=room,
@@ -172,18 +182,30 @@ def _packed(
     *,
     settings: WorkerSettings,
     report: Report,
-) -> PreTrainedModel:
-    """Return the model with its Linears packed."""
+) -> tuple[PreTrainedModel, Compression]:
+    """Return the model with its Linears packed, and what that came to."""
     # It brings accelerate, and a start without it is a second quicker.
     from shared.compression.packed_model import Placement, load_packed  # noqa: PLC0415
+    from shared.compression.packed_size import packed_size  # noqa: PLC0415
 
-    return load_packed(
+    began = time.monotonic()
+    model = load_packed(
         path,
         packing.scheme,
         Placement(dtype=dtype, device=device),
         trust_remote_code=settings.trust_remote_code,
         report=report,
     )
+    seconds = time.monotonic() - began
+    return model, Compression(*packed_size(model, dtype), seconds)
+
+
+def _quantization(path: Path, packing: PackingChoice) -> str:
+    """Return what the weights are packed to, else the method that the folder names, or `none`."""
+    config = read_json(path / CONFIG)
+    ours = read_packing(config)
+    scheme = packing.scheme or (ours and ours.scheme)
+    return scheme.kind if scheme else quantisation_of(config) or "none"
 
 
 def _eos_token_ids(

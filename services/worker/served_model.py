@@ -15,17 +15,31 @@ from services.worker.prompts import PromptEncoder
 from shared.errors import EngineFault
 
 
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """What packing its weights came to: their bytes without it and in memory, and its seconds."""
+
+    original_bytes: int
+    packed_bytes: int
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
     """One model on one engine; `max_model_len` counts prompt and answer together.
 
-    `eos_token_ids` end any answer, `stop_strings` those in conversations. `probe` lets the GPUs
-    that the model lies on compute something and raises GpuLost if they do not; None on a CPU.
+    `eos_token_ids` end any answer, `stop_strings` those in conversations. `quantization` is what
+    the weights are packed to, or by which method; `compression` is told of our own alone. `probe`
+    lets the GPUs that the model lies on compute something and raises GpuLost if they do not; None
+    on a CPU.
     """
 
     name: str
     created: int
     dtype: str
+    device: str = "cpu"
+    quantization: str = "none"
+    compression: Compression | None = None
     fingerprint: str
     max_model_len: int
     max_num_seqs: int

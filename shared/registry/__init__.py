@@ -2,12 +2,13 @@
 
 from shared.registry.gpu_lease import GpuLease
 from shared.registry.heartbeat import Heartbeat, HeartbeatMetrics
-from shared.registry.view import RegistryUnreachable, RegistryView, Snapshot
+from shared.registry.view import RedisMemory, RegistryUnreachable, RegistryView, Snapshot
 
 __all__ = [
     "GpuLease",
     "Heartbeat",
     "HeartbeatMetrics",
+    "RedisMemory",
     "RegistryUnreachable",
     "RegistryView",
     "Snapshot",

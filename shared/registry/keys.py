@@ -21,6 +21,10 @@ def refusal(service_id: str) -> str:
     return f"llmzoo:refusal:{service_id}"
 
 
+PROBE = "llmzoo:probe"
+"""Key that is written for a moment to see whether Redis takes writes."""
+
+
 def gpu_lease(gpu: str, place: int) -> str:
     """Name the key that says which worker has one of a GPU's places; it expires with it."""
     return f"llmzoo:gpu-lease:{gpu}#{place}"
@@ -115,6 +119,11 @@ def call(slot: str) -> str:
 def call_claim(slot: str) -> str:
     """Name the key that says which controller makes a call; it expires with its holder."""
     return f"llmzoo:call-claim:{slot}"
+
+
+def call_intent(slot: str) -> str:
+    """Name the key that counts how often a call was begun whose end nobody knows."""
+    return f"llmzoo:call-intent:{slot}"
 
 
 CALLS = "llmzoo:calls"

@@ -55,6 +55,14 @@ class Snapshot:
     refused: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class RedisMemory:
+    """Bytes that Redis uses, and the most that it may; 0: it has no bound."""
+
+    used: int
+    most: int
+
+
 class RegistryView:
     """Reads and watches the registry over one pool of connections."""
 
@@ -82,6 +90,17 @@ class RegistryView:
             raise RegistryUnreachable(str(fault)) from fault
         return snapshot
 
+    async def look(self) -> Snapshot:
+        """Return the same as `snapshot` and write nothing; for one who is no controller.
+
+        Raises:
+            RegistryUnreachable: Redis does not answer.
+        """
+        try:
+            return self._checked(*await self._read())
+        except (RedisError, OSError) as fault:
+            raise RegistryUnreachable(str(fault)) from fault
+
     def watch(self) -> AbstractAsyncContextManager[AsyncIterator[str]]:
         """Return a context whose iterator yields a service's id for every hint of its change.
 
@@ -100,6 +119,14 @@ class RegistryView:
             raise RegistryUnreachable(str(fault)) from fault
         finally:
             await pubsub.aclose()
+
+    async def memory(self) -> RedisMemory | None:
+        """Return what Redis says of its memory; None: it does not answer, or may not tell."""
+        try:
+            told: Any = await cast("Any", self._client).info("memory")
+            return RedisMemory(int(told["used_memory"]), int(told.get("maxmemory", 0)))
+        except (RedisError, OSError, KeyError, ValueError):
+            return None
 
     async def close(self) -> None:
         """Close the connections."""

@@ -25,8 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from services.cli.up.redis_server import find_binaries
 from services.evaluator.calling.calls import Calls
 from services.evaluator.calling.http_client import CallClient
@@ -36,59 +34,19 @@ from services.evaluator.jobs.runner import units_beside
 from services.evaluator.judging.assessment import AnswerShown, ReviewTask
 from services.evaluator.judging.choosing import assessment_of
 from shared.client import ZooClient
+from shared.protocol.evals.run import RunSpec
 from shared.protocol.evals.spec import EvalSpec
 from tests.fakes.eval_specs import eval_spec, given_candidate, run_spec
 from tests.fakes.evaluator_jobs import EvaluatorJobs
+from tests.fakes.quick_models import listen
 from tests.fakes.waiting import block_until
 
 _REDIS = ("--port", "0", "--save", "", "--appendonly", "no", "--logfile", "redis.log")
-_SAID = '{"reason": "It says what was asked, and little more.", "score": 7}'
-_MESSAGE = {"role": "assistant", "content": _SAID}
-_BODY = orjson.dumps(
-    {
-        "choices": [{"index": 0, "message": _MESSAGE, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 3},
-    }
-)
-_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
-    len(_BODY),
-    _BODY,
-)
-
-
-class Mock(asyncio.Protocol):
-    """Answers every request alike, after `delay` seconds."""
-
-    def __init__(self, delay: float) -> None:
-        self._delay = delay
-        self._held = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._held += data
-        while b"\r\n\r\n" in self._held:
-            head, _, rest = self._held.partition(b"\r\n\r\n")
-            told = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-            length = int(told or b"0")
-            if len(rest) < length:
-                return
-            self._held = rest[length:]
-            if self._delay:
-                asyncio.get_running_loop().call_later(self._delay, self._answer)
-            else:
-                self._answer()
-
-    def _answer(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(_ANSWER)
 
 
 async def serve(delay: float) -> None:
-    server = await asyncio.get_running_loop().create_server(lambda: Mock(delay), "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    server, url = await listen(delay)
+    print(url, flush=True)
     await server.serve_forever()
 
 
@@ -125,10 +83,9 @@ async def bare(calls: Calls, bodies: list[dict[str, Any]], width: int) -> Spent:
     return watch.spent(len(bodies))
 
 
-async def evaluated(jobs: EvaluatorJobs, spec: EvalSpec, items: int, number: int) -> Spent:
+async def evaluated(jobs: EvaluatorJobs, spec: EvalSpec, run: RunSpec, items: int) -> Spent:
     """Return what a run takes from its creation to its end."""
     evaluation, _ = await jobs.store.create_eval(spec)
-    run = run_spec(candidates=[given_candidate("mine", items)], name=str(number))
     watch = Stopwatch()
     made, _ = await jobs.store.create_run(evaluation, run)
     jobs.runner.poke()
@@ -137,6 +94,10 @@ async def evaluated(jobs: EvaluatorJobs, spec: EvalSpec, items: int, number: int
     while not (await jobs.store.get_run(made.eval_id, made.id)).status.over:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     return watch.spent(items)
+
+
+def run_of(items: int, number: int) -> RunSpec:
+    return run_spec(candidates=[given_candidate("mine", items)], name=str(number))
 
 
 def bodies_of(spec: EvalSpec, items: int) -> list[dict[str, Any]]:
@@ -163,9 +124,9 @@ def servers(delay: float) -> Iterator[tuple[str, str]]:
     ):
         try:
             assert mock.stdout is not None
-            port = int(mock.stdout.readline())
+            url = mock.stdout.readline().strip()
             block_until(Path(folder, "sock").exists)
-            yield f"http://127.0.0.1:{port}", f"unix://{folder}/sock"
+            yield url, f"unix://{folder}/sock"
         finally:
             mock.kill()
             redis.kill()
@@ -180,13 +141,16 @@ async def measure(url: str, redis_url: str, items: int, width: int, rounds: int)
         jobs = EvaluatorJobs(
             redis_url, calls, width=units_beside(width), estimates=tariff, assessing=assessment_of
         ).start()
-        await bare(calls, bodies[: width * 4], width)
-        await evaluated(jobs, eval_spec(width * 4), width * 4, -1)
+        # What the client holds is there before: the runs, and of the bodies the bytes that a
+        # string keeps of itself once it was written.
+        runs = [run_of(items, number) for number in range(rounds)]
+        await bare(calls, bodies, width)
+        await evaluated(jobs, eval_spec(width * 4), run_of(width * 4, -1), width * 4)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         pairs: list[tuple[Spent, Spent]] = []
-        for number in range(rounds):
+        for told in runs:
             loop = await bare(calls, bodies, width)
-            run = await evaluated(jobs, spec, items, number)
+            run = await evaluated(jobs, spec, told, items)
             pairs.append((loop, run))
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
             print(f"bare {loop}, evaluator {run}, {grown:.0f} MB more than at first")

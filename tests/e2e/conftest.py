@@ -33,7 +33,8 @@ def demo_folder(demo_model: str) -> Path:
 
 @pytest.fixture(scope="session")
 def zoo(demo_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
-    """A running zoo with the demo model."""
-    with Zoo(tmp_path_factory.mktemp("zoo"), "--model", demo_model) as running:
+    """A running zoo with the demo model; it logs all that it can."""
+    folder = tmp_path_factory.mktemp("zoo")
+    with Zoo(folder, "--model", demo_model, LLMZOO_LOG_LEVEL="debug") as running:
         running.wait_until_ready()
         yield running

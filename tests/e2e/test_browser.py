@@ -48,3 +48,9 @@ def test_chat_in_the_browser(zoo: Zoo, tmp_path: Path) -> None:
         page.screenshot(path=str(tmp_path / "chat.png"))
         browser.close()
     assert not foreign
+    # One id, which the page's conversation log holds, in the lines of each service.
+    zoo.wait_for(lambda: any(line["msg"] == "answered" for line in zoo.logged("webui")), 10)
+    answered = [line for line in zoo.logged("webui") if line["msg"] == "answered"][-1]
+    for service in ("controller", "worker"):
+        ids = [line.get("request_id") for line in zoo.logged(service)]
+        assert answered["request_id"] in ids

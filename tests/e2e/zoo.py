@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -92,6 +92,12 @@ class Zoo:
     def text(self) -> str:
         """All that it has printed."""
         return "".join(self.output)
+
+    def logged(self, service: str) -> list[dict[str, Any]]:
+        """Return what a service has logged, line by line."""
+        told = [line[line.index("{") :] for line in tuple(self.output) if '"service":' in line]
+        lines: list[dict[str, Any]] = [orjson.loads(each) for each in told]
+        return [line for line in lines if line["service"] == service]
 
     def line(self, start: str) -> str:
         """Return the announced line that begins with `start`, without it."""

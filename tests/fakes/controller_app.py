@@ -110,9 +110,16 @@ def _chunk(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
 class ServedApp:
     """An ASGI app on a free loopback port, in a thread with a loop of its own."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, date: str = "") -> None:
+        """`date` is sent in the header of that name instead of the true one."""
         config = uvicorn.Config(
-            app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1
+            app,
+            host="127.0.0.1",
+            port=0,
+            log_config=None,
+            timeout_graceful_shutdown=1,
+            date_header=not date,
+            headers=[("date", date)] if date else [],
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)

@@ -31,7 +31,7 @@ class ControllerProcess:
         self.client = httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=10)
 
     async def start(self) -> ControllerProcess:
-        """Start it, also after `kill`, and wait until it is ready."""
+        """Start it, also after `kill`, and wait until it is ready; a start that fails ends it."""
         self._listener.sock.close()
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -40,7 +40,12 @@ class ControllerProcess:
                 stdout=log,
                 stderr=log,
             )
-        await eventually(self._ready, seconds=20)
+        try:
+            await eventually(self._ready, seconds=20)
+        except BaseException:
+            # Who waits for the start has nothing to stop yet.
+            await self.stop()
+            raise
         return self
 
     async def end(self) -> int:

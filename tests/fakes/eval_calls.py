@@ -27,6 +27,8 @@ class Said:
     model_version: str = "v1"
     logprobs: list[Any] | None = None
     cost_usd: float = 0.001
+    seconds: float | None = 0.5
+    repeats: int = 0
 
 
 @dataclass

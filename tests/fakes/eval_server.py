@@ -71,6 +71,8 @@ class EvalServer:
             prompt_tokens=500,
             completion_tokens=700,
             cost_usd=0.0,
+            tokens_at_most=3000,
+            cost_usd_at_most=0.0,
         )
     )
     faults: list[tuple[str, str]] = field(default_factory=list)
@@ -195,7 +197,9 @@ class EvalServer:
         return self._run(**request.path_params)
 
     async def _resume(self, request: Request) -> Response:
-        await self._noted(request)
+        body = await self._noted(request)
+        if body.pop("dry_run", False):
+            return JSONResponse(self.counts.model_dump())
         return self._run(**request.path_params, status=202)
 
     async def _events(self, request: Request) -> Response:

@@ -93,7 +93,7 @@ class EvaluationApi(RunningService):
             self.store,
             Once(IdempotencyStore(self.redis), chosen.eval_body_bytes),
             self.fleet.reader(),
-            expect=self.prices,
+            foresight=self.prices,
             assess=assess,
             bench=self.bench,
             makers=self.figures.makers(),

@@ -56,6 +56,12 @@ class EvaluatorProcess:
             return (await self.client.get(f"/health/{check}")).is_success
         return False
 
+    def memory(self, field: str) -> int:
+        """Return bytes by a field of its `/proc/PID/status`."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition(f"{field}:")[2].split()[0]) * 1024
+
     async def end(self, with_signal: signal.Signals) -> int:
         """Send the signal, wait, return the exit code."""
         assert self._process is not None

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from prometheus_client import CollectorRegistry
 
+from services.evaluator.calling.http_client import CallClient
 from services.evaluator.jobs.connection import open_connection
 from services.evaluator.jobs.execution import Execution
 from services.evaluator.jobs.ids import Ids
@@ -23,7 +24,6 @@ from services.evaluator.jobs.runner import Runner
 from services.evaluator.jobs.store import EvalStore
 from services.evaluator.jobs.works import Works
 from services.evaluator.metrics import EvaluatorMetrics
-from shared.client import ZooClient
 from shared.errors import LLMZooError
 from shared.settings import EvaluatorSettings, load
 from tests.fakes.eval_calls import FlatEstimates, Said, assess
@@ -34,15 +34,15 @@ _TRIES = 12
 class HttpCalls:
     """Calls through the controller, tried again while it is busy."""
 
-    def __init__(self, client: ZooClient) -> None:
+    def __init__(self, client: CallClient) -> None:
         self._client = client
 
     async def ask(self, body: dict[str, Any], *, salt: str = "") -> Said:
         content = orjson.dumps([body, salt], option=orjson.OPT_SORT_KEYS)
-        headers = {"idempotency-key": f"eval-{hashlib.sha256(content).hexdigest()}"}
+        key = f"eval-{hashlib.sha256(content).hexdigest()}"
         for attempt in range(_TRIES):
             try:
-                answer = await self._client.chat(body, headers)
+                answer = await self._client.chat(orjson.dumps(body), key)
             except LLMZooError as fault:
                 if not fault.retryable or attempt == _TRIES - 1:
                     raise
@@ -55,6 +55,7 @@ class HttpCalls:
                     usage.get("prompt_tokens", 0),
                     usage.get("completion_tokens", 0),
                     cost_usd=0.0,
+                    repeats=answer.repeats,
                 )
         raise AssertionError
 
@@ -62,7 +63,7 @@ class HttpCalls:
 async def main(lease: float) -> None:
     settings = load(EvaluatorSettings)
     redis = open_connection(settings)
-    client = ZooClient(settings.base_url)
+    client = CallClient(settings.base_url, "")
     metrics = EvaluatorMetrics(CollectorRegistry())
     queue = Queue(redis, uuid.uuid4().hex, lease)
     store = EvalStore(redis, Ids("token"))

@@ -1,8 +1,9 @@
-"""Limits on requests as servers keep them: by the window, or by a bucket that fills evenly."""
+"""Limits on requests as servers keep them: by a window, fixed or sliding, or a bucket that fills evenly."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 
 Admit = Callable[[float], float]
@@ -23,6 +24,26 @@ def fixed_window(requests: int, seconds: float) -> Admit:
         return (window + 1) * seconds - now + 1e-6
 
     return admit
+
+
+def sliding_window(requests: int, seconds: float) -> Admit:
+    """Let in so many in any stretch of time of this length."""
+    entered: deque[float] = deque()
+
+    def admit(now: float) -> float:
+        while entered and entered[0] <= now - seconds:
+            entered.popleft()
+        if len(entered) < requests:
+            entered.append(now)
+            return 0.0
+        return entered[0] + seconds - now + 1e-6
+
+    return admit
+
+
+def begun_before(admit: Admit, seconds: float) -> Admit:
+    """Let the first call come when a limit is that old already."""
+    return lambda now: admit(now + seconds)
 
 
 def token_bucket(per_second: float, capacity: int) -> Admit:

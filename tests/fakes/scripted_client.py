@@ -21,6 +21,7 @@ class ScriptedClient:
     def __init__(self, *answers: list[Step]) -> None:
         self._answers = list(answers)
         self.bodies: list[dict[str, Any]] = []
+        self.request_ids: list[str] = []
         self.asked = asyncio.Event()
         self.closed_early = 0
         self.offered: list[dict[str, Any]] | LLMZooError = [{"id": "demo"}]
@@ -30,8 +31,11 @@ class ScriptedClient:
             raise self.offered
         return self.offered
 
-    async def stream_chat(self, body: dict[str, Any]) -> AsyncGenerator[Delta]:
+    async def stream_chat(
+        self, body: dict[str, Any], request_id: str = ""
+    ) -> AsyncGenerator[Delta]:
         self.bodies.append(body)
+        self.request_ids.append(request_id)
         self.asked.set()
         try:
             for step in self._answers.pop(0):

@@ -16,17 +16,23 @@ class Counted:
 
 
 class Prices:
-    """Counts a token for four letters; each answer has ten."""
+    """Counts a token for four letters; each answer has ten, and twenty at most."""
 
     def __init__(self, unknown: str = "") -> None:
         self.unknown = unknown
         self.bodies = []
 
-    def __call__(self, body):
+    def expected(self, body):
         self.bodies.append(body)
+        return self._counted(body, 10, 0.5)
+
+    def estimate(self, body):
+        return self._counted(body, 20, 1.0)
+
+    def _counted(self, body, completion, cost):
         letters = sum(len(message["content"]) for message in body["messages"])
-        cost = None if body["model"] == self.unknown else 0.5
-        return Counted(letters // 4, 10, cost)
+        unknown = body["model"] == self.unknown
+        return Counted(letters // 4, completion, None if unknown else cost)
 
 
 class Asking:
@@ -41,6 +47,11 @@ class Asking:
         assert form is Form.SCHEMA
         shown = " ".join(turn for answer in self._task.answers for turn in answer.turns)
         return {"model": self._model, "messages": [{"role": "user", "content": shown}]}
+
+    def again(self, form, reply, verdict):
+        assert not verdict.decoded
+        body = self.request(form)
+        return {**body, "messages": [*body["messages"], {"role": "assistant", "content": reply}]}
 
 
 class ByRule:

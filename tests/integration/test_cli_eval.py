@@ -232,9 +232,10 @@ def test_no_terminal_obeys_what_others_wrote(server, llmzoo, tmp_path):
 def test_a_dry_run_tells_calls_and_cost(server, llmzoo, spec):
     done = llmzoo("run", spec, "--dry-run")
     assert done.returncode == 0
-    assert done.stdout.splitlines()[:2] == [
+    assert done.stdout.splitlines()[:3] == [
         "calls for answers  4",
         "calls of judges    10, at most 20",
+        "tokens             about 500 in, 700 out, at most 3,000 in all",
     ]
     assert not server.runs
 
@@ -256,7 +257,14 @@ def test_money_is_not_spent_unasked(server, llmzoo, spec, cost):
 
 def test_nothing_is_asked_where_no_call_is_left(server, llmzoo, spec):
     server.counts = CallCounts(
-        answers=0, judge=0, judge_at_most=0, prompt_tokens=0, completion_tokens=0, cost_usd=None
+        answers=0,
+        judge=0,
+        judge_at_most=0,
+        prompt_tokens=0,
+        completion_tokens=0,
+        cost_usd=None,
+        tokens_at_most=0,
+        cost_usd_at_most=None,
     )
     assert llmzoo("run", spec).returncode == 0
 
@@ -387,8 +395,24 @@ def test_a_run_is_resumed(server, llmzoo, spec):
     options = ["--only", "errored", "--judge", "other", "--max-cost-usd", "9"]
     done = llmzoo("resume", named, *options)
     assert done.returncode == 0
-    assert server.bodies("/resume") == [
-        {"only": "errored", "judge": "other", "limits": {"max_cost_usd": 9.0}}
+    body = {"only": "errored", "judge": "other", "limits": {"max_cost_usd": 9.0}}
+    assert server.bodies("/resume") == [{**body, "dry_run": True}, body]
+
+
+def test_another_judge_is_not_paid_unasked(server, llmzoo, spec):
+    named = llmzoo("submit", spec).stdout.strip()
+    priced(server, 1.5)
+    done = llmzoo("resume", named, "--judge", "other")
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+    assert "$1.50" in done.stderr
+    assert [body.get("dry_run") for body in server.bodies("/resume")] == [True]
+    assert llmzoo("resume", named, "--judge", "other", "--yes").returncode == 0
+    # What was agreed to goes on unasked.
+    assert llmzoo("resume", named).returncode == 0
+    assert server.bodies("/resume")[-2:] == [
+        {"only": "all_missing", "judge": "other"},
+        {"only": "all_missing"},
     ]
 
 

@@ -1,65 +1,67 @@
-"""What runs: the ports that `llmzoo up` wants, and the controller that clients ask.
+"""The services that are announced: whether a worker is ready, and who is not used and why.
 
-Every function is one finding of `llmzoo doctor`, or one a port.
+Owns the advice for each reason that the registry knows. Asks nobody.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import orjson
+from services.cli.doctor.check import Check, fail, ok, warn
 
-from services.cli.client import call
-from services.cli.doctor.check import Check, Status
-from services.cli.up import ports
-from services.cli.up.probes import Silence, http_get
-from shared.errors import LLMZooError, Unavailable
-from shared.settings import ClientSettings, ZooSettings
-
-
-def wanted_ports(settings: ZooSettings) -> list[Check]:
-    """Find who has the ports of the four services."""
-    return [
-        _port("controller", settings.controller_port),
-        _port("evaluator", settings.evaluator_port),
-        _port("webui", settings.webui_port),
-        _port("worker", settings.worker_port),
-    ]
-
-
-def _port(service: str, port: int) -> Check:
-    name = f"port {port}"
-    if ports.is_free(ports.LOOPBACK, port):
-        return Check(name, Status.OK, f"free for the {service}")
-    holder = asyncio.run(_our_service(port))
-    if holder:
-        return Check(name, Status.OK, f"our {holder} listens")
-    if service == "worker":
-        return Check(name, Status.OK, "used by another program; the worker takes the next free one")
-    fix = f"end it, set LLMZOO_{service.upper()}_PORT, or use llmzoo up --port-offset 100"
-    return Check(name, Status.FAIL, f"the {service}'s is used by another program", fix)
+_ADVICE = (
+    (
+        "internal token",
+        "give it the fleet's LLMZOO_INTERNAL_TOKEN and restart it",
+    ),
+    (
+        "allowed networks",
+        "add its network to the controller's LLMZOO_ALLOWED_NETWORKS, or set LLMZOO_ADVERTISE there",
+    ),
+    (
+        "public host name",
+        "set LLMZOO_ADVERTISE there to its IP address, http://10.0.0.7:8010",
+    ),
+    (
+        "no http URL",
+        "set LLMZOO_ADVERTISE there to a base URL, http://10.0.0.7:8010",
+    ),
+    (
+        "malformed",
+        "update it to the version of the controller",
+    ),
+)
 
 
-async def _our_service(port: int) -> str:
-    """Return which of our services listens there, empty if it is none."""
-    try:
-        _, body = await http_get(ports.LOOPBACK, port, "/version")
-        told = orjson.loads(body)
-    except (Silence, orjson.JSONDecodeError):
-        return ""
-    return str(cast("dict[str, Any]", told).get("service") or "") if isinstance(told, dict) else ""
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker as it is announced; `state` and `detail` are for a person."""
+
+    name: str
+    state: str
+    detail: str
+    ready: bool
 
 
-def controller(settings: ClientSettings) -> Check:
-    """Find whether the controller answers, and with which models."""
-    try:
-        models = [str(entry["id"]) for entry in call(settings, lambda client: client.models())]
-    except Unavailable:
-        found = f"nothing answers at {settings.base_url}"
-        return Check("controller", Status.WARN, found, "llmzoo up, or set LLMZOO_BASE_URL")
-    except LLMZooError as fault:
-        found = f"{settings.base_url}: {fault.message}"
-        return Check("controller", Status.FAIL, found, "see the controller's log")
-    found = f"{settings.base_url} serves {', '.join(models) or 'no model yet'}"
-    return Check("controller", Status.OK, found)
+def ready_workers(workers: Sequence[Worker]) -> Check:
+    """Find whether one of `workers` is ready."""
+    ready = sum(worker.ready for worker in workers)
+    if ready:
+        return ok("workers", f"{ready} of {len(workers)} ready")
+    if not workers:
+        fix = "start one: `llmzoo up`, or `docker compose up -d worker`"
+        return fail("workers", "there is no worker, so that no model is served", fix)
+    first = workers[0]
+    told = f"none of {len(workers)} is ready: {first.name} is {first.state}"
+    told += f" ({first.detail})" if first.detail else ""
+    fix = "wait while it loads, else look into its log (`docker compose logs worker`)"
+    return warn("workers", told, fix)
+
+
+def refused(name: str, reasons: Mapping[str, str]) -> Iterator[Check]:
+    """Yield a finding a service that is refused, with its reason."""
+    for service, reason in sorted(reasons.items()):
+        advice = (fix for word, fix in _ADVICE if word in reason)
+        fix = next(advice, "look into its log, and restart it")
+        yield fail(name, f"{service} is refused: {reason}", fix)

@@ -1,4 +1,4 @@
-"""What this machine has: processor, memory, disk, GPU.
+"""What this machine has: processor, memory, shared memory.
 
 Owns where an operating system tells of them. Every function is one finding of `llmzoo doctor`.
 """
@@ -8,16 +8,15 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-from services.cli.doctor.check import Check, Status
+from services.cli.doctor.check import Check, ok, warn
+from services.cli.doctor.container import memory_left, memory_limit
 
 _GB = 1e9
 _LITTLE_MEMORY_GB = 2.0
-_LITTLE_DISK_GB = 5.0
-_NO_DISK_GB = 0.5
-_TOOL_SECONDS = 10.0
+_LITTLE_SHARED_GB = 1.0
 # What makes plain PyTorch fast on a CPU; in order of age.
 _FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 
@@ -28,8 +27,10 @@ def processor() -> Check:
     cores = usable_cores()
     text = f"{cores} cores, {platform.machine()}, {' '.join(features) or 'features unknown'}"
     if platform.machine() in {"x86_64", "AMD64"} and features and "avx2" not in features:
-        return Check("processor", Status.WARN, text, "without AVX2 models are very slow")
-    return Check("processor", Status.OK, text)
+        return warn(
+            "processor", f"{text}; models are very slow without AVX2", "use a newer processor"
+        )
+    return ok("processor", text)
 
 
 def usable_cores() -> int:
@@ -54,29 +55,24 @@ def cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
     return [feature for feature in _FEATURES if feature in told]
 
 
-def memory(root: Path = Path("/")) -> Check:
+def memory(root: Path = Path("/"), *, for_model: bool = True) -> Check:
     """Find the memory of the machine, or of the container if that has less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = container_limit(root)
+    limit = memory_limit(root)
     size = min(total, limit or total) / _GB
     text = f"{size:.1f} GB" + (" (limit of the container)" if limit and limit < total else "")
-    available = available_memory(root)
-    if available is not None:
-        text += f", {min(available / _GB, size):.1f} GB available"
-    if size < _LITTLE_MEMORY_GB:
-        return Check("memory", Status.WARN, text, "the demo model needs about 2 GB")
-    return Check("memory", Status.OK, text)
+    free = free_memory(root)
+    if free is not None:
+        text += f", {free / _GB:.1f} GB available"
+    if for_model and size < _LITTLE_MEMORY_GB:
+        return warn("memory", text, "the demo model needs about 2 GB; raise the container's limit")
+    return ok("memory", text)
 
 
-def container_limit(root: Path) -> int | None:
-    """Return the bytes that the control group allows; None without a limit."""
-    for name in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = (root / name).read_text().strip()
-        except OSError:
-            continue
-        return int(text) if text.isdigit() else None
-    return None
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Return the bytes that can be had here, by the kernel and the container's limit."""
+    told = [size for size in (available_memory(root), memory_left(root)) if size is not None]
+    return min(told, default=None)
 
 
 def available_memory(root: Path) -> int | None:
@@ -90,30 +86,16 @@ def available_memory(root: Path) -> int | None:
     return None if kilobytes is None else int(kilobytes) * 1024
 
 
-def folder(name: str, path: Path, variable: str) -> Check:
-    """Find whether `path` can be written, and the space there. Makes nothing."""
-    there = next(parent for parent in (path, *path.parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return Check(name, Status.FAIL, f"{path} cannot be written", f"set {variable}")
-    free = shutil.disk_usage(there).free / _GB
-    text = f"{path}, {free:.1f} GB free"
-    if free < _NO_DISK_GB:
-        return Check(name, Status.FAIL, text, f"free some space, or set {variable}")
-    if free < _LITTLE_DISK_GB:
-        return Check(name, Status.WARN, text, f"a model may not fit; free some, or set {variable}")
-    return Check(name, Status.OK, text)
-
-
-def gpu(tool: str = "nvidia-smi") -> Check:
-    """Find NVIDIA GPUs by their own tool; having none is well."""
-    binary = shutil.which(tool)
-    if binary is None:
-        return Check("GPU", Status.OK, f"no {tool} on PATH; models run on the processor")
-    query = [binary, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(  # noqa: S603 - the vendor's tool, found on PATH
-            query, capture_output=True, text=True, timeout=_TOOL_SECONDS, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return Check("GPU", Status.WARN, f"{binary} fails", "check the driver by running it")
-    return Check("GPU", Status.OK, "; ".join(answer.split("\n")).strip("; ") or "none")
+def shared_memory(*, on_gpu: bool, place: Path = Path("/dev/shm")) -> Iterator[Check]:  # noqa: S108
+    """Find the size of the shared memory, where GPUs exchange data by it."""
+    if not on_gpu or not place.is_dir():
+        return
+    size = shutil.disk_usage(place).total
+    text = f"{place} holds {size / _GB:.2f} GB"
+    if size < _LITTLE_SHARED_GB * _GB:
+        fix = (
+            "give the container more: `shm_size: 2g` in docker-compose.yml, --shm-size=2g of docker"
+        )
+        yield warn("shared memory", f"{text}, little for engines on several GPUs", fix)
+    else:
+        yield ok("shared memory", text)

@@ -1,11 +1,14 @@
 """From a spec to a run: the eval is found or made, what it would cost is told, the run is queued.
 
+The same of a run that goes on.
+
 Owns when a person is asked before money is spent.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -39,11 +42,24 @@ def submit(settings: ClientSettings, spec: Spec, *, agreed: bool) -> Run:
     eval_id = _eval_id(settings, spec)
     with telling_faults("/run"):
         counts = call(settings, lambda zoo: EvalClient(zoo).count_calls(eval_id, spec.run))
-        if _costs(counts) and not agreed:
-            _ask(counts)
+        _agree(counts, agreed=agreed)
         run = call(settings, lambda zoo: EvalClient(zoo).create_run(eval_id, spec.run))
     run_names.remember(settings, run)
     return run
+
+
+def resume(settings: ClientSettings, run: Run, body: dict[str, Any], *, agreed: bool) -> Run:
+    """Return the run that goes on; with another judge it is a new one, whose cost is told first.
+
+    Raises as `submit`.
+    """
+    with telling_faults():
+        if "judge" in body:
+            counts = call(settings, lambda zoo: EvalClient(zoo).count_resumed(run, body))
+            _agree(counts, agreed=agreed)
+        resumed = call(settings, lambda zoo: EvalClient(zoo).resume(run, body))
+    run_names.remember(settings, resumed)
+    return resumed
 
 
 def count(settings: ClientSettings, spec: Spec) -> CallCounts:
@@ -61,12 +77,11 @@ def _eval_id(settings: ClientSettings, spec: Spec) -> str:
         return call(settings, create)
 
 
-def _costs(counts: CallCounts) -> bool:
-    """Return whether calls go to a model that has a price, or none that is known."""
-    return bool(counts.answers or counts.judge) and counts.cost_usd != 0
-
-
-def _ask(counts: CallCounts) -> None:
+def _agree(counts: CallCounts, *, agreed: bool) -> None:
+    """Ask, where calls go to a model that has a price or none that is known. Raises as `submit`."""
+    costs = bool(counts.answers or counts.judge) and counts.cost_usd != 0
+    if agreed or not costs:
+        return
     remark(*counts_lines(counts))
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         msg = "This run calls external models; --yes says that it may"

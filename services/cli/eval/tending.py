@@ -20,6 +20,7 @@ from services.cli.eval.options import (
     MaxCost,
     RunName,
     Watching,
+    Yes,
 )
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def resume(
         str | None,
         typer.Option(metavar="MODEL", help="Another judge: a new run on the same answers."),
     ] = None,
+    yes: Yes = False,
     max_cost_usd: MaxCost = None,
     watching: Watching = True,
     base_url: BaseURL = None,
@@ -114,13 +116,11 @@ def resume(
 ) -> None:
     """Go on with a run that failed, was canceled or has gaps.
 
-    What is there is kept, and nothing of it is asked for again. Exit codes are those of `llmzoo eval run`.
+    What is there is kept, and nothing of it is asked for again. What another judge would cost is told and asked first. Exit codes are those of `llmzoo eval run`.
     """
-    from services.cli.client import call, client_settings  # noqa: PLC0415 - see above
-    from services.cli.eval import run_names  # noqa: PLC0415
-    from services.cli.eval.failing import telling_faults  # noqa: PLC0415
+    from services.cli.client import client_settings  # noqa: PLC0415 - see above
+    from services.cli.eval import run_names, submitting  # noqa: PLC0415
     from services.cli.eval.running import Manner, follow  # noqa: PLC0415
-    from shared.eval_client import EvalClient  # noqa: PLC0415
 
     settings = client_settings(base_url, api_key)
     run = run_names.find(settings, name)
@@ -129,9 +129,7 @@ def resume(
         body["judge"] = judge
     if max_cost_usd is not None:
         body["limits"] = {"max_cost_usd": max_cost_usd}
-    with telling_faults():
-        resumed = call(settings, lambda zoo: EvalClient(zoo).resume(run, body))
-    run_names.remember(settings, resumed)
+    resumed = submitting.resume(settings, run, body, agreed=yes)
     raise typer.Exit(follow(settings, resumed, Manner(watching)))
 
 

@@ -71,10 +71,13 @@ def usage_line(usage: Usage) -> str:
 def counts_lines(counts: CallCounts) -> list[str]:
     """Return what a run would ask for."""
     cost = "unknown: some model has no price" if counts.cost_usd is None else money(counts.cost_usd)
+    if counts.cost_usd_at_most:
+        cost = f"{cost}, at most {money(counts.cost_usd_at_most)}"
+    tokens = f"about {counts.prompt_tokens:,} in, {counts.completion_tokens:,} out"
     return [
         f"calls for answers  {counts.answers:,}",
         f"calls of judges    {counts.judge:,}, at most {counts.judge_at_most:,}",
-        f"tokens             {counts.prompt_tokens:,} in, about {counts.completion_tokens:,} out",
+        f"tokens             {tokens}, at most {counts.tokens_at_most:,} in all",
         f"cost               {cost}",
         *(f"warning: {text}" for text in counts.warnings),
     ]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from services.cli.doctor.machine import available_memory, container_limit
+from services.cli.doctor.container import memory_left
+from services.cli.doctor.machine import available_memory
 
 _MARGIN = 1.1
 """A process that starts takes more for a while than one that runs."""
@@ -30,20 +31,5 @@ def _resident(pid: int, root: Path) -> int | None:
 
 def _free(root: Path) -> int | None:
     """Return the bytes that can be had, by the machine and by the container's own limit."""
-    free, limit = available_memory(root), container_limit(root)
-    if free is None or limit is None:
-        return free
-    try:
-        used = int((root / "sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):
-        return free
-    return min(free, max(0, limit - used + _given_back(root)))
-
-
-def _given_back(root: Path) -> int:
-    """Return the bytes of files that a container holds and the kernel takes back when asked."""
-    try:
-        lines = (root / "sys/fs/cgroup/memory.stat").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    free, left = available_memory(root), memory_left(root)
+    return free if free is None or left is None else min(free, left)

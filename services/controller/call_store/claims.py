@@ -2,7 +2,7 @@
 
 Owns the claims of this process, the loop that renews them all in one script, and what is said to
 Redis when a call ends. A holder that dies renews nothing, so whoever waits takes the call over
-when the lease has run out. Calls no model, reads and writes no file.
+when the lease has run out, and learns that it was begun before. Calls no model, reads and writes no file.
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ from shared.registry import keys
 log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 5.0
+INTENT_SECONDS = 24 * 3600.0
+"""How long it is known that a call was begun whose end nobody saw; it is asked for again soon."""
+
 MOST_DROPS = 1000
 """Most calls that give way to one; it bounds how long Redis is busy with a store."""
 
+_INTENT_MS = int(INTENT_SECONDS * 1000)
 _ACCOUNTS = (
     keys.CALLS,
     keys.CALLS_IN_BLOBS,
@@ -49,11 +53,25 @@ class Claim:
     """Whether another controller has it: this process was cut off for longer than the lease."""
     settled: bool = False
     """Whether Redis was told of the end."""
+    begun_before: int = 0
+    """How often it was begun by holders that told no end: it may have been made so often."""
+    in_vain: bool = False
+    """Whether it ended, and surely no answer was made."""
 
     @property
     def name(self) -> str:
         """Return the name of its key."""
         return keys.call_claim(self.identity.slot)
+
+    @property
+    def intent(self) -> str:
+        """Return the name of the key that counts how often it was begun."""
+        return keys.call_intent(self.identity.slot)
+
+    @property
+    def repeats(self) -> int:
+        """Return how often it may have been made beside this time."""
+        return self.begun_before + self.lost
 
     @property
     def mark(self) -> str:
@@ -115,7 +133,7 @@ class Claims:
         identity = claim.identity
         word, store_id, *more = await self._redis.run(
             TAKE,
-            [*_ACCOUNTS, keys.call(identity.slot), claim.name],
+            [*_ACCOUNTS, keys.call(identity.slot), claim.name, claim.intent],
             [
                 keys.call(""),
                 identity.slot,
@@ -124,6 +142,7 @@ class Claims:
                 self._lease_ms,
                 new_id,
                 hashlib.sha1(useless, usedforsecurity=False).hexdigest() if useless else "",
+                _INTENT_MS,
             ],
         )
         claim.store_id = store_id.decode()
@@ -132,6 +151,9 @@ class Claims:
                 return Taken("stored", claim.store_id, record=more[0])
             case b"busy":
                 return Taken("busy", claim.store_id, seconds_left=max(0, more[0]) / 1000)
+            case b"held":
+                claim.begun_before = max(0, more[0])
+                return Taken("held", claim.store_id)
             case _:
                 return Taken(word.decode(), claim.store_id)
 
@@ -154,7 +176,7 @@ class Claims:
         identity, budget = claim.identity, self._budget
         word, records, blobs, gave_way, *unneeded = await self._redis.insist(
             STORE,
-            [*_ACCOUNTS, keys.call(identity.slot), claim.name],
+            [*_ACCOUNTS, keys.call(identity.slot), claim.name, claim.intent],
             [
                 keys.call(""),
                 identity.slot,
@@ -186,8 +208,8 @@ class Claims:
     async def _renew(self, claims: list[Claim]) -> None:
         words: list[bytes] = await self._redis.run(
             RENEW,
-            [claim.name for claim in claims],
-            [self._lease_ms, *(claim.mark for claim in claims)],
+            [name for claim in claims for name in (claim.name, claim.intent)],
+            [self._lease_ms, _INTENT_MS, *(claim.mark for claim in claims)],
         )
         for claim, word in zip(claims, words, strict=True):
             if word == b"lost" and not claim.lost:
@@ -201,4 +223,5 @@ class Claims:
     async def _release(self, claim: Claim) -> None:
         # Undelivered, the claim runs out by itself.
         with contextlib.suppress(StoreAway):
-            await self._redis.run(RELEASE, [claim.name], [claim.mark])
+            values = [claim.mark, int(claim.in_vain)]
+            await self._redis.run(RELEASE, [claim.name, claim.intent], values)

@@ -1,6 +1,6 @@
 """What the call store tells of an answer.
 
-Owns the two headers that a client reads. Knows no store.
+Owns the two headers that a client reads, and which failures say that nothing was made. Knows no store.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from services.controller.relay.answer import Answer, Headers
+from services.controller.upstream.pool import Unreachable
+from shared.errors import AddressNotAllowed, EndpointRefusesKey, LLMZooError
 
 STORED_HEADER = "x-llmzoo-call-store"
 REPLAYED_HEADER = "idempotency-replayed"
@@ -41,3 +43,13 @@ class StoredOutcome:
 
 UNSTORED: Headers = ((STORED_HEADER, "unstored"),)
 """For an answer that was never to be stored, such as a stream's."""
+
+
+_REFUSALS = (EndpointRefusesKey, AddressNotAllowed, Unreachable)
+_FIRST_FAILURE, _NOTHING_THERE = 500, 503
+
+
+def surely_unmade(fault: LLMZooError) -> bool:
+    """Return whether a call was refused; of one that failed nobody knows what was made of it."""
+    refused = fault.status < _FIRST_FAILURE or fault.status == _NOTHING_THERE
+    return refused or isinstance(fault, _REFUSALS)

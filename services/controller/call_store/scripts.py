@@ -1,7 +1,8 @@
 """The Lua scripts of the call store: each checks and writes in one step.
 
 A call has a record (fingerprint, head and body or the name of a blob), a claim while it is being
-made, and an account: when it was stored (two sorted sets, for all calls and for those with a
+made, an intent (how often it was begun and its end is not known: taken back when its answer is
+stored, or surely none was made), and an account: when it was stored (two sorted sets, for all calls and for those with a
 blob) and how many bytes it takes (a hash), with totals. Records expire by themselves; their
 accounts are settled by the next call that is stored. Owns nothing but the scripts' text.
 """
@@ -28,12 +29,14 @@ end
 local function total(kind) return tonumber(redis.call('HGET', totals, kind) or '0') end
 """
 
-# KEYS[6]: record, KEYS[7]: claim. ARGV[2]: slot, fingerprint, token, lease in ms, a store id to
-# take if there is none yet, the SHA-1 of a record that the caller cannot use, or nothing.
-# Returns a word, the store id, and the record or the claim's ms left.
+# KEYS[6]: record, KEYS[7]: claim, KEYS[8]: intent. ARGV[2]: slot, fingerprint, token, lease in ms,
+# a store id to take if there is none yet, the SHA-1 of a record that the caller cannot use, or
+# nothing, ms to keep an intent.
+# Returns a word, the store id, and the record, the claim's ms left, or how often the call was
+# begun before and may have been made.
 TAKE = f"""
 {_ACCOUNTS}
-local slot, fingerprint, token, lease, new_id, useless = unpack(ARGV, 2)
+local slot, fingerprint, token, lease, new_id, useless, kept = unpack(ARGV, 2)
 local id = redis.call('GET', store_id)
 if not id then
   redis.call('SET', store_id, new_id)
@@ -42,6 +45,7 @@ end
 local record = redis.call('GET', KEYS[6])
 if record and useless == redis.sha1hex(record) then
   drop(slot)
+  redis.call('INCR', KEYS[8])
   record = false
 end
 if record then
@@ -49,17 +53,21 @@ if record then
   return {{'stored', id, record}}
 end
 local mine = fingerprint .. token
-if redis.call('SET', KEYS[7], mine, 'NX', 'PX', lease) then return {{'held', id}} end
+if redis.call('SET', KEYS[7], mine, 'NX', 'PX', lease) then
+  local begun = redis.call('INCR', KEYS[8])
+  redis.call('PEXPIRE', KEYS[8], kept)
+  return {{'held', id, begun - 1}}
+end
 local holder = redis.call('GET', KEYS[7])
 if holder == mine then
   redis.call('PEXPIRE', KEYS[7], lease)
-  return {{'held', id}}
+  return {{'held', id, tonumber(redis.call('GET', KEYS[8]) or '1') - 1}}
 end
 if string.sub(holder, 1, #fingerprint) ~= fingerprint then return {{'reused', id}} end
 return {{'busy', id, redis.call('PTTL', KEYS[7])}}
 """
 
-# KEYS[6]: record, KEYS[7]: claim. ARGV[2]: slot, fingerprint, token, record, its bytes, blob or
+# KEYS[6]: record, KEYS[7]: claim, KEYS[8]: intent. ARGV[2]: slot, fingerprint, token, record, its bytes, blob or
 # nothing, its bytes, ms to keep, most bytes of records, most bytes of blobs, most to drop.
 # Whoever stores first has stored: a holder that lost its claim may still bring its answer, if no
 # other one is there and the slot was not taken for another body.
@@ -94,6 +102,7 @@ end
 make_room(in_blobs, 'blobs', most_blobs - blob_bytes)
 make_room(calls, 'records', most - bytes)
 redis.call('SET', KEYS[6], record, 'PX', ttl)
+redis.call('DEL', KEYS[8])
 redis.call('ZADD', calls, at(now), slot)
 if blob ~= '' then redis.call('ZADD', in_blobs, at(now), slot) end
 redis.call('HSET', sizes, slot, bytes .. ' ' .. blob_bytes .. ' ' .. blob)
@@ -103,17 +112,19 @@ if holder then redis.call('DEL', KEYS[7]) end
 return {{'stored', total('records'), total('blobs'), gave_way, unpack(blobs)}}
 """
 
-# KEYS: claims. ARGV[1]: lease in ms, then what each claim should hold. A claim that ran out and
-# was taken by nobody is taken up again.
+# KEYS: claims, each with its intent. ARGV: lease in ms, ms to keep an intent, then what each claim
+# should hold. A claim that ran out and was taken by nobody is taken up again.
 RENEW = """
 local words = {}
-for place, name in ipairs(KEYS) do
-  local mine, holder = ARGV[place + 1], redis.call('GET', name)
+for place = 1, #KEYS / 2 do
+  local name, intent = KEYS[2 * place - 1], KEYS[2 * place]
+  local mine, holder = ARGV[place + 2], redis.call('GET', name)
   if holder == mine then
     redis.call('PEXPIRE', name, ARGV[1])
     words[place] = 'held'
   elseif not holder then
     redis.call('SET', name, mine, 'PX', ARGV[1])
+    redis.call('SET', intent, 1, 'NX', 'PX', ARGV[2])
     words[place] = 'again'
   else
     words[place] = 'lost'
@@ -122,8 +133,9 @@ end
 return words
 """
 
-# KEYS[1]: claim. ARGV[1]: what it should hold.
+# KEYS[1]: claim, KEYS[2]: intent. ARGV: what the claim should hold, 1 if no answer was made.
 RELEASE = """
+if ARGV[2] == '1' and redis.call('DECR', KEYS[2]) <= 0 then redis.call('DEL', KEYS[2]) end
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
 

@@ -6,7 +6,8 @@ and what a client is told is in the outcome.
 
 A call that failed is not stored. Who waited for it on the same controller gets the same failure;
 who waited on another one makes the call itself, since its turn has come. A holder that died is
-noticed when its lease runs out, and whoever waits takes the call over.
+noticed when its lease runs out, and whoever waits takes the call over. That it may have been made
+twice then is told with the answer, and kept with it.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from services.controller.call_store.claims import LEASE_SECONDS, Budget, Claim, 
 from services.controller.call_store.connection import CallRedis, StoreAway
 from services.controller.call_store.identity import HEADER, CallIdentity
 from services.controller.call_store.metrics import CallStoreMetrics
-from services.controller.call_store.outcome import Source, StoredOutcome
+from services.controller.call_store.outcome import Source, StoredOutcome, surely_unmade
 from services.controller.call_store.running import RunningCall, RunningCalls
 from services.controller.call_store.sweep import Sweep
 from services.controller.relay.answer import Answer
-from shared.errors import IdempotencyKeyReused, Unavailable
+from shared.errors import IdempotencyKeyReused, LLMZooError, Unavailable
+from shared.protocol.repeats import REPEATED_HEADER
 from shared.settings import ControllerSettings
 
 log = structlog.get_logger(__name__)
@@ -138,9 +140,23 @@ class CallStore:
         if found is not None:
             return found
         async with self._claims.held(claim):
-            answer = await produce()
+            answer = await self._made(claim, produce)
             stored = not answer.failed and await self._keep(claim, answer)
             return StoredOutcome(answer, Source.FRESH, stored)
+
+    @staticmethod
+    async def _made(claim: Claim, produce: Produce) -> Answer:
+        """Return what `produce` brings, with how often it may have been made before."""
+        try:
+            answer = await produce()
+        except LLMZooError as fault:
+            claim.in_vain = surely_unmade(fault)
+            raise
+        claim.in_vain = answer.failed
+        if answer.failed or not claim.repeats:
+            return answer
+        told = (REPEATED_HEADER, str(claim.repeats))
+        return replace(answer, headers=(*answer.headers, told))
 
     async def _find_or_claim(self, call: RunningCall, claim: Claim) -> StoredOutcome | None:
         """Return the stored answer, waited for if need be; None says that the claim is held."""

@@ -64,7 +64,7 @@ class Endpoint:
             usage = told(self._checked(opened, body))
             visit.charged = usage.total if usage else request.guess.prompt + _tokens(body)
             settle(visit.charged)
-            self._count(usage, model)
+            self._count(usage, model, call)
             return Answer(opened.status, body)
 
     async def stream(
@@ -97,10 +97,13 @@ class Endpoint:
                 visit.charged = usage.total if usage else request.guess.prompt + events.count
                 settle(visit.charged)
                 if events.count:
-                    self._count(usage, model)
+                    self._count(usage, model, call)
 
-    def _count(self, usage: Usage | None, model: EndpointModel) -> None:
+    def _count(self, usage: Usage | None, model: EndpointModel, call: Call) -> None:
         self._admission.measures.count(usage, self.prices_of(model))
+        call.facts["endpoint"] = self.name
+        if usage is not None:
+            call.facts["tokens_in"], call.facts["tokens_out"] = usage.prompt, usage.completion
 
     def _checked(self, connection: Connection, body: bytes) -> dict[str, object]:
         """Return the JSON object that a whole answer is. Raises MalformedAnswer."""

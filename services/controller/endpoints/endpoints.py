@@ -143,6 +143,8 @@ def open_endpoints(
         attempts = Attempts(config.name, pool, origin, _key(path, config), admission.measures)
         endpoint = Endpoint(config, admission, attempts)
         pools.append(pool)
+        for prices in filter(None, map(endpoint.prices_of, config.models)):
+            admission.measures.cost(prices.currency)  # its series begins before the first call
         models += [
             ExternalModel(f"{config.name}/{model.served_as}", endpoint, model, created)
             for model in config.models

@@ -140,6 +140,10 @@ class Roster:
                     found[info.id] = ModelState(info, state, record.progress)
         return dict(sorted(found.items()))
 
+    def known_models(self) -> list[str]:
+        """Return the names of all models that a worker has announced lately."""
+        return sorted(self._models)
+
     def members(self) -> list[Member]:
         """Return everybody, by id."""
         return [self._members[service_id] for service_id in sorted(self._members)]

@@ -29,6 +29,7 @@ class Call:
         deadline: when it has to be over, on the same clock.
         ask: its size and beginning.
         trace: that it is a part of.
+        facts: what its line in the log tells beside; see `facts_of`.
         last_event: behind which an answer is to go on that another controller began.
     """
 
@@ -44,4 +45,5 @@ class Call:
     deadline: float = NO_DEADLINE
     ask: Ask = field(default_factory=Ask)
     trace: Trace = NO_TRACE
+    facts: dict[str, object] = field(default_factory=dict[str, object])
     last_event: EventId | None = None

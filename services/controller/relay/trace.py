@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-_PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+from shared.protocol.trace_context import TRACE_PARENT, is_trace_parent
+
 _STATE = re.compile(rb"[\x20-\x7e]{1,512}")
 
 
@@ -30,9 +31,9 @@ NO_TRACE = Trace({})
 def trace_of(headers: dict[bytes, bytes]) -> Trace:
     """Return the trace that a request is a part of; a header that is none is not passed on."""
     parent = headers.get(b"traceparent")
-    if parent is None or _PARENT.fullmatch(parent) is None:
+    if parent is None or not is_trace_parent(parent):
         return NO_TRACE
-    passed = {"traceparent": parent.decode("ascii")}
+    passed = {TRACE_PARENT: parent.decode("ascii")}
     state = headers.get(b"tracestate")
     if state is not None and _STATE.fullmatch(state):
         passed["tracestate"] = state.decode("ascii")

@@ -99,7 +99,10 @@ class Workers:
                 self._running.remove(answer)
                 answer.close()
                 settle(prompt_tokens + answer.ledger.total)
-                call.trace.used(prompt_tokens, answer.ledger.total - before)
+                generated = answer.ledger.total - before
+                call.trace.used(prompt_tokens, generated)
+                call.facts["worker"] = answer.exchange.worker.id
+                call.facts["tokens_in"], call.facts["tokens_out"] = prompt_tokens, generated
         except Refused:
             settle(0)
             raise

@@ -30,6 +30,7 @@ from services.controller.routing.ask import ask_of
 from shared.errors import InvalidRequest, MethodNotAllowed
 from shared.http.body import ClientGone, read_body
 from shared.http.departure import departure_of
+from shared.http.request_id import facts_of, loggable
 from shared.protocol.body import parse_object
 from shared.protocol.event_id import LAST_EVENT_ID_HEADER, EventId
 from shared.protocol.prefix_chain import chain_of
@@ -95,6 +96,8 @@ class ChatRoute:
         principal: Principal = scope["state"]["principal"]
         request = parse_object(body)
         model = asked_model(request)
+        facts = facts_of(scope)
+        facts["model"] = loggable(model)
         stream = request.get("stream") is True
         # What a request begins with decides nothing where there is no choice.
         chain = chain_of(request) if self._roster.has_choice(model) else ()
@@ -111,6 +114,7 @@ class ChatRoute:
             deadline=parse_deadline(headers.get(_TIMEOUT), began),
             ask=ask_of(request, len(body), chain),
             trace=trace_of(headers),
+            facts=facts,
             last_event=_last_event(headers.get(_LAST_EVENT), stream=stream),
         )
 

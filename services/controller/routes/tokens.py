@@ -25,7 +25,7 @@ from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import LLMZooError, Unavailable, UpstreamFailed
 from shared.http.body import ClientGone, read_body
 from shared.http.departure import departure_of
-from shared.http.request_id import HEADER
+from shared.http.request_id import HEADER, facts_of, loggable
 from shared.protocol.body import parse_object
 
 PATHS = ("/tokenize", "/detokenize")
@@ -65,6 +65,7 @@ class TokenRoute:
         try:
             body = await read_body(scope, receive, self._max_body_bytes)
             model = asked_model(parse_object(body))
+            facts_of(scope)["model"] = loggable(model)
             headers = {
                 **self._headers,
                 HEADER: scope["state"]["request_id"],

@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+import structlog
 from starlette.types import Message, Send
 
 from services.controller.relay.answer import Answer, Headers
@@ -83,6 +84,9 @@ class TracedCalls:
         ) as span:
             headers: dict[str, str] = {}
             self._propagator.inject(headers)
+            trace_id = format(span.get_span_context().trace_id, "032x")
+            call.facts["trace_id"] = trace_id
+            structlog.contextvars.bind_contextvars(trace_id=trace_id)
             try:
                 yield span, replace(call, trace=_SpanTrace(headers, span))
             except BaseException as fault:

@@ -8,6 +8,8 @@ import numpy as np
 
 from services.evaluator.analysis.bootstrap import Bootstrap
 from services.evaluator.analysis.figures import ratio
+from services.evaluator.analysis.languages import Identify, identifier
+from services.evaluator.analysis.manner import language_match, pace, refusal_rate
 from services.evaluator.analysis.references import LONGEST, comparable, reference_figures
 from services.evaluator.analysis.rows import AnswerRow
 from services.evaluator.analysis.variety import distinct_figures, self_bleu
@@ -28,6 +30,10 @@ def answer_metrics(
     order = {name: place for place, name in enumerate(candidates)}
     found: list[AnswerMetrics] = []
     warnings = list(_too_long(answers, metrics))
+    identify = identifier() if "language_match" in metrics else None
+    if "language_match" in metrics and identify is None:
+        text = "language match is not computed: install py3langid"
+        warnings.append(ResultWarning(code="language_match_missing", text=text))
     notes: dict[str, None] = {}
     for (candidate, language), own in sorted(
         groups.items(),
@@ -37,7 +43,7 @@ def answer_metrics(
         tokenize, note = tokenization(code)
         if note and "bleu" in metrics:
             notes[note] = None
-        values = dict(_figures(own, metrics, tokenize, bootstrap))
+        values = dict(_figures(own, metrics, tokenize, bootstrap, identify))
         found.append(
             AnswerMetrics(candidate=candidate, language=language, answers=len(own), values=values)
         )
@@ -50,15 +56,20 @@ def _too_long(answers: Sequence[AnswerRow], metrics: Sequence[str]) -> Iterator[
         total = sum(bool(answer.references) for answer in answers)
         left_out = total - len(comparable(metric, answers))
         if left_out:
+            unit = "characters" if metric == "similarity" else "words"
             text = (
                 f"{left_out} of {total} answers are not in {metric}: they or their references have more "
-                f"than {LONGEST[metric]} words"
+                f"than {LONGEST[metric]} {unit}"
             )
             yield ResultWarning(code="answers_too_long", text=text)
 
 
 def _figures(
-    answers: list[AnswerRow], metrics: Sequence[str], tokenize: str, bootstrap: Bootstrap
+    answers: list[AnswerRow],
+    metrics: Sequence[str],
+    tokenize: str,
+    bootstrap: Bootstrap,
+    identify: Identify | None,
 ) -> Iterator[tuple[str, Figure]]:
     texts = [answer.text for answer in answers]
     lengths = np.array([len(text) for text in texts], dtype=np.float64)
@@ -68,3 +79,11 @@ def _figures(
         yield from distinct_figures(texts)
     if "self_bleu" in metrics:
         yield "self_bleu", self_bleu(texts, bootstrap)
+    if "refusal_rate" in metrics:
+        yield "refusal_rate", refusal_rate(answers, bootstrap)
+    if "language_match" in metrics:
+        none = Figure(value=None)
+        match = none if identify is None else language_match(answers, identify, bootstrap)
+        yield "language_match", match
+    if "latency" in metrics:
+        yield from pace(answers, bootstrap).items()

@@ -75,6 +75,7 @@ def counted_results(
         scopes=[each.scope for each in counted],
         composite=composite,
         weights=weights,
+        scales={name: options.scales[name] for name in weights if name in options.scales},
         position=position,
         length=_length(table, counted, [chosen for _, chosen in parts], lengths, bootstrap),
         agreement=agreements(judged, reviews, bootstrap, options.scales),

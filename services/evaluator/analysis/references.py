@@ -1,7 +1,7 @@
-"""Answers against references: BLEU, chrF, TER by sacrebleu, ROUGE by rouge-score, exact match.
+"""Answers against references: BLEU, chrF, TER by sacrebleu, ROUGE by rouge-score, and plain ones.
 
-A question without references is in none of them, a text that is too long not in TER and ROUGE. Of
-several references the best counts, as each metric defines it.
+A question without references is in none of them, a text that is too long not in TER, ROUGE and
+similarity. Of several references the best counts, as each metric defines it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from services.evaluator.analysis.bootstrap import Bootstrap
 from services.evaluator.analysis.figures import SHARE, drawn_figure, ratio
 from services.evaluator.analysis.rows import AnswerRow
 from services.evaluator.analysis.words import UnitTokenizer, units
+from services.evaluator.sequences import common_length, harmonic_share
 from shared.protocol.evals.results import Figure
 
-LONGEST = {"ter": 200, "rouge": 2000}
-"""Words that a text may have: both take the square of that or more, TER up to seconds a pair."""
+LONGEST = {"ter": 200, "rouge": 2000, "similarity": 20_000}
+"""Words that a text may have, characters for similarity: all take the square of that or more, TER
+up to seconds a pair."""
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
@@ -40,6 +42,9 @@ def reference_figures(
         elif metric == "exact_match":
             hits = np.array([_matches(answer) for answer in compared], dtype=np.float64)
             yield metric, _mean(hits, bootstrap)
+        elif metric == "similarity":
+            alike = np.array([_alike(answer) for answer in compared], dtype=np.float64)
+            yield metric, _mean(alike, bootstrap)
 
 
 def comparable(metric: str, answers: Sequence[AnswerRow]) -> list[AnswerRow]:
@@ -51,8 +56,12 @@ def comparable(metric: str, answers: Sequence[AnswerRow]) -> list[AnswerRow]:
     return [
         answer
         for answer in with_references
-        if all(len(units(text)) <= longest for text in (answer.text, *answer.references))
+        if all(_size(metric, text) <= longest for text in (answer.text, *answer.references))
     ]
+
+
+def _size(metric: str, text: str) -> int:
+    return len(text) if metric == "similarity" else len(units(text))
 
 
 def _sacrebleu(metric: str, tokenize: str) -> Any:
@@ -106,6 +115,16 @@ def _mean(values: Floats, bootstrap: Bootstrap) -> Figure:
 def _matches(answer: AnswerRow) -> bool:
     text = _plain(answer.text)
     return any(text == _plain(reference) for reference in answer.references)
+
+
+def _alike(answer: AnswerRow) -> float:
+    """Return the share of characters that an answer and a reference have in the same order."""
+    text = _plain(answer.text)
+    references = map(_plain, answer.references)
+    return max(
+        harmonic_share(common_length(text, other), len(text), len(other)) if text != other else 1.0
+        for other in references
+    )
 
 
 def _plain(text: str) -> str:

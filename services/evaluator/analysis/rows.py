@@ -53,3 +53,11 @@ class AnswerRow:
     candidate: str
     text: str
     references: tuple[str, ...] = ()
+    asked: str = ""
+    """The question."""
+    turns: tuple[str, ...] = ()
+    """Of an answer of several; `text` is all of them."""
+    seconds: float | None = None
+    """How long its calls took; None: not known, or it was there already."""
+    tokens: int = 0
+    """That they brought, as the server counted them."""

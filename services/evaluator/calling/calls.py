@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
@@ -46,6 +46,10 @@ class Reply:
     logprobs: list[Any] | None
     """The entries of `choices[0].logprobs.content`, if the server told any."""
     cost_usd: float
+    seconds: float | None = field(default=None, compare=False)
+    """How long its server took; None: it is the answer of an earlier call."""
+    repeats: int = 0
+    """How often the controller may have made the call before, and got no answer of it."""
 
 
 class Calls:
@@ -88,11 +92,11 @@ class Calls:
         content = _encoded(body)
         key = call_key(content, salt)
         await self._tariff.look()
-        answer = await self._tried(str(body.get("model")), content, key)
-        return self._reply(body, answer)
+        answer, seconds = await self._tried(str(body.get("model")), content, key)
+        return self._reply(body, answer, seconds)
 
-    async def _tried(self, model: str, content: bytes, key: str) -> Answer:
-        """Return the answer, after as many tries as the policy allows."""
+    async def _tried(self, model: str, content: bytes, key: str) -> tuple[Answer, float]:
+        """Return the answer, after as many tries as the policy allows, and how long the last took."""
         lane = self._lane(model)
         clock = asyncio.get_running_loop().time
         failures = 0
@@ -114,15 +118,20 @@ class Calls:
             if not refused:
                 await self._sleep(self._policy.pause(failures))
 
-    async def _try(self, lane: Lane, ticket: Ticket, content: bytes, key: str) -> Answer:
+    async def _try(
+        self, lane: Lane, ticket: Ticket, content: bytes, key: str
+    ) -> tuple[Answer, float]:
         """Make the call once, and tell the lane how it ended."""
         ended = False
+        clock = asyncio.get_running_loop().time
         try:
             async with self._places:
                 self.in_flight += 1
+                begun = clock()
                 try:
                     async with asyncio.timeout(self._timeout):
                         answer = await self._client.chat(content, key)
+                    seconds = clock() - begun
                 except TimeoutError:
                     msg = f"There was no answer within {self._timeout:g} seconds."
                     raise UpstreamTimeout(msg) from None
@@ -135,7 +144,7 @@ class Calls:
             self._tell(lane, ticket, fault)
             raise
         else:
-            return answer
+            return answer, seconds
         finally:
             if not ended:
                 lane.withdraw(ticket)
@@ -159,7 +168,7 @@ class Calls:
             lane = self._lanes[model] = Lane(self._concurrency)
         return lane
 
-    def _reply(self, body: dict[str, Any], answer: Answer) -> Reply:
+    def _reply(self, body: dict[str, Any], answer: Answer, seconds: float) -> Reply:
         """Return a reply; tokens that the server does not tell are guessed from the texts."""
         model = str(body.get("model"))
         used = self._tariff.used(body, answer)
@@ -174,6 +183,8 @@ class Calls:
             version,
             answer.logprobs,
             self._tariff.cost(model, used.prompt_tokens, used.completion_tokens),
+            None if answer.replayed else seconds,
+            answer.repeats,
         )
 
 

@@ -1,28 +1,45 @@
 """Chat requests to the controller, over connections that are kept.
 
-Owns the idle connections and the request's head. A call that meets a connection which the other
+Owns the idle connections, the request's head, its id and the call's line in the log. A call that meets a connection which the other
 side has closed meanwhile is sent again on a new one: its key makes that safe.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
+import time
 from collections import deque
+from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import orjson
+import structlog
 
 from services.evaluator.calling.connection import CallConnection
 from shared.client import CHAT_PATH, Answer, api_error, read_answer
-from shared.errors import ConfigurationError, MalformedAnswer, Unavailable, UpstreamFailed
+from shared.errors import (
+    ConfigurationError,
+    LLMZooError,
+    MalformedAnswer,
+    Unavailable,
+    UpstreamFailed,
+)
+from shared.http.request_id import HEADER
 from shared.protocol.priority import PRIORITY_HEADER, Priority
+from shared.protocol.repeats import REPEATED_HEADER, read_repeats
 
 _CONNECT_SECONDS = 5.0
 _MOST_IDLE = 256
 _PORTS = {"http": 80, "https": 443}
 _FIRST_ERROR = 300
+_REPLAYED = "idempotency-replayed"
+_KEY_LETTERS = 21
+"""Of a call's key that its request ids begin with: tries of one call look alike in all logs."""
+
+log = structlog.get_logger(__name__)
 
 
 class CallClient:
@@ -69,8 +86,23 @@ class CallClient:
             APIError: the server answered with an error. Unavailable: no connection.
             UpstreamFailed: it broke off. MalformedAnswer: it is no chat completion.
         """
-        told = f"\r\nidempotency-key: {key}\r\ncontent-length: {len(body)}\r\n\r\n"
-        connection = await self._exchange(self._head + told.encode("ascii") + body)
+        # Random, so that tries differ; not secret.
+        request_id = f"{key[:_KEY_LETTERS]}-{random.getrandbits(32):08x}"
+        told = (
+            f"\r\nidempotency-key: {key}\r\n{HEADER}: {request_id}"
+            f"\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        began = time.monotonic()
+        status, fault = 0, None
+        try:
+            connection = await self._exchange(self._head + told.encode("ascii") + body)
+            status = connection.status
+        except LLMZooError as failure:
+            fault = failure.message
+            raise
+        finally:
+            took = round((time.monotonic() - began) * 1000, 1)
+            log.info("call", request_id=request_id, status=status, duration_ms=took, fault=fault)
         headers, content = connection.headers, connection.body
         if connection.status >= _FIRST_ERROR:
             raise api_error(connection.status, headers, content)
@@ -81,8 +113,9 @@ class CallClient:
         if not isinstance(answer, dict):
             msg = f"{self.base_url} answered with something that is no JSON object."
             raise MalformedAnswer(msg)
-        request_id = headers.get("x-request-id", "")
-        return read_answer(cast("dict[str, Any]", answer), self.base_url, request_id)
+        reply = read_answer(cast("dict[str, Any]", answer), self.base_url, headers.get(HEADER, ""))
+        repeats = read_repeats(headers.get(REPEATED_HEADER))
+        return replace(reply, replayed=_REPLAYED in headers, repeats=repeats)
 
     def close(self) -> None:
         """Close the connections that are idle, and each other one at its call's end."""

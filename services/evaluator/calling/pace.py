@@ -3,7 +3,9 @@
 Owns what a refusal (status 429) means. Calls at once grow by one a round trip and fall to 0.8 of
 themselves once an episode of refusals (AIMD; Chiu and Jain 1989). Calls a second are unbounded
 until the first episode; then they are what was accepted from one episode's end to the next one's,
-so that a server that counts calls by the minute is asked evenly, and they grow again slowly. Pure:
+so that a server that counts calls by the minute is asked evenly, and they grow again slowly. Where
+a call takes much longer than the limit's window, the first 16 places are too few for the limit,
+and they grow by one a round trip: it takes that many round trips until the limit is used up. Pure:
 every `now` is given.
 """
 
@@ -218,9 +220,6 @@ class Pace:
         if self._bound and self._held > self._belief.hold:
             below = self.rate < self._belief.high
             self.rate *= 1 + self._growth
-            if self._growth >= MOST_DOUBT:
-                # What was accepted at a much lower rate tells nothing of this one.
-                self._begin_period(now)
             self._growth = min(_MOST_GROWTH if below else _MOST_PROBING, 2 * self._growth)
             if below and self.rate >= self._belief.high:
                 self.rate = self._belief.high

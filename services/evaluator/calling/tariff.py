@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from services.evaluator.calling.habits import Habits
+from services.evaluator.calling.habits import Habits, Manner
 from services.evaluator.calling.tokens import UNBOUNDED, longest_answer, prompt_tokens, tokens_of
 from shared.client import Answer
 from shared.errors import LLMZooError, UpstreamTimeout
@@ -115,10 +115,11 @@ class Tariff:
     def expected(self, body: dict[str, Any]) -> Estimate:
         """Return what a request will probably come to.
 
-        The answer is as long as the model's answers were, or half as long as it may be where none
-        was seen.
+        The answer is as long as the model's were to such requests, or of a typical length where
+        none was seen, if it may be so long.
         """
-        return self._estimated(body, self._habits.length(_model(body), self._longest(body)))
+        longest = self._longest(body)
+        return self._estimated(body, self._habits.length(_model(body), _manner(body), longest))
 
     def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> float:
         """Return dollars; 0 where `unpriced` says why they are not known."""
@@ -141,9 +142,10 @@ class Tariff:
         model = _model(body)
         guessed = prompt_tokens(body)
         if prompt is not None and completion is not None:
-            self._habits.learn(model, guessed, prompt, completion)
+            self._habits.learn(model, _manner(body), guessed, prompt, completion)
         else:
-            prompt = self._habits.prompt(model, guessed) if prompt is None else prompt
+            if prompt is None:
+                prompt = self._habits.prompt(model, _manner(body), guessed)
             completion = tokens_of(answer.text) if completion is None else completion
         return Estimate(prompt, completion, self.cost(model, prompt, completion))
 
@@ -171,7 +173,7 @@ class Tariff:
 
     def _estimated(self, body: dict[str, Any], completion: int) -> Estimate:
         model = _model(body)
-        prompt = self._habits.prompt(model, prompt_tokens(body))
+        prompt = self._habits.prompt(model, _manner(body), prompt_tokens(body))
         completion *= _count(body.get("n")) or 1
         price = self._price(model)
         cost = _dollars(price, prompt, completion) if price else None
@@ -214,6 +216,11 @@ def _listed_price(fields: dict[str, Any]) -> Price | None:
 
 def _dollars(price: Price, prompt: int, completion: int) -> float:
     return (price.input * prompt + price.output * completion) / _PER_TOKENS
+
+
+def _manner(body: dict[str, Any]) -> Manner:
+    """Return how a request asks: how long the answer may be, and whether it is to be JSON."""
+    return longest_answer(body), "response_format" in body
 
 
 def _model(body: dict[str, Any]) -> str:

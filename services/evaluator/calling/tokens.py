@@ -19,6 +19,9 @@ _CJK = re.compile(
 _MESSAGE_TOKENS, _PROMPT_TOKENS = 4, 3
 """What templates add to a message and to the whole."""
 
+_COUNTED_OF_FORM = 0.5
+"""Of a schema: some servers count it as a part of the prompt, others do not."""
+
 UNBOUNDED = 512
 """Tokens that an answer may take where the request does not bound it."""
 
@@ -42,7 +45,7 @@ def prompt_tokens(body: dict[str, Any]) -> int:
         text = content if isinstance(content, str) else orjson.dumps(content).decode()
         total += _MESSAGE_TOKENS + tokens_of(text)
     form = body.get("response_format")
-    return total + (tokens_of(orjson.dumps(form).decode()) if form else 0)
+    return total + (ceil(tokens_of(orjson.dumps(form).decode()) * _COUNTED_OF_FORM) if form else 0)
 
 
 def longest_answer(body: dict[str, Any]) -> int | None:

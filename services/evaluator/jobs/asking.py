@@ -54,6 +54,16 @@ class Reply(Protocol):
         """What the call cost."""
         ...
 
+    @property
+    def seconds(self) -> float | None:
+        """How long its server took; None: it is the answer of an earlier call."""
+        ...
+
+    @property
+    def repeats(self) -> int:
+        """How often it may have been made beside the time that brought the answer."""
+        ...
+
 
 class Calls(Protocol):
     """Makes calls."""

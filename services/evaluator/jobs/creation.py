@@ -6,18 +6,18 @@ Owns how many runs there may be. The same content twice is the same run.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from services.evaluator.jobs.connection import Script, reaching_redis
 from services.evaluator.jobs.evals import FULL_RETRY_AFTER, content_of, lost, now
 from services.evaluator.jobs.pages import drop_expired
 from services.evaluator.jobs.plan import Plan
-from services.evaluator.jobs.records import pack_bytes, spec_of
+from services.evaluator.jobs.records import pack_bytes
 from services.evaluator.jobs.runs import answer_states, deadline_ms, fields_of
 from services.evaluator.jobs.scripts.life import CREATE_RUN
+from services.evaluator.jobs.stored_specs import run_text, spec_of
 from shared.errors import Overloaded
 from shared.protocol.evals.run import Evaluation, RunSpec
 from shared.registry import keys
@@ -58,7 +58,7 @@ async def create_run(
 
 async def find_run(redis: Any, evaluation: Evaluation, run: RunSpec) -> str | None:
     """Return the id of the run with this content, if there was one. Raises StoreUnreachable."""
-    told = await asyncio.to_thread(_told, run)
+    told = await asyncio.to_thread(run_text, run)
     with reaching_redis():
         found = await redis.get(_content_key(evaluation, told))
         if found is None:
@@ -85,8 +85,8 @@ class _Written:
 
 def _written(evaluation: Evaluation, run: RunSpec) -> _Written:
     """Return what is stored of a new run. Raises InvalidSpec. Takes a while for a big one."""
-    told = _told(run)
-    plan = Plan(spec_of(evaluation.spec), run)
+    told = run_text(run)
+    plan = Plan(spec_of(evaluation), run)
     answers = answer_states(plan, run)
     return _Written(
         spec=pack_bytes(told),
@@ -97,12 +97,8 @@ def _written(evaluation: Evaluation, run: RunSpec) -> _Written:
     )
 
 
-def _told(run: RunSpec) -> bytes:
-    return orjson.dumps(run.model_dump(mode="json"))
-
-
 def _content_key(evaluation: Evaluation, told: bytes) -> str:
-    return keys.evaluation_run_content(content_of(evaluation.id, told.decode()))
+    return keys.evaluation_run_content(content_of(evaluation.id, hashlib.sha256(told).hexdigest()))
 
 
 async def _makes_room(redis: Any, index: str) -> bool:

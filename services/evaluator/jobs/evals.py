@@ -15,12 +15,14 @@ import orjson
 from services.evaluator.jobs.connection import Script, reaching_redis
 from services.evaluator.jobs.ids import Ids
 from services.evaluator.jobs.pages import Order, Page, drop_expired, page_of
-from services.evaluator.jobs.records import pack, unpack
+from services.evaluator.jobs.records import pack_bytes, unpack_bytes
 from services.evaluator.jobs.scripts.life import CREATE_EVAL, DELETE_EVAL, UPDATE_EVAL
 from services.evaluator.jobs.scripts.prelude import KEPT_SECONDS
+from services.evaluator.jobs.stored_specs import questions_of, told_spec
+from services.evaluator.sealed_rows import SealedRows
 from shared.errors import Conflict, Gone, LLMZooError, NotFound, Overloaded
 from shared.protocol.evals.run import Evaluation
-from shared.protocol.evals.spec import EvalSpec
+from shared.protocol.evals.spec import EvalSpec, Question
 from shared.registry import keys
 
 MAX_EVALS = 1_000
@@ -93,7 +95,7 @@ class Evals:
         head = _head(evaluation)
         names = [
             keys.evaluation(eval_id),
-            await asyncio.to_thread(_content_key, evaluation.spec),
+            await asyncio.to_thread(_content_key, evaluation),
         ]
         [word] = await _UPDATE.run(self._redis, names, eval_id, head)
         if word == b"gone":
@@ -120,8 +122,8 @@ class Evals:
         name = keys.evaluation(evaluation.id)
         fields = {
             "head": _head(evaluation),
-            "questions": pack(evaluation.spec["questions"]),
-            "content": _content_key(evaluation.spec),
+            "questions": pack_bytes(questions_of(evaluation).text),
+            "content": _content_key(evaluation),
         }
         with reaching_redis():
             async with self._redis.pipeline(transaction=True) as batch:
@@ -158,17 +160,18 @@ def now() -> float:
     return datetime.now(UTC).timestamp()
 
 
-def _content_key(told: dict[str, Any]) -> str:
-    return keys.evaluation_content(content_of(told))
+def _content_key(evaluation: Evaluation) -> str:
+    questions = hashlib.sha256(questions_of(evaluation).text).hexdigest()
+    return keys.evaluation_content(content_of({**evaluation.spec, "questions": questions}))
 
 
 def _written(spec: EvalSpec, eval_id: str, created: int) -> tuple[Evaluation, bytes, bytes, str]:
     """Return a new eval, both of its stored parts and the key of its content."""
-    told = spec.model_dump(mode="json")
     evaluation = Evaluation(
-        id=eval_id, created_at=created, question_count=len(spec.questions), spec=told
+        id=eval_id, created_at=created, question_count=len(spec.questions), spec=told_spec(spec)
     )
-    return evaluation, _head(evaluation), pack(told["questions"]), _content_key(told)
+    questions = pack_bytes(questions_of(evaluation).text)
+    return evaluation, _head(evaluation), questions, _content_key(evaluation)
 
 
 def _head(evaluation: Evaluation) -> bytes:
@@ -179,5 +182,5 @@ def _head(evaluation: Evaluation) -> bytes:
 
 def _joined(head: bytes, questions: bytes) -> Evaluation:
     told = orjson.loads(head)
-    told["spec"]["questions"] = unpack(questions)
+    told["spec"]["questions"] = SealedRows(unpack_bytes(questions), Question)
     return Evaluation.model_validate(told)

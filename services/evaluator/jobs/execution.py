@@ -6,6 +6,7 @@ run goes on. Holds no lease and writes nothing but reservations.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import structlog
@@ -90,6 +91,7 @@ class Execution:
         before = await self._before(work, unit)
         talk = Conversation(candidate, question, work.run, before.turns)
         used, error, finish_reason, version = Used(), None, "", before.model_version
+        seconds = before.seconds if before.turns else 0.0
         try:
             if candidate.model is None:
                 msg = "No answer to this question was given."
@@ -100,6 +102,7 @@ class Execution:
                 reply = await self._calls.ask(talk.request())
                 used += used_by(reply)
                 finish_reason, version = reply.finish_reason, reply.model_version
+                seconds = _sum(seconds, reply.seconds)
                 talk.heard(reply.text)
                 if talk.calls_left and not await reservation.goes_on():
                     raise LLMZooError(_BETWEEN_TURNS, code="run_ended")  # noqa: TRY301 - as above
@@ -114,6 +117,7 @@ class Execution:
             usage=before.usage + used,
             error=error,
             model_version=version,
+            seconds=seconds,
         )
         work.keep(unit.number, answer)
         return ends.answered(
@@ -160,7 +164,7 @@ class Execution:
         return self._judged(unit, judged)
 
     @staticmethod
-    def _task(work: Work, review: ReviewUnit, answers: dict[int, StoredAnswer]) -> ReviewTask:
+    def _task(work: Work, review: ReviewUnit, answers: Mapping[int, StoredAnswer]) -> ReviewTask:
         plan = work.plan
         shown = tuple(
             AnswerShown(
@@ -178,6 +182,7 @@ class Execution:
             repeat=review.repeat,
             judge=plan.judges[review.judge] if by_judge else None,
             with_references=work.spec.reference,
+            given=plan.given,
         )
 
     def _judged(self, unit: Unit, judged: Judged) -> End:
@@ -207,6 +212,10 @@ def _salt(review: ReviewUnit, unit: Unit) -> str:
     repeat = f"repeat {review.repeat}" if review.repeat else ""
     again = f"again {unit.salt}" if unit.salt else ""
     return " ".join(filter(None, (repeat, again)))
+
+
+def _sum(seconds: float | None, more: float | None) -> float | None:
+    return None if seconds is None or more is None else seconds + more
 
 
 def _error(stage: Stage, fault: LLMZooError, candidate: str | None = None) -> ItemError:

@@ -6,13 +6,15 @@ for them and how it becomes an `OutputItem`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from services.evaluator.jobs.connection import reaching_redis
-from services.evaluator.jobs.material import given_answers, judge_name
+from services.evaluator.jobs.given_answers import GivenAnswers
+from services.evaluator.jobs.material import judge_name
 from services.evaluator.jobs.plan import Plan
 from services.evaluator.jobs.records import StoredAnswer, StoredResult
 from services.evaluator.jobs.states import status_of
@@ -31,12 +33,12 @@ class ItemReader:
     redis: Any
     run_id: str
     plan: Plan
-    given: dict[int, StoredAnswer]
+    given: Mapping[int, StoredAnswer]
 
     @classmethod
     def of(cls, redis: Any, run_id: str, plan: Plan) -> ItemReader:
         """Return the reader of a run with this plan."""
-        return cls(redis, run_id, plan, given_answers(plan))
+        return cls(redis, run_id, plan, GivenAnswers(plan))
 
     def part(self, name: keys.RunPart) -> str:
         """Return the name of a part of the run."""

@@ -12,6 +12,7 @@ from services.evaluator.jobs.evals import now
 from services.evaluator.jobs.records import pack_bytes
 from services.evaluator.jobs.scripts.prelude import KEPT_SECONDS
 from services.evaluator.jobs.store import EvalStore
+from services.evaluator.jobs.stored_specs import run_text
 from services.evaluator.jobs.work import Work
 from shared.protocol.evals.run import RunStatus
 from shared.registry import keys
@@ -30,7 +31,7 @@ async def put_back(redis: Any, store: EvalStore, work: Work) -> None:
     }
     name = keys.evaluation_run(work.run_id)
     index = keys.evaluation_runs(work.evaluation.id)
-    spec = pack_bytes(work.run.model_dump_json().encode())
+    spec = pack_bytes(run_text(work.run))
     with reaching_redis():
         async with redis.pipeline(transaction=True) as batch:
             batch.hset(name, mapping=fields)

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from services.evaluator.analysis.rows import AnswerRow, Review
+from services.evaluator.jobs.given_answers import GivenAnswers
 from services.evaluator.jobs.plan import Plan, ReviewUnit
 from services.evaluator.jobs.records import StoredAnswer, StoredResult
 from services.evaluator.ranks import ranks_of
@@ -108,6 +109,10 @@ class RunMaterial:
             candidate=self.plan.candidates[unit.candidate].name,
             text="\n\n".join(answer.turns),
             references=tuple(question.references or ()),
+            asked=question.text,
+            turns=answer.turns,
+            seconds=answer.seconds,
+            tokens=answer.usage.completion_tokens,
         )
 
 
@@ -122,13 +127,7 @@ def judge_name(plan: Plan, unit: ReviewUnit) -> str:
 
 def given_answers(plan: Plan) -> dict[int, StoredAnswer]:
     """Return the answers that a run's spec brings, by number."""
-    places = {question.id: place for place, question in enumerate(plan.questions)}
-    return {
-        plan.answer_number(places[answer.question_id], place): StoredAnswer(tuple(answer.turns))
-        for place, candidate in enumerate(plan.candidates)
-        for answer in candidate.answers or ()
-        if answer.question_id in places
-    }
+    return dict(GivenAnswers(plan))
 
 
 def _ranks(verdict: Verdict | None) -> tuple[int, ...] | None:

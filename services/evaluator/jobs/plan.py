@@ -8,9 +8,11 @@ listed.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, combinations
+from itertools import accumulate, chain, combinations
 
 from shared.errors import InvalidSpec
 from shared.protocol.evals.run import Candidate, GivenReview, RunSpec
@@ -45,7 +47,7 @@ class Plan:
     def __init__(self, spec: EvalSpec, run: RunSpec) -> None:
         """Count them. Raises InvalidSpec if a given review is about nothing of this run."""
         self.spec = spec
-        self.questions: list[Question] = (
+        self.questions: Sequence[Question] = (
             run.questions if run.questions is not None else spec.questions
         )
         self.candidates: list[Candidate] = run.candidates
@@ -59,13 +61,23 @@ class Plan:
             _looks(lineups, len(self.judges), spec.repeats) if place < own else _looks(solo, 1, 1)
             for place in range(len(names))
         ]
-        self._applying_to: dict[tuple[str | None, str | None], list[int]] = {}
-        self._given: list[list[tuple[int, ReviewUnit]]] | None = None
-        if run.reviews is not None:
+        # Numbers in arrays: a run may have half a million reviews.
+        self._applying: list[list[int]] = []
+        self._kinds = array("I")
+        self._given: _GivenUnits | None = None
+        if run.reviews is None:
+            self._kinds.extend(self._kinds_of_questions())
+            counts = (self._count(kind) for kind in self._kinds)
+        else:
             self.judges = _with_given(self.judges, run.reviews)
-            self._given = _given_units(self, run.reviews)
-        counts = [self._count(place) for place in range(len(self.questions))]
-        self._starts = [0, *accumulate(counts)]
+            self._given = _GivenUnits(self, run.reviews)
+            counts = self._given.counts
+        self._starts = array("I", chain([0], accumulate(counts)))
+
+    @property
+    def given(self) -> bool:
+        """Return whether the run brings its reviews."""
+        return self._given is not None
 
     @property
     def answers(self) -> int:
@@ -97,10 +109,10 @@ class Plan:
     def review(self, number: int) -> ReviewUnit:
         """Return what one review is about."""
         question = bisect_right(self._starts, number) - 1
-        place = number - self._starts[question]
         if self._given is not None:
-            return self._given[question][place][1]
-        for dimension in self._applying(self.questions[question]):
+            return self._given.unit(question, number)
+        place = number - self._starts[question]
+        for dimension in self._applying[self._kinds[question]]:
             looks = self._looks[dimension]
             if place < len(looks):
                 judge, lineup, repeat = looks[place]
@@ -111,24 +123,65 @@ class Plan:
 
     def given_place(self, number: int) -> int:
         """Return the place in `RunSpec.reviews` of the review of a run that has them."""
-        question = bisect_right(self._starts, number) - 1
         assert self._given is not None
-        return self._given[question][number - self._starts[question]][0]
+        return self._given.place(number)
 
-    def _count(self, question: int) -> int:
-        if self._given is not None:
-            return len(self._given[question])
-        applying = self._applying(self.questions[question])
-        return sum(len(self._looks[dimension]) for dimension in applying)
+    def _kinds_of_questions(self) -> Iterator[int]:
+        """Yield for each question which of the lists of dimensions is the one that applies."""
+        known: dict[tuple[str | None, str | None], int] = {}
+        for question in self.questions:
+            kind = (question.category, question.language)
+            if kind not in known:
+                known[kind] = len(self._applying)
+                self._applying.append(
+                    [place for place, rule in enumerate(self._rules) if fits(rule, *kind)]
+                )
+            yield known[kind]
 
-    def _applying(self, question: Question) -> list[int]:
-        """Return the dimensions that apply to a question."""
-        kind = (question.category, question.language)
-        if kind not in self._applying_to:
-            self._applying_to[kind] = [
-                place for place, rule in enumerate(self._rules) if fits(rule, question)
-            ]
-        return self._applying_to[kind]
+    def _count(self, kind: int) -> int:
+        return sum(len(self._looks[dimension]) for dimension in self._applying[kind])
+
+
+class _GivenUnits:
+    """The given reviews of a run, numbered by question, and in a question as they are listed."""
+
+    def __init__(self, plan: Plan, reviews: Sequence[GivenReview]) -> None:
+        """Look at each. Raises InvalidSpec."""
+        self._reviews = reviews
+        self._dimensions = {name: place for place, name in enumerate(plan.spec.dimension_names)}
+        self._judges = {judge.model: place for place, judge in enumerate(plan.judges)}
+        self._candidates = {each.name: place for place, each in enumerate(plan.candidates)}
+        questions = {question.id: place for place, question in enumerate(plan.questions)}
+        places = array("I")
+        for place, review in enumerate(reviews):
+            try:
+                places.append(questions[review.question_id])
+                self._unit(0, review)
+            except KeyError as fault:
+                text = f"{fault.args[0]!r} is nothing of this run"
+                raise InvalidSpec([(f"/reviews/{place}", text)]) from None
+        self._order = array("I", sorted(range(len(places)), key=places.__getitem__))
+        self.counts = array("I", bytes(4 * len(questions)))
+        """By question."""
+        for place in places:
+            self.counts[place] += 1
+
+    def place(self, number: int) -> int:
+        """Return where in the list a review stands."""
+        return self._order[number]
+
+    def unit(self, question: int, number: int) -> ReviewUnit:
+        """Return what a review is about."""
+        return self._unit(question, self._reviews[self._order[number]])
+
+    def _unit(self, question: int, review: GivenReview) -> ReviewUnit:
+        return ReviewUnit(
+            question=question,
+            dimension=self._dimensions[review.dimension],
+            judge=self._judges[review.judge],
+            lineup=tuple(self._candidates[name] for name in review.lineup),
+            repeat=review.repeat,
+        )
 
 
 def _looks(
@@ -143,44 +196,20 @@ def _looks(
     ]
 
 
-def _with_given(judges: list[Judge], reviews: list[GivenReview]) -> list[Judge]:
+def _with_given(judges: list[Judge], reviews: Sequence[GivenReview]) -> list[Judge]:
     """Return the judges and those that only given reviews name."""
     known = {judge.model for judge in judges}
     more = dict.fromkeys(review.judge for review in reviews if review.judge not in known)
     return [*judges, *(Judge(model=name) for name in more)]
 
 
-def _given_units(plan: Plan, reviews: list[GivenReview]) -> list[list[tuple[int, ReviewUnit]]]:
-    """Return the given reviews by question, each with its place in the list."""
-    questions = {question.id: place for place, question in enumerate(plan.questions)}
-    dimensions = {name: place for place, name in enumerate(plan.spec.dimension_names)}
-    judges = {judge.model: place for place, judge in enumerate(plan.judges)}
-    candidates = {candidate.name: place for place, candidate in enumerate(plan.candidates)}
-    found: list[list[tuple[int, ReviewUnit]]] = [[] for _ in plan.questions]
-    for place, review in enumerate(reviews):
-        try:
-            question = questions[review.question_id]
-            unit = ReviewUnit(
-                question=question,
-                dimension=dimensions[review.dimension],
-                judge=judges[review.judge],
-                lineup=tuple(candidates[name] for name in review.lineup),
-                repeat=review.repeat,
-            )
-        except KeyError as fault:
-            text = f"{fault.args[0]!r} is nothing of this run"
-            raise InvalidSpec([(f"/reviews/{place}", text)]) from None
-        found[question].append((place, unit))
-    return found
-
-
-def fits(rule: Filter | None, question: Question) -> bool:
-    """Return whether a dimension with this rule applies to a question."""
+def fits(rule: Filter | None, category: str | None, language: str | None) -> bool:
+    """Return whether a dimension with this rule applies to a question of this kind."""
     if rule is None:
         return True
-    category = rule.category is None or question.category in rule.category
-    language = rule.language is None or question.language in rule.language
-    return category and language
+    return (rule.category is None or category in rule.category) and (
+        rule.language is None or language in rule.language
+    )
 
 
 def _lineups(spec: EvalSpec, candidates: list[Candidate]) -> list[tuple[int, ...]]:

@@ -40,6 +40,8 @@ class Seen:
     """In its stream, whoever works on them."""
     suspects: int
     """Waiting to be run alone."""
+    still_seconds: float
+    """Since its last event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,12 @@ class Queue:
         prefixes = (keys.evaluation_run(""), keys.evaluator_lease(""))
         found = await _LOOK.run(self.redis, names, self._consumer, self._lease_ms, *prefixes)
         _, reclaimed, *flat = found
-        runs = (flat[start : start + 4] for start in range(0, len(flat), 4))
+        runs = (flat[start : start + 5] for start in range(0, len(flat), 5))
         return Looked(
             reclaimed,
             tuple(
-                Seen(run_id.decode(), RunStatus(status.decode()), entries, suspects)
-                for run_id, status, entries, suspects in runs
+                Seen(run_id.decode(), RunStatus(status.decode()), entries, suspects, still / 1000)
+                for run_id, status, entries, suspects, still in runs
             ),
         )
 

@@ -13,7 +13,8 @@ from services.evaluator.jobs.connection import reaching_redis
 from services.evaluator.jobs.items import overrides_of
 from services.evaluator.jobs.material import RunMaterial, given_answers
 from services.evaluator.jobs.plan import Plan
-from services.evaluator.jobs.records import StoredAnswer, StoredResult, spec_of
+from services.evaluator.jobs.records import StoredAnswer, StoredResult
+from services.evaluator.jobs.stored_specs import spec_of
 from shared.protocol.evals.run import Evaluation, Run, RunSpec
 from shared.registry import keys
 
@@ -26,7 +27,7 @@ async def read_material(
     redis: Any, evaluation: Evaluation, run: Run, run_spec: RunSpec
 ) -> RunMaterial:
     """Return all that there is of a run at this moment. Raises StoreUnreachable."""
-    spec = await asyncio.to_thread(spec_of, evaluation.spec)
+    spec = await asyncio.to_thread(spec_of, evaluation)
     plan = await asyncio.to_thread(Plan, spec, run_spec)
     given = await asyncio.to_thread(given_answers, plan)
     answers = await _all(redis, run.id, "answers", plan.answers, StoredAnswer.decode)

@@ -13,8 +13,7 @@ from typing import Any
 import orjson
 
 from shared.protocol.evals.item import ItemError, ItemStatus, Verdict
-from shared.protocol.evals.run import CallUsage, Limits, RunSpec
-from shared.protocol.evals.spec import EvalSpec
+from shared.protocol.evals.run import CallUsage
 
 _LONG = 2048
 _PLAIN, _PACKED = b"=", b"z"
@@ -31,6 +30,8 @@ class Used:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: int = 0
+    repeats: int = 0
+    """Calls that may have been made beside these, with no answer."""
 
     def __add__(self, other: Used) -> Used:
         """Return both together."""
@@ -39,6 +40,7 @@ class Used:
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cost + other.cost,
+            self.repeats + other.repeats,
         )
 
     def told(self) -> CallUsage:
@@ -70,23 +72,28 @@ class StoredAnswer:
     usage: Used = field(default_factory=Used)
     error: ItemError | None = None
     model_version: str = ""
+    seconds: float | None = None
+    """How long its calls took together; None if that of one is not known."""
 
     def encode(self) -> bytes:
         """Return the stored form."""
         error = self.error and self.error.model_dump()
         usage = _usage(self.usage)
-        return pack([self.turns, self.finish_reason, usage, error, self.model_version])
+        told = [self.turns, self.finish_reason, usage, error, self.model_version, self.seconds]
+        return pack(told)
 
     @classmethod
     def decode(cls, stored: bytes) -> StoredAnswer:
         """Return what `encode` wrote."""
-        turns, finish_reason, usage, error, version = unpack(stored)
+        # Answers that were stored by an earlier version have no time.
+        turns, finish_reason, usage, error, version, *seconds = unpack(stored)
         return cls(
             turns=tuple(turns),
             finish_reason=finish_reason,
             usage=Used(*usage),
             error=ItemError.model_construct(**error) if error else None,
             model_version=version,
+            seconds=seconds[0] if seconds else None,
         )
 
 
@@ -129,7 +136,13 @@ class StoredResult:
 
 
 def _usage(usage: Used) -> list[int]:
-    return [usage.calls, usage.prompt_tokens, usage.completion_tokens, usage.cost]
+    return [
+        usage.calls,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cost,
+        usage.repeats,
+    ]
 
 
 def pack(content: Any) -> bytes:
@@ -150,14 +163,3 @@ def pack_bytes(content: bytes) -> bytes:
 def unpack_bytes(stored: bytes) -> bytes:
     """Return what was packed."""
     return zlib.decompress(stored[1:]) if stored[:1] == _PACKED else stored[1:]
-
-
-def spec_of(told: dict[str, Any]) -> EvalSpec:
-    """Return the spec that an `Evaluation` tells as JSON."""
-    return EvalSpec.model_validate_json(orjson.dumps(told))
-
-
-def run_spec_of(stored: bytes, limits: bytes) -> RunSpec:
-    """Return a run's spec with the limits that hold now."""
-    spec = RunSpec.model_validate_json(unpack_bytes(stored))
-    return spec.model_copy(update={"limits": Limits.model_validate_json(limits)})

@@ -98,6 +98,8 @@ class Reviewing:
             self._metrics.judge_calls.labels("failed").inc()
             raise
         self._metrics.judge_calls.labels("ok").inc()
+        if reply.seconds is not None:
+            self._metrics.judge_call_seconds.observe(reply.seconds)
         return reply
 
     def _remember(self, refused: tuple[str, Form]) -> None:
@@ -117,4 +119,5 @@ def refuses_form(fault: LLMZooError) -> bool:
 
 def used_by(reply: Reply) -> Used:
     """Return what one call used."""
-    return Used(1, reply.prompt_tokens, reply.completion_tokens, picodollars(reply.cost_usd))
+    cost = picodollars(reply.cost_usd)
+    return Used(1, reply.prompt_tokens, reply.completion_tokens, cost, reply.repeats)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import orjson
 
+from services.evaluator.jobs.given_answers import GivenAnswers
 from services.evaluator.jobs.plan import Plan
 from services.evaluator.jobs.records import Used, picodollars
 from services.evaluator.jobs.states import GIVEN, NOT_ASKED, UNFED
@@ -29,20 +30,14 @@ from shared.protocol.evals.run import (
 Role = Literal["answer", "judge"]
 _UNDECODED_SHARE = 0.01
 _WHAT = ("calls", "prompt_tokens", "completion_tokens", "cost")
+_REPEATED = "repeated"
 
 
 def answer_states(plan: Plan, run: RunSpec) -> bytes:
     """Return how far each answer is before anything is asked."""
-    given = [
-        None if candidate.answers is None else {each.question_id for each in candidate.answers}
-        for candidate in run.candidates
-    ]
+    given = GivenAnswers(plan)
     missing = UNFED if run.reviews is None else NOT_ASKED
-    return b"".join(
-        GIVEN if ids is not None and question.id in ids else missing
-        for question in plan.questions
-        for ids in given
-    )
+    return b"".join(GIVEN if number in given else missing for number in range(plan.answers))
 
 
 def fields_of(spec: RunSpec, plan: Plan, answers: bytes) -> dict[str, str | int | float | bytes]:
@@ -54,7 +49,6 @@ def fields_of(spec: RunSpec, plan: Plan, answers: bytes) -> dict[str, str | int 
         "name": spec.name,
         "candidates": orjson.dumps([candidate.name for candidate in spec.candidates]),
         "reviewed": int(plan.reviews > 0),
-        "judges_asked": int(asks_judges(plan, spec)),
         "total": total,
         "answers_total": plan.answers - answers.count(NOT_ASKED),
         "answered": given,
@@ -67,12 +61,6 @@ def fields_of(spec: RunSpec, plan: Plan, answers: bytes) -> dict[str, str | int 
         **limit_fields(spec.limits),
     }
     return fields
-
-
-def asks_judges(plan: Plan, spec: RunSpec) -> bool:
-    """Return whether reviews make calls."""
-    graders = any(grader.model for grader in plan.spec.graders)
-    return spec.reviews is None and (bool(plan.spec.dimensions) or graders)
 
 
 def limit_fields(limits: Limits) -> dict[str, int]:
@@ -104,7 +92,8 @@ def _fail_at(rule: bool | float, total: int) -> int:
 def usage_fields(role: Role, model: str, used: Used) -> list[tuple[str, int]]:
     """Return what is added to a run's hash for the calls of a unit."""
     values = (used.calls, used.prompt_tokens, used.completion_tokens, used.cost)
-    return [
+    repeated = [(_REPEATED, used.repeats)] if used.repeats else []
+    return repeated + [
         (field, value)
         for what, value in zip(_WHAT, values, strict=True)
         if value
@@ -182,7 +171,7 @@ def _usage(told: dict[str, str]) -> Usage:
         answers=used("answer"),
         judge=used("judge"),
         models=by_model,
-        possibly_repeated=int(told.get("repeated", 0)),
+        possibly_repeated=int(told.get(_REPEATED, 0)),
     )
 
 

@@ -21,10 +21,10 @@ from services.evaluator.jobs.overrides import override
 from services.evaluator.jobs.pages import Order, Page, page_of
 from services.evaluator.jobs.plan import Plan
 from services.evaluator.jobs.reading import read_material
-from services.evaluator.jobs.records import run_spec_of, spec_of
 from services.evaluator.jobs.runs import deadline_ms, limit_fields, run_of
 from services.evaluator.jobs.scripts.life import CANCEL, DELETE_RUN, RESUME
 from services.evaluator.jobs.states import FILTERS
+from services.evaluator.jobs.stored_specs import run_spec_of, spec_of
 from shared.errors import Conflict, InvalidRequest, NotFound, Overloaded
 from shared.protocol.evals.item import OutputItem, OverrideRequest
 from shared.protocol.evals.results import RunEvent
@@ -287,8 +287,11 @@ class EvalStore:
 
     async def _reader(self, evaluation: Evaluation, run: Run) -> ItemReader:
         run_spec = await self.run_spec(run.id)
-        plan = await asyncio.to_thread(lambda: Plan(spec_of(evaluation.spec), run_spec))
-        return ItemReader.of(self._redis, run.id, plan)
+
+        def reader() -> ItemReader:
+            return ItemReader.of(self._redis, run.id, Plan(spec_of(evaluation), run_spec))
+
+        return await asyncio.to_thread(reader)
 
     async def _read_runs(self, ids: list[str]) -> list[Run | None]:
         with reaching_redis():

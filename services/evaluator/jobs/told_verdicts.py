@@ -8,16 +8,13 @@ from __future__ import annotations
 import math
 
 from services.evaluator.jobs.plan import Plan, ReviewUnit
-from services.evaluator.judging.dimensions import HIGH
 from services.evaluator.judging.scales import scale_of
 from services.evaluator.ranks import ranks_of
 from shared.errors import InvalidSpec
 from shared.protocol.evals.item import OverrideRequest, Verdict
-from shared.protocol.evals.spec import Grader, Rubric
+from shared.protocol.evals.spec import Grader
 
 HUMAN_RULE = "human"
-_LOW = 0.0
-"""Of built-in dimensions: our judges are asked from 1, other scales begin at 0."""
 
 
 def verdict_of(plan: Plan, unit: ReviewUnit, request: OverrideRequest) -> Verdict:
@@ -69,12 +66,9 @@ def scores_fault(scores: list[float], n: int, low: float, high: float) -> str | 
 
 
 def score_range(plan: Plan, unit: ReviewUnit) -> tuple[float, float]:
-    """Return the lowest and the highest score of a dimension."""
-    grader = _grader(plan, unit)
-    if grader is not None:
-        return scale_of(grader)
-    dimension = plan.spec.dimensions[unit.dimension]
-    return (dimension.low, dimension.high) if isinstance(dimension, Rubric) else (_LOW, HIGH)
+    """Return the lowest and the highest score that a verdict on this review may have."""
+    measured = [*plan.spec.dimensions, *plan.spec.graders][unit.dimension]
+    return scale_of(measured, given=plan.given)
 
 
 def _grader(plan: Plan, unit: ReviewUnit) -> Grader | None:

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from services.evaluator.jobs.connection import reaching_redis
 from services.evaluator.jobs.creation import names_of
-from services.evaluator.jobs.material import given_answers
+from services.evaluator.jobs.given_answers import GivenAnswers
 from services.evaluator.jobs.plan import Plan
-from services.evaluator.jobs.records import StoredAnswer, run_spec_of, spec_of
+from services.evaluator.jobs.records import StoredAnswer
+from services.evaluator.jobs.stored_specs import run_spec_of, spec_of
 from shared.protocol.evals.run import Evaluation, RunSpec
 from shared.protocol.evals.spec import EvalSpec
 from shared.registry import keys
 
-_KEPT_LETTERS = 8_000_000
+_KEPT_LETTERS = 2_000_000
 """Of answers that wait for their reviews; others are read again."""
-_KEPT_ANSWERS = 10_000
+_KEPT_ANSWERS = 2_000
 _UNBOUNDED = 1_000_000
 
 
@@ -125,9 +126,9 @@ class Work:
         return names_of(self.run_id)
 
     @cached_property
-    def given(self) -> dict[int, StoredAnswer]:
+    def given(self) -> Mapping[int, StoredAnswer]:
         """Return the answers that the spec brings."""
-        return given_answers(self.plan)
+        return GivenAnswers(self.plan)
 
     def keep(self, number: int, answer: StoredAnswer) -> None:
         """Remember an answer that was committed, in the place of old ones.
@@ -165,7 +166,7 @@ class Work:
 def work_of(run_id: str, evaluation: Evaluation, stored: bytes, fields: dict[bytes, bytes]) -> Work:
     """Return a run, ready to be worked on; takes long if it is large."""
     run = run_spec_of(stored, fields[b"limits"])
-    spec = spec_of(evaluation.spec)
+    spec = spec_of(evaluation)
     kept = ("id", "eval", "name", "created_at", "candidates", "reviewed", "total",
             "answers_total", "limits")  # fmt: skip
     work = Work(

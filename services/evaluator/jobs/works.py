@@ -78,6 +78,8 @@ class Works:
         queued = sum(each.status is RunStatus.QUEUED for each in looked.runs)
         self._metrics.jobs.labels(RunStatus.QUEUED).set(queued)
         self._metrics.jobs.labels(RunStatus.RUNNING).set(len(seen) - queued)
+        still = [each.still_seconds for each in looked.runs if each.status is RunStatus.RUNNING]
+        self._metrics.note_progress(max(still, default=None))
         self._suspects = [run_id for run_id, each in seen.items() if each.suspects]
         self._elsewhere = False
         for run_id, each in seen.items():

@@ -40,6 +40,8 @@ class ReviewTask:
     repeat: int
     judge: Judge | None
     with_references: bool
+    given: bool = False
+    """The verdict, or the judge's text, is there already."""
 
 
 class Assessment(Protocol):

@@ -20,5 +20,6 @@ class Fault(StrEnum):
     UNKNOWN_LABEL = "unknown_label"
     UNREADABLE = "unreadable"
     ECHO = "echo"
+    PROSE = "prose_only"
     MISSING_VALUE = "missing_value"
     """A template names what the item or the sample does not have."""

@@ -10,25 +10,18 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from services.evaluator.judging.assessment import Form, ReviewTask
-from services.evaluator.judging.dimensions import HIGH, LOW, Dimension
+from services.evaluator.judging.by_judge import AssessmentByJudge
+from services.evaluator.judging.dimensions import Dimension
 from services.evaluator.judging.echoes import Echoes
-from services.evaluator.judging.faults import Fault
 from services.evaluator.judging.kinds.kind import Kind
 from services.evaluator.judging.kinds.order import Order
 from services.evaluator.judging.kinds.pair import Pair
 from services.evaluator.judging.kinds.scores import Scores
-from services.evaluator.judging.likelihood import likely_scores
 from services.evaluator.judging.own_words import Source
 from services.evaluator.judging.prompt_parts import Material, material_of
-from services.evaluator.judging.replies import read_reply
-from services.evaluator.judging.requests import (
-    asked_again,
-    form_text,
-    forms_of,
-    judge_request,
-)
+from services.evaluator.judging.requests import form_text, judge_request
+from services.evaluator.judging.scales import Scale, scale_of
 from services.evaluator.judging.wording import Language, Wording, language_of, wording_in
-from shared.protocol.evals.item import Verdict
 from shared.protocol.evals.spec import Judge, Mode, Rubric
 
 
@@ -38,28 +31,26 @@ class Criteria:
 
     text: str
     anchors: str | None
-    low: float
-    high: float
+    scale: Scale
 
 
-def criteria_of(dimension: Dimension | Rubric, language: Language) -> Criteria:
+def criteria_of(dimension: Dimension | Rubric, language: Language, scale: Scale) -> Criteria:
     """Return a dimension, built in or the user's own, as a judge is told of it."""
     if isinstance(dimension, Rubric):
-        return Criteria(dimension.criteria.strip(), None, dimension.low, dimension.high)
-    return Criteria(dimension.criteria[language], dimension.anchors[language], LOW, HIGH)
+        return Criteria(dimension.criteria.strip(), None, scale)
+    return Criteria(dimension.criteria[language], dimension.anchors[language], scale)
 
 
-class RubricAssessment:
+class RubricAssessment(AssessmentByJudge):
     """A judge orders or scores the answers of a line-up."""
 
     def __init__(self, task: ReviewTask, judge: Judge, dimension: Dimension | Rubric) -> None:
         """Take the review; nothing is computed before it is asked for."""
         self._language = language_of(task.question.language)
+        scale = scale_of(dimension, given=task.given)
+        super().__init__(judge, wording_in(self._language), scale)
         self._task = task
-        self._judge = judge
-        self._criteria = criteria_of(dimension, self._language)
-        self._wording = wording_in(self._language)
-        self.forms = forms_of(judge)
+        self._criteria = criteria_of(dimension, self._language, scale)
 
     def request(self, form: Form) -> dict[str, Any]:
         """Return the body of the chat request that asks for the verdict."""
@@ -72,23 +63,6 @@ class RubricAssessment:
         ]
         return judge_request(self._judge, messages, form, self._kind, self._task.repeat)
 
-    def read(self, form: Form, reply: str, logprobs: list[Any] | None) -> Verdict:
-        """Return what a reply says, scores weighted by their likelihood if that is asked for."""
-        verdict = read_reply(self._kind, form, reply, self._source)
-        if not (self._judge.logprobs and logprobs and verdict.scores):
-            return verdict
-        criteria = self._criteria
-        return likely_scores(verdict, reply, logprobs, criteria.low, criteria.high)
-
-    def again(self, form: Form, reply: str, verdict: Verdict) -> dict[str, Any]:
-        """Return the one more request after a reply that could not be read."""
-        body = self.request(form)
-        return asked_again(body, reply, verdict, self._form(form), self._wording)
-
-    def local(self) -> Verdict:
-        """Return no verdict: a judge has to be asked."""
-        return Verdict(rule=Fault.UNREADABLE)
-
     @cached_property
     def _kind(self) -> Kind:
         answers = len(self._task.answers)
@@ -96,7 +70,7 @@ class RubricAssessment:
             case Mode.ORDERING:
                 return Order(answers)
             case Mode.SCORING:
-                return Scores(answers, self._criteria.low, self._criteria.high)
+                return Scores(answers, *self._scale)
             case Mode.PAIRWISE:
                 return Pair()
 
@@ -135,7 +109,7 @@ def _instructions(
     wording = wording_in(language)
     parts = [_duty(wording, mode, answers), criteria.text]
     if mode is Mode.SCORING:
-        low, high = f"{criteria.low:g}", f"{criteria.high:g}"
+        low, high = (f"{end:g}" for end in criteria.scale)
         parts.append(wording.scale.replace("{low}", low).replace("{high}", high))
         parts += [criteria.anchors] if criteria.anchors else []
     rules = [wording.fairness] if mode is Mode.SCORING else [wording.fairness, wording.ties]

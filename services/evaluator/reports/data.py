@@ -11,8 +11,9 @@ from shared.protocol.evals.run import Run
 from shared.protocol.evals.spec import EvalSpec
 
 ReportFormat = Literal["html", "md", "json", "csv", "jsonl"]
-ReportTable = Literal["figures", "items"]
-"""Of the CSV format: a row for each candidate in each scope, or for each item."""
+ReportTable = Literal["figures", "items", "answers"]
+"""Of the CSV format: a row for each candidate in each scope, for each item, or for each metric of
+a candidate's answers in each language."""
 
 MEDIA_TYPES: dict[ReportFormat, str] = {
     "html": "text/html; charset=utf-8",
@@ -32,3 +33,5 @@ class ReportData:
     run: Run
     items: list[OutputItem]
     """In order of number."""
+    strict: frozenset[str] = frozenset()
+    """Judges whose verdicts in sentences alone are left undecoded."""

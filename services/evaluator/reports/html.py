@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from services.evaluator.reports import wording
+from services.evaluator.reports.answer_metrics import answer_table
 from services.evaluator.reports.data import ReportData
 from services.evaluator.reports.drawings import drawings_of
 from services.evaluator.reports.measures import PLAIN, SHARE
@@ -41,6 +42,7 @@ def html_report(report: ReportData) -> bytes:
             run=report.run,
             results=report.results,
             drawings=drawings_of(view, report),
+            table=answer_table(report.results),
             packed=pack(report.items),
             spec=report.spec.model_dump_json(
                 indent=2, exclude={"questions", "openai"}, exclude_defaults=True

@@ -24,6 +24,8 @@ class JudgeCard:
     errored: int
     guarded: int
     """Verdicts that were read with low confidence."""
+    prose: str
+    """What becomes of verdicts that stand in sentences alone."""
     overridden: int
     position: PositionBias | None
     agreements: list[tuple[str, Agreement]]
@@ -58,6 +60,7 @@ def _card(report: ReportData, judge: str, items: list[OutputItem]) -> JudgeCard:
         guarded=sum(
             item.verdict is not None and item.verdict.confidence == "low" for item in items
         ),
+        prose="left undecoded" if judge in report.strict else "read, with low confidence",
         overridden=sum(bool(item.overrides) for item in items),
         position=next(position, None),
         agreements=[

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from services.evaluator.reports import wording
+from services.evaluator.reports.answer_metrics import answer_table
 from services.evaluator.reports.data import ReportData
 from services.evaluator.reports.judge_cards import JudgeCard
 from services.evaluator.reports.measures import PLAIN, SHARE
@@ -124,6 +125,7 @@ def _bias(results: Results) -> list[str]:
                 SHARE.written(each.first_share),
                 SHARE.written(each.consistent),
                 SHARE.written(each.reversed),
+                wording.NOTHING if each.strict_ties is None else wording.count(each.strict_ties),
                 PLAIN.written(each.coefficient),
             )
             for each in results.position
@@ -133,6 +135,7 @@ def _bias(results: Results) -> list[str]:
             "First of two won",
             "Same in both orders",
             "Reversed",
+            "Ties if only agreement counts",
             "Log-odds of first",
         )
         parts += ["## Position", _table(heads, rows)]
@@ -160,12 +163,20 @@ def _judges(cards: list[JudgeCard], results: Results) -> list[str]:
                 ", ".join(card.versions) or wording.NOTHING,
                 *(
                     wording.count(part)
-                    for part in (card.judged, card.undecoded, card.errored, card.overridden)
+                    for part in (
+                        card.judged,
+                        card.undecoded,
+                        card.errored,
+                        card.guarded,
+                        card.overridden,
+                    )
                 ),
+                card.prose,
             )
             for card in cards
         ]
-        heads = ("Judge", "Version", "Judged", "Undecoded", "Errored", "Overridden")
+        counts = ("Judged", "Undecoded", "Errored", "Low confidence", "Overridden")
+        heads = ("Judge", "Version", *counts, "Verdicts in sentences alone")
         parts += ["## Judges", _table(heads, rows, left=2)]
     if results.agreement:
         rows = [
@@ -187,13 +198,14 @@ def _judges(cards: list[JudgeCard], results: Results) -> list[str]:
 def _answers(results: Results) -> list[str]:
     if not results.answers:
         return []
-    names = list(dict.fromkeys(name for each in results.answers for name in each.values))
+    table = answer_table(results)
     rows = [
         [each.candidate, each.language or "all", wording.count(each.answers)]
-        + [PLAIN.written(each.values.get(name)) for name in names]
-        for each in results.answers
+        + [table.written(each, name, notation) for name, notation in table.columns]
+        for each in table.rows
     ]
-    heads = ["Candidate", "Language", "Answers", *(escape(name) for name in names)]
+    titles = (escape(notation.title) for _, notation in table.columns)
+    heads = ["Candidate", "Language", "Answers", *titles]
     return ["## Answers", _table(heads, rows, left=2)]
 
 

@@ -10,7 +10,7 @@ from services.evaluator.reports.data import ReportData, ReportFormat, ReportTabl
 from services.evaluator.reports.html import html_report
 from services.evaluator.reports.json_lines import json_lines, json_report
 from services.evaluator.reports.markdown import markdown_report
-from services.evaluator.reports.tables import figures_table, items_table
+from services.evaluator.reports.tables import TABLES
 
 
 def render(format: ReportFormat, report: ReportData, table: ReportTable = "figures") -> bytes:  # noqa: A002 - the API's word
@@ -25,4 +25,4 @@ def render(format: ReportFormat, report: ReportData, table: ReportTable = "figur
         case "jsonl":
             return json_lines(report)
         case "csv":
-            return (items_table(report) if table == "items" else figures_table(report)).encode()
+            return TABLES[table](report).encode()

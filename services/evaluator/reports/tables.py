@@ -1,4 +1,4 @@
-"""Reports as CSV: figures by candidate and scope, or one row an item.
+"""Reports as CSV: figures by candidate and scope, one row an item, or metrics of answers.
 
 Numbers are written as they are; a text that a spreadsheet would run as a formula is not.
 """
@@ -6,15 +6,15 @@ Numbers are written as they are; a text that a spreadsheet would run as a formul
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import StringIO
 from typing import Any
 
 import orjson
 
-from services.evaluator.reports.data import ReportData
+from services.evaluator.reports.data import ReportData, ReportTable
 from services.evaluator.reports.measures import MEASURES
-from services.evaluator.reports.scopes import FIELDS, letters
+from services.evaluator.reports.scopes import FIELDS, fields_of, letters
 from shared.protocol.evals.item import OutputItem, Verdict
 from shared.protocol.evals.results import CandidateFigures, Figure, Scope
 
@@ -26,7 +26,8 @@ _BLANK = " \u00a0\u3000\ufeff"
 """What spreadsheets pass over before a formula."""
 
 _SCOPE = (*FIELDS, "questions", "reviews", "undecoded")
-_RECORD = ("place", "candidate", "group", "wins", "ties", "losses", "mean_length")
+_RECORD = ("place", "candidate", "group", "wins", "ties", "losses", "mean_length", "composite")
+_ANSWERS = ("candidate", "language", "answers", "metric", "value", "low", "high", "n", "undecoded")
 _PARTS = ("", "_low", "_high", "_n", "_undecoded")
 _ITEM = (
     *("id", "question_id", "category", "language", "dimension", "judge", "repeat", "status"),
@@ -38,8 +39,11 @@ _ITEM = (
 def figures_table(report: ReportData) -> str:
     """Return a row for each candidate in each scope."""
     names = [measure.name + part for measure in MEASURES for part in _PARTS]
+    composite = dict(report.results.composite)
     rows = (
-        _scope(scope) | _figures(scope, place, candidate)
+        _scope(scope)
+        | _figures(scope, place, candidate)
+        | {"composite": composite.get(candidate.candidate) if not fields_of(scope) else None}
         for scope in report.results.scopes
         for place, candidate in enumerate(scope.candidates, start=1)
     )
@@ -49,6 +53,25 @@ def figures_table(report: ReportData) -> str:
 def items_table(report: ReportData) -> str:
     """Return a row for each item; lists stand in their cells as JSON."""
     return _written(_ITEM, (_item(item) for item in report.items))
+
+
+def answers_table(report: ReportData) -> str:
+    """Return a row for each metric of each candidate's answers."""
+    rows = (
+        {"candidate": each.candidate, "language": each.language, "answers": each.answers}
+        | {"metric": name}
+        | {part.lstrip("_") or "value": told for part, told in _figure("", figure).items()}
+        for each in report.results.answers
+        for name, figure in each.values.items()
+    )
+    return _written(_ANSWERS, rows)
+
+
+TABLES: dict[ReportTable, Callable[[ReportData], str]] = {
+    "figures": figures_table,
+    "items": items_table,
+    "answers": answers_table,
+}
 
 
 def _scope(scope: Scope) -> Row:

@@ -118,9 +118,23 @@ def _facts(report: ReportData, cards: list[JudgeCard]) -> list[tuple[str, str]]:
 
 
 def _composite(results: Results) -> str:
+    if not results.composite:
+        return ""
     scored = results.mode == Mode.SCORING
     of = "scores, each from 0 to 1 on its own scale" if scored else "win rates"
-    return f"Weighted mean over dimensions of {of}" if results.composite else ""
+    parts = [
+        f"{name}{_scale(results, name) if scored else ''}, weight {weight:g}"
+        for name, weight in results.weights.items()
+    ]
+    told = f" ({'; '.join(parts)})" if parts else ""
+    return f"Weighted mean over dimensions of {of}{told}"
+
+
+def _scale(results: Results, dimension: str) -> str:
+    if dimension not in results.scales:
+        return ""
+    low, high = results.scales[dimension]
+    return f" from {low:g} to {high:g}"
 
 
 def _some(names: list[str]) -> str:

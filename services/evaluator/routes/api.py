@@ -21,7 +21,7 @@ from services.evaluator.routes.once import Once
 from services.evaluator.routes.runs import RunHandlers
 from services.evaluator.routes.shapes import Shapes
 from services.evaluator.routes.workbench import Workbench
-from services.evaluator.specs.dry_run import Expect
+from services.evaluator.specs.dry_run import Foresight
 from services.evaluator.specs.reader import SpecReader
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -36,7 +36,7 @@ def api_routes(
     once: Once,
     reader: SpecReader,
     *,
-    expect: Expect,
+    foresight: Foresight,
     assess: Assess,
     bench: Workbench,
     makers: FigureMakers,
@@ -48,7 +48,7 @@ def api_routes(
         store: evals and runs.
         once: remembers what was done.
         reader: of bodies.
-        expect: what a call is expected to use, for dry runs.
+        foresight: what calls use, for dry runs.
         assess: what a review asks, for dry runs.
         bench: where figures are made.
         makers: what makes them.
@@ -56,7 +56,7 @@ def api_routes(
     """
     shapes = Shapes(store)
     evals = EvalHandlers(store, reader, shapes)
-    runs = RunHandlers(store, reader, shapes, expect=expect, assess=assess, changed=changed)
+    runs = RunHandlers(store, reader, shapes, foresight=foresight, assess=assess, changed=changed)
     items, events = ItemHandlers(store), EventHandlers(store)
     figures = FigureHandlers(store, bench, makers)
     changing = [

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from pydantic import BaseModel
 from starlette.responses import Response
+
+from services.evaluator.sealed_rows import json_text
 
 Shown = BaseModel | dict[str, Any]
 
@@ -15,19 +16,21 @@ Shown = BaseModel | dict[str, Any]
 def answer(shown: Shown, status: int = 200, *, location: str = "") -> Response:
     """Return an answer with one object."""
     headers = {"location": location} if location else None
-    content = shown.model_dump_json() if isinstance(shown, BaseModel) else orjson.dumps(shown)
-    return Response(content, status, media_type="application/json", headers=headers)
+    return Response(json_text(shown), status, media_type="application/json", headers=headers)
 
 
 def page(shown: Sequence[Shown], has_more: bool, **more: int) -> Response:
     """Return a list, with `more` told of it."""
-    data = [each.model_dump(mode="json") if isinstance(each, BaseModel) else each for each in shown]
     content = {
         "object": "list",
-        "data": data,
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
+        "data": shown,
+        "first_id": _id_of(shown[0]) if shown else None,
+        "last_id": _id_of(shown[-1]) if shown else None,
         "has_more": has_more,
         **more,
     }
-    return Response(orjson.dumps(content), media_type="application/json")
+    return Response(json_text(content), media_type="application/json")
+
+
+def _id_of(shown: Shown) -> Any:
+    return dict(shown)["id"]

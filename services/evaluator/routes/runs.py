@@ -10,20 +10,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.evaluator.jobs.asking import Assess
-from services.evaluator.jobs.records import spec_of
 from services.evaluator.jobs.store import EvalStore
+from services.evaluator.jobs.stored_specs import spec_of
 from services.evaluator.routes.incoming import chosen, order_of, paging, parsed
 from services.evaluator.routes.openai_shapes import shown_run
 from services.evaluator.routes.outgoing import Shown, answer, page
 from services.evaluator.routes.shapes import Shapes
 from services.evaluator.specs.candidates import Earlier
-from services.evaluator.specs.dry_run import DryRun, Expect, nothing_of
-from services.evaluator.specs.execution import RunRequest, warnings_of
+from services.evaluator.specs.dry_run import DryRun, Foresight, nothing_of
+from services.evaluator.specs.execution import warnings_of
 from services.evaluator.specs.reader import SpecReader
 from services.evaluator.specs.requests import Resumption
 from services.evaluator.specs.rerun import candidates_with_answers, earlier_of
 from shared.errors import Conflict, InvalidRequest
-from shared.protocol.evals.run import CallCounts, Evaluation, Run, RunStatus
+from shared.protocol.evals.run import CallCounts, Evaluation, Run, RunSpec, RunStatus
 from shared.protocol.evals.spec import EvalSpec
 
 _STATUSES = {**{status.value: status for status in RunStatus}, "in_progress": RunStatus.RUNNING}
@@ -39,7 +39,7 @@ class RunHandlers:
         reader: SpecReader,
         shapes: Shapes,
         *,
-        expect: Expect,
+        foresight: Foresight,
         assess: Assess,
         changed: Callable[[], None],
     ) -> None:
@@ -49,18 +49,17 @@ class RunHandlers:
             store: runs.
             reader: of bodies.
             shapes: of evals.
-            expect: what a call is expected to use.
+            foresight: what calls use.
             assess: what a review asks.
             changed: called when there may be something to do, or less of it.
         """
         self._store, self._reader, self._shapes = store, reader, shapes
-        self._expect, self._assess, self._changed = expect, assess, changed
+        self._foresight, self._assess, self._changed = foresight, assess, changed
 
     async def create(self, request: Request, raw: bytes) -> Response:
         """`POST …/runs`."""
-        body = await parsed(raw)
         evaluation = await self._store.get_eval(request.path_params["eval_id"])
-        spec = await asyncio.to_thread(spec_of, evaluation.spec)
+        spec = await asyncio.to_thread(spec_of, evaluation)
 
         async def earlier(run_id: str) -> Earlier:
             run = await self._store.get_run(evaluation.id, run_id)
@@ -70,9 +69,12 @@ class RunHandlers:
                 raise InvalidRequest(msg)
             return earlier_of(await self._store.material(evaluation, run))
 
-        asked = await self._reader.run_request(body, spec, earlier)
+        # Nobody holds the body beside what was read of it.
+        asked = await self._reader.run_request(await parsed(raw), spec, earlier)
         if asked.wishes.dry_run:
-            return answer(await self._counts(evaluation, spec, asked))
+            anew = asked.wishes.force_new
+            there = None if anew else await self._store.find_run(evaluation, asked.run)
+            return answer(await self._counts(spec, asked.run, there))
         run, made = await self._store.create_run(
             evaluation, asked.run, force_new=asked.wishes.force_new
         )
@@ -105,10 +107,10 @@ class RunHandlers:
         body = await parsed(raw)
         run = await self._run(request)
         evaluation = await self._store.get_eval(run.eval_id)
-        spec = await asyncio.to_thread(spec_of, evaluation.spec)
+        spec = await asyncio.to_thread(spec_of, evaluation)
         asked = await self._reader.resumption(body, spec)
         if asked.judges is not None:
-            return await self._judge_anew(evaluation, run, asked)
+            return await self._judge_anew(evaluation, spec, run, asked)
         resumed = await self._store.resume(run, asked.only, asked.limits)
         self._changed()
         return answer(await self._shown(resumed, evaluation))
@@ -119,8 +121,10 @@ class RunHandlers:
         await self._store.delete_run(run)
         return answer({"object": "eval.run.deleted", "deleted": True, "run_id": run.id})
 
-    async def _judge_anew(self, evaluation: Evaluation, run: Run, asked: Resumption) -> Response:
-        """Make a run in which other judges read the answers of an earlier one."""
+    async def _judge_anew(
+        self, evaluation: Evaluation, spec: EvalSpec, run: Run, asked: Resumption
+    ) -> Response:
+        """Make a run in which other judges read the answers of an earlier one, or count its calls."""
         if not run.status.over:
             msg = "The run is open; cancel it first, or wait for its end."
             raise Conflict(msg)
@@ -135,6 +139,9 @@ class RunHandlers:
                 "limits": asked.limits or material.run_spec.limits,
             }
         )
+        if asked.dry_run:
+            there = await self._store.find_run(evaluation, again)
+            return answer(await self._counts(spec, again, there))
         created, made = await self._store.create_run(evaluation, again)
         self._changed()
         return await self._created(evaluation, created, made=made)
@@ -144,16 +151,11 @@ class RunHandlers:
         shown = await self._shown(run, evaluation)
         return answer(shown, 202 if made else 200, location=location)
 
-    async def _counts(
-        self, evaluation: Evaluation, spec: EvalSpec, asked: RunRequest
-    ) -> CallCounts:
-        """Return what creating this run would ask for: nothing, where it is there and over."""
-        there = None
-        if not asked.wishes.force_new:
-            there = await self._store.find_run(evaluation, asked.run)
+    async def _counts(self, spec: EvalSpec, run: RunSpec, there: Run | None) -> CallCounts:
+        """Return what this run would ask for: nothing, where it is `there` already and over."""
         if there is not None and there.status.over:
             return nothing_of(there)
-        dry_run = DryRun(spec, asked.run, self._expect, self._assess)
+        dry_run = DryRun(spec, run, self._foresight, self._assess)
         return await asyncio.to_thread(dry_run.counts)
 
     async def _run(self, request: Request) -> Run:

@@ -5,9 +5,10 @@ Owns whether they are answers to the eval's questions, each once and with all of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from services.evaluator.sealed_rows import SealedRows, Sealing
 from services.evaluator.specs.findings import Findings, child, listed
 from services.evaluator.specs.questions import id_text
 from services.evaluator.specs.shapes import Fields, as_list, as_object, renamed, validated
@@ -21,7 +22,7 @@ _OF_FILES = ("answer_id", "model_id", "metadata", "tstamp")
 
 def read_answers(
     value: object, turns: Mapping[str, int], findings: Findings, where: str
-) -> list[GivenAnswer]:
+) -> SealedRows[GivenAnswer]:
     """Return the answers that fit; a fault for each of the others.
 
     Args:
@@ -30,7 +31,7 @@ def read_answers(
         findings: gets the faults.
         where: the list's pointer.
     """
-    found: list[GivenAnswer] = []
+    found = Sealing(GivenAnswer)
     seen: set[str] = set()
     unknown: list[str] = []
     for place, row in enumerate(as_list(value, findings, where, MAX_QUESTIONS)):
@@ -47,15 +48,15 @@ def read_answers(
             asked = turns[answer.question_id]
             findings.add(here, f"has {len(answer.turns)} turns; the question has {asked}")
         else:
-            found.append(answer)
+            found.add(answer)
         seen.add(answer.question_id)
     if unknown:
         findings.add(where, f"answers questions that the eval does not have: {listed(unknown)}")
-    return found
+    return found.rows()
 
 
 def check_complete(
-    answers: list[GivenAnswer], turns: Mapping[str, int], findings: Findings, where: str
+    answers: Sequence[GivenAnswer], turns: Mapping[str, int], findings: Findings, where: str
 ) -> None:
     """Note the questions without an answer, of a candidate that nobody can ask."""
     given = {answer.question_id for answer in answers}

@@ -5,7 +5,7 @@ Owns their names, and who has to be asked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from services.evaluator.specs.answers import check_complete, read_answers
@@ -97,7 +97,7 @@ def _candidate(
             return None, where
         fields = renamed(content, findings, where, {})
         join_endpoint(fields.values, findings, where)
-    answers: list[GivenAnswer] | None = None
+    answers: Sequence[GivenAnswer] | None = None
     if fields.values.get("answers") is not None:
         at = fields.pointer("answers")
         answers = read_answers(fields.values["answers"], turns, findings, at)

@@ -6,6 +6,7 @@ common.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from services.evaluator.specs.dimensions import (
@@ -23,7 +24,7 @@ from shared.protocol.evals.spec import EvalSpec, Mode, Question, Swap
 
 _READ_APART = ("questions", "dimensions", "judges", "applies_to")
 _NOT_ASKED = ("graders", "openai")
-_WITH_REFERENCES = frozenset({"bleu", "chrf", "ter", "rouge", "exact_match"})
+_WITH_REFERENCES = frozenset({"bleu", "chrf", "ter", "rouge", "exact_match", "similarity"})
 
 
 def read_eval(body: dict[str, Any], findings: Findings, load_set: QuestionSet) -> EvalSpec:
@@ -65,7 +66,7 @@ def read_eval(body: dict[str, Any], findings: Findings, load_set: QuestionSet) -
 
 
 def _check_together(
-    spec: EvalSpec, dimensions: Dimensions, questions: list[Question], findings: Findings
+    spec: EvalSpec, dimensions: Dimensions, questions: Sequence[Question], findings: Findings
 ) -> None:
     """Note what does not fit together."""
     for name in spec.weights:
@@ -74,10 +75,10 @@ def _check_together(
     _check_mode(spec, dimensions, findings)
     if len(set(spec.metrics)) < len(spec.metrics):
         findings.add("/metrics", "names one twice")
-    if questions and not any(question.references for question in questions):
-        for place, metric in enumerate(spec.metrics):
-            if metric in _WITH_REFERENCES:
-                findings.add(child("/metrics", place), "needs references; no question has any")
+    comparing = [place for place, name in enumerate(spec.metrics) if name in _WITH_REFERENCES]
+    if comparing and questions and not any(question.references for question in questions):
+        for place in comparing:
+            findings.add(child("/metrics", place), "needs references; no question has any")
 
 
 def _check_mode(spec: EvalSpec, dimensions: Dimensions, findings: Findings) -> None:

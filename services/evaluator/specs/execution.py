@@ -172,6 +172,12 @@ def warnings_of(spec: EvalSpec, run: RunSpec) -> list[str]:
             "Judges see the answers in one order only (swap: none), so a preference for a place "
             "cannot be told from one for a candidate."
         )
+    found += [
+        f"Verdicts that the judge {judge.model!r} gives in sentences alone are left undecoded "
+        "(prose: undecoded); it is asked once more for the form."
+        for judge in judges
+        if judge.prose == "undecoded" and spec.mode is not Mode.SCORING and spec.dimensions
+    ]
     cold = [judge.model for judge in judges if judge.sampling.temperature == 0]
     if spec.repeats > 1 and spec.dimensions and cold and run.reviews is None:
         found.append(

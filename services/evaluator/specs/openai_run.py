@@ -55,9 +55,9 @@ def read_openai_run(body: dict[str, Any], spec: EvalSpec, findings: Findings) ->
     asked = kind == "completions"
     prompt = _prompt(source, spec, findings) if asked else None
     rows = _rows(source, spec, findings, prompt, with_samples=not asked)
-    candidate = (
-        _candidate(source, findings) if asked else Candidate(name=GIVEN, answers=rows.answers)
-    )
+    candidate = _candidate(source, findings) if asked else Candidate(name=GIVEN)
+    if not asked:
+        candidate = candidate.model_copy(update={"answers": rows.answers})
     own = {name: body[name] for name in ("name", "metadata") if body.get(name) is not None}
     fields = Fields("", {**own, "candidates": [{"name": GIVEN}]})
     parts: dict[str, Any] = {

@@ -5,12 +5,13 @@ Owns which names of a field are meant and that each question has an id of its ow
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import orjson
 
+from services.evaluator.sealed_rows import Sealing
 from services.evaluator.specs.findings import Findings, child
 from services.evaluator.specs.shapes import Fields, as_list, as_object, renamed, validated
 from shared.errors import NotFound
@@ -37,7 +38,7 @@ QuestionSet = Callable[[str], list[Question]]
 class Questions:
     """What was read of a list of questions."""
 
-    valid: list[Question] = field(default_factory=list[Question])
+    valid: Sequence[Question] = ()
     labels: list[tuple[object, object]] = field(default_factory=list[tuple[object, object]])
     """Category and language of each, also where something else of it is at fault."""
 
@@ -50,7 +51,7 @@ def read_questions(value: object, findings: Findings, load_set: QuestionSet) -> 
             return _named(value, findings, load_set)
         value = _lines(value, findings)
     rows = as_list(value, findings, where, MAX_QUESTIONS, least=1)
-    found = Questions()
+    found, valid = Questions(), Sealing(Question)
     first: dict[str, int] = {}
     for place, row in enumerate(rows):
         here = child(where, place)
@@ -64,7 +65,8 @@ def read_questions(value: object, findings: Findings, load_set: QuestionSet) -> 
             findings.add(fields.pointer("id"), f"the same as {child(where, first[own])}'s")
         question = validated(Question, fields, findings)
         if question is not None:
-            found.valid.append(question)
+            valid.add(question)
+    found.valid = valid.rows()
     return found
 
 

@@ -31,6 +31,8 @@ class ResumeRequest(Asked):
 
     only: Literal["errored", "undecoded", "all_missing"] = "all_missing"
     limits: Limits | None = None
+    dry_run: bool = False
+    """Count what another judge would be asked, and make no run."""
 
 
 class Resumption(ResumeRequest):
@@ -55,7 +57,11 @@ def read_resumption(body: dict[str, Any], findings: Findings) -> Resumption:
     request = validated(ResumeRequest, fields.without("judges"), findings) or ResumeRequest()
     if request.limits is not None:
         check_limits(request.limits, findings)
-    return Resumption(only=request.only, limits=request.limits, judges=judges)
+    if request.dry_run and fields.values.get("judges") is None:
+        findings.add("/dry_run", "counts what another judge would be asked; name it as `judge`")
+    return Resumption(
+        **request.model_dump(exclude={"limits"}), limits=request.limits, judges=judges
+    )
 
 
 def read_override(body: dict[str, Any]) -> OverrideRequest:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from services.evaluator.sealed_rows import SealedRows, Sealing
 from services.evaluator.specs.findings import Findings, child, listed
 from services.evaluator.specs.questions import id_text
 from services.evaluator.specs.shapes import Fields, as_list, as_object, renamed, validated
@@ -24,10 +25,10 @@ _UNREAD = -1
 
 def read_reviews(
     value: object, spec: EvalSpec, turns: Mapping[str, int], findings: Findings
-) -> list[GivenReview]:
+) -> SealedRows[GivenReview]:
     """Return the reviews that fit; a fault for each of the others."""
     where = "/reviews"
-    found: list[GivenReview] = []
+    found = Sealing(GivenReview)
     seen: set[tuple[object, ...]] = set()
     unknown: list[str] = []
     for place, row in enumerate(as_list(value, findings, where, MAX_ITEMS, least=1)):
@@ -47,10 +48,10 @@ def read_reviews(
             if key in seen:
                 findings.add(here, "stands there already; count repeats by 'repeat'")
             seen.add(key)
-            found.append(review)
+            found.add(review)
     if unknown:
         findings.add(where, f"are of questions that the eval does not have: {listed(unknown)}")
-    return found
+    return found.rows()
 
 
 def lineup_names(reviews: Sequence[GivenReview]) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
 
+from services.evaluator.sealed_rows import Sealing
 from services.evaluator.specs.findings import Findings, child
 from services.evaluator.specs.item_schema import misfits
 from services.evaluator.specs.messages import read_messages
@@ -38,8 +40,8 @@ class Prompt:
 class Rows:
     """What was read of the rows."""
 
-    questions: list[Question] = field(default_factory=list[Question])
-    answers: list[GivenAnswer] = field(default_factory=list[GivenAnswer])
+    questions: Sequence[Question] = ()
+    answers: Sequence[GivenAnswer] = ()
 
 
 def read_prompt(value: object, spec: EvalSpec, findings: Findings) -> Prompt | None:
@@ -81,7 +83,7 @@ def read_rows(
         prompt: how prompts are made; None: nobody is asked.
         needed: whether each row must bring an answer.
     """
-    found = Rows()
+    questions, answers = Sealing(Question), Sealing(GivenAnswer)
     schema = item_schema(spec)
     for place, row in enumerate(as_list(value, findings, _WHERE, MAX_QUESTIONS, least=1)):
         where = child(_WHERE, place)
@@ -101,11 +103,11 @@ def read_rows(
         question = _question(str(place + 1), item, prompt, findings, where)
         if question is None:
             continue
-        found.questions.append(question)
+        questions.add(question)
         if prompt is None:
             text = _sample(content.get("sample"), findings, where, needed=needed)
-            found.answers.append(GivenAnswer(question_id=str(place + 1), turns=[text or ""]))
-    return found
+            answers.add(GivenAnswer(question_id=str(place + 1), turns=[text or ""]))
+    return Rows(questions.rows(), answers.rows())
 
 
 def _question(

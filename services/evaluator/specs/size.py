@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import comb
 
 from services.evaluator.jobs.plan import fits
@@ -16,10 +17,11 @@ def reviews_of(spec: EvalSpec, run: RunSpec) -> int:
     questions = spec.questions if run.questions is None else run.questions
     judges = len(spec.judges if run.judges is None else run.judges)
     looks = judges * _lineups(spec, len(run.candidates), run) * spec.repeats
+    kinds = Counter((question.category, question.language) for question in questions)
     own, total = len(spec.dimensions), 0
     for place, name in enumerate(spec.dimension_names):
         rule = spec.applies_to.get(name)
-        applying = sum(1 for question in questions if fits(rule, question))
+        applying = sum(count for kind, count in kinds.items() if fits(rule, *kind))
         total += applying * (looks if place < own else len(run.candidates))
     return total
 

@@ -1,5 +1,5 @@
 // What Gradio's components lack: Esc stops, Send and Stop have names, focus goes back to the
-// message box. Sends nothing anywhere.
+// message box, a request's id is copied. Sends nothing anywhere.
 (() => {
   const names = {
     "#message .submit-button": "Send",
@@ -36,6 +36,19 @@
     if (event.key === "Escape" && !event.isComposing && stop) {
       event.preventDefault();
       stop.click();
+    }
+  });
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.(".notice .copy");
+    const code = button?.parentElement.querySelector("code");
+    if (!code) return;
+    getSelection().selectAllChildren(code);
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
+    } catch {
+      // Not on a page without TLS: what is selected there, Ctrl+C takes.
     }
   });
 

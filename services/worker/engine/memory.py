@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -20,6 +21,24 @@ _OF_PART = 0.95
 _CGROUP = Path("/sys/fs/cgroup")
 
 
+class _Names(NamedTuple):
+    """What one version of cgroups calls the numbers of a container's memory."""
+
+    limit: str
+    used: str
+    stat: str
+    given_up: str
+
+
+_CGROUP_2 = _Names("memory.max", "memory.current", "memory.stat", "inactive_file")
+_CGROUP_1 = _Names(
+    "memory/memory.limit_in_bytes",
+    "memory/memory.usage_in_bytes",
+    "memory/memory.stat",
+    "total_inactive_file",
+)
+
+
 def usable_bytes(device: torch.device) -> int:
     """Return the bytes that the KV cache may take on the device."""
     return int(free_bytes(device) * kv_share(device))
@@ -31,8 +50,7 @@ def free_bytes(device: torch.device) -> int:
         free, total = torch.cuda.mem_get_info(device)
         part = int(total * torch.cuda.get_per_process_memory_fraction(device))
         return max(0, min(free, part - torch.cuda.memory_reserved(device)))
-    host = psutil.virtual_memory().available
-    return min(host, container_bytes(_CGROUP, host))
+    return container_bytes(_CGROUP, psutil.virtual_memory().available)
 
 
 def bound_to_part(device: torch.device, workers: int) -> None:
@@ -67,17 +85,20 @@ def free_cached(device: torch.device) -> None:
 
 
 def container_bytes(cgroup: Path, default: int) -> int:
-    """Return what is left below the container's own limit (cgroup v2), else `default`.
+    """Return what is left below the container's own limit (cgroup v2 or v1), else `default`.
 
     Files that were read, as a model's that has just come, are given up when memory is asked for.
     """
-    try:
-        limit = (cgroup / "memory.max").read_text().strip()
-        used = (cgroup / "memory.current").read_text().strip()
-        stat = (cgroup / "memory.stat").read_text().split()
-    except OSError:
-        return default
-    if limit == "max":
-        return default
-    given_up = dict(zip(stat[::2], stat[1::2], strict=False)).get("inactive_file", "0")
-    return max(0, int(limit) - int(used) + int(given_up))
+    for names in (_CGROUP_2, _CGROUP_1):
+        try:
+            limit = (cgroup / names.limit).read_text().strip()
+            used = (cgroup / names.used).read_text().strip()
+            stat = (cgroup / names.stat).read_text().split()
+        except OSError:
+            continue
+        if limit == "max":
+            return default
+        given_up = dict(zip(stat[::2], stat[1::2], strict=False)).get(names.given_up, "0")
+        # Version 1 writes a number beyond all memory for no limit.
+        return min(default, max(0, int(limit) - int(used) + int(given_up)))
+    return default

@@ -6,6 +6,7 @@ Knows no tensor: what is to happen to rows of the cache it says in operations (`
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -387,6 +388,8 @@ class Scheduler:
         whole = len(sequence.prompt_ids) if self.limits.chunk_tokens else sequence.length
         self._staged[sequence] = whole
         sequence.state = SequenceState.RUNNING
+        # What was preempted, or in a failed step, has waited before.
+        sequence.admitted_at = sequence.admitted_at or time.monotonic()
         self.prefixes.shrink(self._free())
         return sequence
 

@@ -93,7 +93,8 @@ class Sequence:
     hold after the step that is planned; a sequence that waits holds none. Outputs that it comes
     with were emitted elsewhere or before: they are computed again and not drawn again. `draft` is
     what the planned step tries after the last token. `beginning` are numbers that stand for what
-    the request begins with; they are kept with its prefix and not read.
+    the request begins with; they are kept with its prefix and not read. `admitted_at` is when it
+    got its first row, in seconds of the monotonic clock; 0 until then.
     """
 
     request_id: str
@@ -107,6 +108,7 @@ class Sequence:
     computed: int = 0
     draft: tuple[int, ...] = ()
     beginning: tuple[int, ...] = ()
+    admitted_at: float = 0.0
 
     @property
     def key(self) -> SequenceKey:

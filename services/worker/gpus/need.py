@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from services.worker.gpus.nvml import Gpu
-from services.worker.models.config_numbers import CONTEXT, kv_bytes_per_token, number_of
+from shared.config_numbers import CONTEXT, kv_bytes_per_token, number_of
 from shared.errors import ConfigurationError
 from shared.model_folder import CONFIG, inspect_folder, read_json
 from shared.settings import WorkerSettings

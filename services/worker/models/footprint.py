@@ -1,7 +1,7 @@
 """How much memory a model takes, told before it is loaded: from its config and its files' headers.
 
-Owns the arithmetic. Reads no weight and knows no device. What it tells of the KV cache is that of
-attention with keys and values in each layer; for anything else it says that it does not know.
+Owns the arithmetic of weights; that of the KV cache is `shared.config_numbers`. Reads no weight and
+knows no device.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.worker.models.config_numbers import (
-    VOCABULARY,
-    WIDTH,
-    kv_bytes_per_token,
-    number_of,
-)
 from services.worker.models.packing import LOAD_4BIT, LOAD_8BIT, PackingChoice
 from shared.compression.checkpoint.header import read_header
 from shared.compression.checkpoint.tensors import TensorInfo
 from shared.compression.packing import quantisation_of
 from shared.compression.scheme import Scheme
 from shared.compression.stored_weight import tensor_specs
+from shared.config_numbers import (
+    VOCABULARY,
+    WIDTH,
+    kv_bytes_per_token,
+    number_of,
+)
 
 # Parts of the names of matrices that are not packed: they are no Linears in transformers.
 _NOT_PACKED = ("embed", "wte", "wpe", "experts")

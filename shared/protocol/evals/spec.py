@@ -18,6 +18,7 @@ from shared.protocol.evals.base import (
     Asked,
     ModelName,
     Name,
+    Rows,
     Text,
 )
 
@@ -91,6 +92,8 @@ class Judge(Asked):
     """auto: by schema where the judge's server takes one, else as text."""
     logprobs: bool = False
     """Scores weighted by the likelihood of each, where the judge's server tells it."""
+    prose: Literal["read", "undecoded"] = "read"
+    """Verdicts that stand in sentences alone: read, with low confidence, or left undecoded."""
 
 
 class Rubric(Asked):
@@ -125,6 +128,22 @@ class Grader(Asked):
     sampling_params: dict[str, Any] | None = None
 
 
+Metric = Literal[
+    "bleu",
+    "chrf",
+    "ter",
+    "rouge",
+    "exact_match",
+    "similarity",
+    "distinct_n",
+    "self_bleu",
+    "refusal_rate",
+    "language_match",
+    "latency",
+]
+"""The first six compare with references."""
+
+
 class Filter(Asked):
     """To which questions a dimension applies; all given fields must fit."""
 
@@ -137,7 +156,7 @@ class EvalSpec(Asked):
 
     name: Annotated[str, Field(max_length=200)] = ""
     metadata: dict[str, str] | None = None
-    questions: Annotated[list[Question], Field(max_length=MAX_QUESTIONS)]
+    questions: Annotated[Rows[Question], Field(max_length=MAX_QUESTIONS)]
     """Empty if the runs bring theirs (OpenAI's)."""
     dimensions: Annotated[list[DimensionName | Rubric], Field(max_length=32)] = []
     graders: Annotated[list[Grader], Field(max_length=32)] = []
@@ -155,9 +174,7 @@ class EvalSpec(Asked):
     """Whether results have ratings without the part of length, beside the plain ones."""
     baseline: Name | None = None
     """pairwise: each other candidate against this one alone, and not all against all."""
-    metrics: list[
-        Literal["bleu", "chrf", "ter", "rouge", "exact_match", "distinct_n", "self_bleu"]
-    ] = []
+    metrics: list[Metric] = []
     """Metrics without a judge."""
     applies_to: dict[str, Filter] = {}
     weights: dict[str, Annotated[float, Field(ge=0)]] = {}

@@ -16,7 +16,14 @@ from services.controller.call_store.claims import Claim
 from services.controller.call_store.identity import CallIdentity
 from services.controller.call_store.running import MAX_CALLS_OF_KEY
 from services.controller.relay.answer import Answer
-from shared.errors import IdempotencyKeyReused, Overloaded, Unavailable, UpstreamFailed
+from services.controller.upstream.pool import Unreachable
+from shared.errors import (
+    EndpointRefusesKey,
+    IdempotencyKeyReused,
+    Overloaded,
+    Unavailable,
+    UpstreamFailed,
+)
 from tests.fakes.call_stores import Producer, blobs_in, running_store
 from tests.fakes.command_line import clean_environment
 from tests.fakes.waiting import eventually
@@ -56,6 +63,10 @@ async def other(redis_server, folder):
 def client(redis_server):
     with redis.Redis.from_url(redis_server.url) as client:
         yield client
+
+
+def repeats_of(outcome):
+    return dict(outcome.answer.headers).get("x-llmzoo-call-repeated")
 
 
 def told(outcome):
@@ -163,6 +174,56 @@ async def test_a_failure_is_told_to_all_here_and_is_not_stored(store, client, fa
     assert told(await store.ask(Producer(), body=b"other")) == {"body": b"answer", **FRESH}
 
 
+UNMADE = [
+    Overloaded("full", retry_after=1.0),
+    Unavailable("nobody there"),
+    EndpointRefusesKey("no"),
+    Unreachable("no connection"),
+]
+
+
+@pytest.mark.parametrize("fault", [None, *UNMADE], ids=lambda fault: type(fault).__name__)
+async def test_a_call_that_was_refused_is_not_made_twice_when_it_is_asked_again(
+    store, client, fault
+):
+    refused = Producer(b"bad", status=429)
+    refused.fault = fault
+    with contextlib.suppress(type(fault or Exception())):
+        await store.ask(refused)
+    assert client.keys("llmzoo:call-intent:*") == []
+    assert repeats_of(await store.ask(Producer())) is None
+
+
+async def test_of_a_call_that_broke_off_nobody_knows_whether_it_was_made(store, other, client):
+    broken = Producer()
+    broken.fault = UpstreamFailed("broke off")
+    for controller in (store, other):
+        with pytest.raises(UpstreamFailed):
+            await controller.ask(broken)
+    refused = Producer(status=429)
+    await store.ask(refused)
+    (intent,) = client.keys("llmzoo:call-intent:*")
+    assert DAY - 60 < client.ttl(intent) <= DAY
+    assert [repeats_of(await each.ask(Producer())) for each in (store, other)] == ["2", "2"]
+    assert client.keys("llmzoo:call-intent:*") == []
+
+
+async def test_a_stop_in_the_middle_of_a_call_leaves_word_of_it(redis_server, folder, store):
+    async with running_store(redis_server.url, folder, lease=LEASE, drain_timeout=0.1) as stopping:
+        asked = asyncio.create_task(stopping.ask(held := Producer(held=True)))
+        await held.started.wait()
+    with pytest.raises(Unavailable):
+        await asked
+    assert repeats_of(await store.ask(Producer())) == "1"
+
+
+async def test_an_answer_that_is_lost_was_made(store, folder):
+    await store.ask(Producer(b"x" * 10_000))
+    for blob in blobs_in(folder):
+        blob.unlink()
+    assert repeats_of(await store.ask(Producer(b"anew"))) == "1"
+
+
 async def test_who_waits_on_another_controller_makes_a_failed_call_itself(store, other):
     failing, second = Producer(status=500, held=True), Producer(b"fine")
     first = asyncio.create_task(store.ask(failing))
@@ -238,6 +299,9 @@ async def test_a_holder_killed_is_followed_by_who_waits(redis_server, store, fol
     outcomes = await asyncio.wait_for(asyncio.gather(*joiners), timeout=5)
     assert {outcome.answer.body for outcome in outcomes} == {b"second"}
     assert second.made == 1
+    # Nobody knows whether the dead one's call was made, and whoever gets the answer is told so.
+    again = await store.ask(Producer())
+    assert [repeats_of(outcome) for outcome in (*outcomes, again)] == ["1"] * 4
 
 
 async def test_a_claim_that_another_has_is_noticed(store, client):
@@ -252,7 +316,9 @@ async def test_a_claim_that_another_has_is_noticed(store, client):
     produce.gate.set()
 
     # The call goes on: it is paid for, and nobody else has stored yet.
-    assert told(await first) == {"body": b"answer", **FRESH}
+    outcome = await first
+    assert told(outcome) == {"body": b"answer", **FRESH}
+    assert repeats_of(outcome) == "1"
 
 
 async def test_a_renewal_that_reaches_redis_after_the_calls_end_leaves_no_claim(store, client):
@@ -283,7 +349,7 @@ async def test_of_two_holders_the_first_to_end_has_stored(
         assert (await asked[winner]).stored
         produce[loser].gate.set()
         assert told(await asked[loser]) == {"body": produce[loser].answer.body, **UNSTORED}
-        assert (await store.ask(Producer())).answer == produce[winner].answer
+        assert (await store.ask(Producer())).answer.body == produce[winner].answer.body
 
 
 async def test_a_claim_survives_a_flush(store, other, client):
@@ -310,6 +376,7 @@ async def test_what_is_stored_expires_in_a_week_or_later(store, client):
     assert len(names) == 2
     assert all(7 * DAY < client.ttl(name) <= 8 * DAY for name in names)
     assert client.keys("llmzoo:call-claim:*") == []
+    assert client.keys("llmzoo:call-intent:*") == []
 
 
 async def test_a_key_may_hold_half_of_the_places_and_no_places_are_lost(store):

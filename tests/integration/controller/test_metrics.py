@@ -48,14 +48,57 @@ async def test_whatever_is_asked_the_series_are_bounded(controller, worker):
     new = await series(controller) - known
 
     # A code that a route had not answered with before may come; there are few of both.
-    assert {name for name, *_ in new} <= {
-        "llmzoo_http_requests_total",
-        "llmzoo_http_requests_created",
-    }
+    assert {name for name, *_ in new} <= {"llmzoo_http_requests_total"}
     labels = {value for _, *pairs in new | known for _, value in pairs}
     assert not [value for value in labels if value.startswith(("model-", "M"))]
     assert len(new) < 20
     assert worker.name in labels
+
+
+async def test_ten_thousand_unknown_models_leave_no_series(controller, worker):
+    await series(controller)  # this begins a series itself
+    known = await series(controller)
+    assert ("llmzoo_time_to_first_token_seconds_count", ("model", "toy")) in known
+
+    async def ask(first):
+        """Ask for a thousand models over one connection, all at once."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", controller.port)
+        for number in range(first, first + 1000):
+            body = b'{"model":"model-%d"}' % number
+            head = b"POST %b HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n"
+            writer.write(head % (CHAT.encode(), len(body)) + body)
+        for _ in range(1000):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")
+            await reader.readuntil(b"\r\n0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    await asyncio.gather(*(ask(first) for first in range(0, 10_000, 1000)))
+    assert await controller.metric("llmzoo_http_requests_total", route=CHAT, code="404") == 10_000
+    assert await series(controller) == known
+    assert worker.asked == []
+
+
+async def test_redis_is_told_to_be_up_with_its_memory_and_down_without_it(
+    start_controller, redis_server
+):
+    controller = await start_controller()
+
+    async def told(**kind):
+        return await controller.metric("llmzoo_redis_memory_bytes", **kind)
+
+    async def is_up():
+        return await told(kind="used") > 0
+
+    async def is_down():
+        return await controller.metric("llmzoo_redis_up") == 0
+
+    await eventually(is_up)
+    assert await controller.metric("llmzoo_redis_up") == 1
+    assert await told(kind="max") == 0  # it has no bound
+    redis_server.kill()
+    await eventually(is_down)
+    assert "llmzoo_redis_memory_bytes{" not in (await controller.client.get("/metrics")).text
 
 
 async def test_the_time_of_a_token_is_taken_after_the_first(controller, worker):

@@ -176,7 +176,7 @@ async def test_metrics_stand_at_zero_from_the_start(controller):
     text = (await controller.client.get("/metrics")).text
 
     assert f'llmzoo_http_requests_total{{code="429",route="{CHAT}"}} 0.0' in text
-    assert 'llmzoo_workers{state="ready"} 0.0' in text
+    assert 'llmzoo_workers{model="",state="ready"} 0.0' in text
     assert 'llmzoo_cancellations_total{phase="waiting"} 0.0' in text
     assert 'llmzoo_router_retries_total{reason="unreachable"} 0.0' in text
     assert "llmzoo_inflight_requests 0.0" in text

@@ -114,8 +114,14 @@ async def test_another_judge_reads_the_same_answers(api):
     open_run = await api.client.post(f"{path}/resume", json={"judge": "far/judge"})
     assert open_run.status_code == 409
     await api.client.post(f"{path}/cancel")
+    wish = {"judge": "far/judge", "dry_run": True}
+    counts = (await api.client.post(f"{path}/resume", json=wish)).json()
+    listed = (await api.client.get(path.rsplit("/", 1)[0])).json()["data"]
+    assert len(listed) == 1
     anew = await api.client.post(f"{path}/resume", json={"judge": "far/judge"})
     assert anew.status_code == 202
+    # One of three questions is answered, and one of the others has two turns.
+    assert (counts["answers"], counts["judge"]) == (2 * (1 + 2), 3)
     location = anew.headers["location"]
     assert location != path
     items = (await api.client.get(f"{location}/output_items")).json()["data"]
@@ -124,6 +130,8 @@ async def test_another_judge_reads_the_same_answers(api):
     assert anew.json()["progress"]["answered"] == 2
     faults = await api.client.post(f"{path}/resume", json={"judge": "nobody", "only": "x"})
     assert {each["pointer"] for each in faults.json()["error"]["errors"]} == {"/judge", "/only"}
+    aimless = await api.client.post(f"{path}/resume", json={"dry_run": True})
+    assert [each["pointer"] for each in aimless.json()["error"]["errors"]] == ["/dry_run"]
 
 
 async def test_answers_of_an_earlier_run_are_used_again(api):

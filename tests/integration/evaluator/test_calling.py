@@ -148,6 +148,9 @@ async def test_a_call_to_a_local_model_through_the_controller_is_made_once(
         first, again = await calls.ask(body), await calls.ask(body)
         other = await calls.ask(body, salt="2")
     assert first == again
+    # An answer that is told again took no time of its own.
+    assert first.seconds > 0
+    assert again.seconds is None
     assert other.text == first.text
     assert first.cost_usd == 0.0
     assert len(worker.asked) == 2

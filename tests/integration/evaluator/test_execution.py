@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from services.evaluator.figure_makers import figure_makers
 from services.evaluator.judging.assessment import Form
 from shared.errors import InvalidRequest
 from shared.protocol.evals.item import ItemStatus
@@ -33,6 +34,18 @@ async def test_a_run_answers_judges_and_counts(jobs, calls):
     assert [row.candidate for row in material.answer_rows()] == ["a", "b"] * 20
 
 
+async def test_calls_that_may_have_been_made_twice_are_counted_and_told(jobs, calls):
+    def repeating(ask):
+        said = obliging(ask)
+        said.repeats = 2 if ask.text.startswith("Question 3,") else 0
+        return said
+
+    calls.reply = repeating
+    run, _ = await jobs.finished(eval_spec(5), run_spec("a", "b"))
+    assert run.usage.possibly_repeated == 2 * 2
+    assert run.usage.answers.calls == 10
+
+
 async def test_every_turn_is_a_call_with_all_that_was_said(jobs, calls):
     spec = eval_spec(questions=questions(1, turns=3), dimensions=[], judges=[])
     candidate = Candidate(name="c", model="m", system="Be brief.", sampling=Sampling(seed=7))
@@ -46,6 +59,17 @@ async def test_every_turn_is_a_call_with_all_that_was_said(jobs, calls):
     ]  # fmt: skip
     # The candidate's sampling stands in the place of the run's.
     assert {key: last[key] for key in last if key != "messages"} == {"model": "m", "seed": 7}
+
+
+async def test_the_pace_of_an_answer_is_that_of_all_its_calls(jobs, calls):
+    calls.reply = lambda ask: Said(ask.text, seconds=None if "0, turn 1" in ask.text else 0.5)
+    spec = eval_spec(questions=questions(2, turns=3), dimensions=[], judges=[], metrics=["latency"])
+    _, material = await jobs.finished(spec, run_spec("a"))
+    # One of the first answer's calls had been made before; what it took is not known.
+    assert [row.seconds for row in material.answer_rows()] == [None, 1.5]
+    values = figure_makers().results(material).answers[0].values
+    assert (values["seconds"].value, values["seconds"].n) == (1.5, 1)
+    assert values["tokens_per_second"].value == 3 * 3 / 1.5
 
 
 async def test_a_prompt_of_messages_is_sent_as_it_is(jobs, calls):

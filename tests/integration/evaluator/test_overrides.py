@@ -58,7 +58,7 @@ async def test_of_many_at_once_none_is_lost(jobs):
     evaluation, made = await jobs.create(eval_spec(1), run_spec())
     run = await jobs.ended(made)
     await asyncio.gather(
-        *(jobs.store.override(evaluation, run, "item_0", asked(float(n))) for n in range(10))
+        *(jobs.store.override(evaluation, run, "item_0", asked(float(n))) for n in range(1, 11))
     )
     item = await jobs.store.get_item(evaluation, run, "item_0")
     chain = [each.verdict.scores for each in item.overrides]

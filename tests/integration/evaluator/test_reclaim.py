@@ -57,8 +57,6 @@ async def test_only_what_a_dead_one_left_is_taken_back(idle):
     assert (await living.look()).reclaimed == 0
     _, [taken] = await living.exchange([], [Take(work, 5)])
     assert [unit.name for unit in taken.units] == [spread.name]
-    # A spread is no call.
-    assert (await idle.store.get_run(run.eval_id, run.id)).usage.possibly_repeated == 0
 
 
 async def test_one_that_was_away_itself_takes_nothing_back_at_once(idle):
@@ -74,7 +72,7 @@ async def test_one_that_was_away_itself_takes_nothing_back_at_once(idle):
     assert (await own.look()).reclaimed == 0
 
 
-async def test_a_process_that_stops_in_good_order_counts_nothing_as_repeated(make_jobs, calls):
+async def test_what_a_process_had_in_work_is_done_by_another_when_it_stops(make_jobs, calls):
     first = make_jobs(width=8)
     calls.gate.clear()
     _, run = await first.create(eval_spec(30), run_spec())
@@ -86,7 +84,6 @@ async def test_a_process_that_stops_in_good_order_counts_nothing_as_repeated(mak
     second.runner.poke()
     ended = await second.ended(run)
     assert (ended.status, ended.progress.judged) == ("completed", 30)
-    assert ended.usage.possibly_repeated == 0
     assert len(calls.answered) == 60
 
 
@@ -104,7 +101,6 @@ async def test_another_evaluator_goes_on_where_a_dead_one_was(make_jobs, calls):
     second.runner.poke()
     ended = await second.ended(run)
     assert (ended.status, ended.progress.judged) == ("completed", 30)
-    assert ended.usage.possibly_repeated == 8
     assert (ended.usage.answers.calls, ended.usage.judge.calls) == (30, 30)
     assert len(others.answered) == 60
     # The dead one wakes up: what it brings is known already and counts nothing.
@@ -173,7 +169,6 @@ async def test_what_processes_die_of_is_run_alone_and_given_up(idle, make_jobs):
     item = await jobs.store.get_item(evaluation, ended, "item_0")
     assert item.error.code == "poison"
     assert all("Question 0" not in ask.text for ask in calls.asked)
-    assert ended.usage.possibly_repeated == 6
 
 
 async def test_suspects_run_alone_and_everything_ends(idle, make_jobs):

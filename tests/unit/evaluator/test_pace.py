@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from services.evaluator.calling.pace import FIRST_LIMIT, Pace
 from tests.fakes.paced_calls import course_of
-from tests.fakes.rate_limits import concurrency, fixed_window, token_bucket
+from tests.fakes.rate_limits import (
+    begun_before,
+    concurrency,
+    fixed_window,
+    sliding_window,
+    token_bucket,
+)
 
 SAID = {
     "no Retry-After": lambda _: None,
@@ -28,6 +34,34 @@ def test_a_limit_by_the_minute_is_used_up_and_hardly_ever_hit(said, latency, per
     course = course_of(Pace(64), fixed_window(per_minute, MINUTE), calls, latency, SAID[said])
     assert course.ended <= 1.25 * 6 * MINUTE
     assert course.refused_after(MINUTE) <= 0.05
+
+
+@pytest.mark.parametrize("said", ["Retry-After", "whole seconds"])
+@pytest.mark.parametrize(("per_second", "latency"), [(5, 0.01), (5, 2.0), (20, 0.01), (20, 0.5)])
+@pytest.mark.parametrize("window", [5, 10])
+@pytest.mark.parametrize("kind", [fixed_window, sliding_window])
+def test_short_windows_are_used_up_wherever_in_one_the_first_call_comes(
+    kind, window, per_second, latency, said
+):
+    seconds = 6 * window
+    for age in (0, 0.3, 0.8):
+        admit = begun_before(kind(window * per_second, window), age * window)
+        course = course_of(Pace(64), admit, seconds * per_second, latency, SAID[said])
+        assert course.ended <= 1.25 * (seconds + latency)
+        assert course.refused_after(window) <= 0.05
+
+
+@pytest.mark.parametrize("latency", [0.01, 0.1])
+@pytest.mark.parametrize("per_second", [5, 20, 50])
+@pytest.mark.parametrize("window", [1, 2])
+def test_windows_of_a_second_or_two_are_used_up_where_pauses_are_told_exactly(
+    window, per_second, latency
+):
+    for age in (0, 0.3, 0.8):
+        admit = begun_before(fixed_window(window * per_second, window), age * window)
+        course = course_of(Pace(64), admit, 30 * per_second, latency, lambda wait: wait)
+        assert course.ended <= 1.25 * (30 + latency)
+        assert course.refused_after(window) <= 0.05
 
 
 @pytest.mark.parametrize("said", SAID)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.evaluator.jobs.records import StoredAnswer, StoredResult, Used, picodollars
+from services.evaluator.jobs.records import StoredAnswer, StoredResult, Used, pack, picodollars
 from shared.protocol.evals.item import ItemError, ItemStatus, Verdict
 
 counts = st.integers(0, 2**53)
@@ -29,9 +29,19 @@ verdicts = st.none() | st.builds(
 )
 
 
-@given(st.builds(StoredAnswer, st.tuples(texts, texts), texts, used, errors, texts))
+seconds = st.none() | st.floats(0, 1e6)
+
+
+@given(st.builds(StoredAnswer, st.tuples(texts, texts), texts, used, errors, texts, seconds))
 def test_answers(answer):
     assert StoredAnswer.decode(answer.encode()) == answer
+
+
+def test_answers_that_an_earlier_version_stored_have_no_time():
+    stored = pack([["Yes."], "stop", [1, 2, 3, 4], None, "v1"])
+    assert StoredAnswer.decode(stored) == StoredAnswer(
+        ("Yes.",), "stop", Used(1, 2, 3, 4), None, "v1"
+    )
 
 
 @given(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from services.evaluator.reports.markdown import escape
 from services.evaluator.reports.rendering import render
 from shared.protocol.evals.item import ItemStatus, OutputItem
-from shared.protocol.evals.results import Figure, Results, ResultWarning
+from shared.protocol.evals.results import AnswerMetrics, Figure, Interval, Results, ResultWarning
 from shared.protocol.evals.run import RunStatus
 from tests.fakes.report_data import CANDIDATES, report_of, run_items
 
@@ -182,11 +182,65 @@ def _scored(figures, dimension):
 
 
 def test_the_composite_is_told_with_what_it_is(report):
-    text = render("md", report).decode()
-    assert "Weighted mean over dimensions of win rates:" in text
+    text, page = (render(form, report).decode() for form in ("md", "html"))
+    told = "Weighted mean over dimensions of win rates (general, weight 2; relevance, weight 1"
+    assert told in text
+    assert told in page
     (name, value), *_ = report.results.composite
     assert f"| {name} | {value:.2f} |" in text
-    assert "Weighted mean over dimensions of win rates" in render("html", report).decode()
+
+
+def test_the_composite_of_scores_tells_each_scale(report):
+    scales = {"general": (0, 10), "relevance": (1, 5)}
+    results = report.results.model_copy(update={"mode": "scoring", "scales": scales})
+    changed = type(report)(results, report.spec, report.run, report.items)
+    told = "(general from 0 to 10, weight 2; relevance from 1 to 5, weight 1; coherence, weight 1)"
+    assert told in render("md", changed).decode()
+    assert told in render("html", changed).decode()
+
+
+def with_metrics(report):
+    values = {
+        "refusal_rate": Figure(value=0.25, interval=Interval(low=0.125, high=0.375), n=12),
+        "language_match": Figure(value=0.5, n=10, undecoded=2),
+        "tokens_per_second": Figure(value=None, n=0, undecoded=12),
+        "unheard_of": Figure(value=0.75, n=12),
+    }
+    answers = [AnswerMetrics(candidate="=a|b", language="en", answers=12, values=values)]
+    results = report.results.model_copy(update={"answers": answers})
+    return type(report)(results, report.spec, report.run, report.items)
+
+
+def test_metrics_of_answers_have_names_and_tell_of_how_many_they_are(report):
+    changed = with_metrics(report)
+    text, page = (render(form, changed).decode() for form in ("md", "html"))
+    assert "| 25.0 % [12.5, 37.5] | 50.0 % of 10 |" in text
+    for told in ("Refusal rate (by phrases)", "Language match", "Tokens a second"):
+        assert told in text
+        assert told in page
+    assert "unheard\\_of" in text
+    assert '50.0 % <span class="interval"></span> <span class="unit">of 10</span>' in page
+
+
+def test_metrics_of_answers_have_a_table_of_their_own(report):
+    rows = rows_of(render("csv", with_metrics(report), "answers"))
+    assert [(row["metric"], row["value"]) for row in rows] == [
+        ("refusal_rate", "0.25"),
+        ("language_match", "0.5"),
+        ("tokens_per_second", ""),
+        ("unheard_of", "0.75"),
+    ]
+    first, second, *_ = rows
+    assert (first["candidate"], first["language"], first["answers"]) == ("'=a|b", "en", "12")
+    assert (first["low"], first["high"], first["n"]) == ("0.125", "0.375", "12")
+    assert (second["low"], second["n"], second["undecoded"]) == ("", "10", "2")
+
+
+def test_the_composite_stands_beside_the_figures_of_all_reviews_alone(report):
+    rows = rows_of(render("csv", report))
+    told = {row["candidate"]: float(row["composite"]) for row in rows if row["composite"]}
+    assert told == pytest.approx(dict(report.results.composite))
+    assert all(not row["dimension"] for row in rows if row["composite"])
 
 
 def test_each_bias_is_told_with_its_coefficient(report):

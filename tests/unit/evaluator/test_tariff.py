@@ -92,7 +92,7 @@ async def test_an_estimate_is_the_longest_answer(tariff):
     estimate = tariff.estimate(asked)
     assert (estimate.prompt_tokens, estimate.completion_tokens) == (prompt_tokens(asked), 200)
     assert estimate.cost_usd == pytest.approx((2 * estimate.prompt_tokens + 8 * 200) / 1e6)
-    assert tariff.expected(body("ext/big", max_tokens=100)).completion_tokens == 50
+    assert tariff.expected(body("ext/big", max_tokens=100)).completion_tokens == 100
     assert tariff.expected(body("ext/big")).completion_tokens == 256
 
 
@@ -102,9 +102,10 @@ async def test_what_a_model_did_is_expected_of_it(tariff):
     tariff.used(asked, Answer("", "stop", told))
     expected = tariff.expected(asked)
     assert (expected.prompt_tokens, expected.completion_tokens) == (told["prompt_tokens"], 30)
+    assert tariff.expected({**asked, "response_format": {}}).completion_tokens == 100
     assert tariff.expected(body("ext/big", max_tokens=20)).completion_tokens == 20
     assert tariff.estimate(asked).completion_tokens == 100
-    assert tariff.expected(body("other", max_tokens=100)).completion_tokens == 50
+    assert tariff.expected(body("other", max_tokens=100)).completion_tokens == 100
 
 
 async def test_the_last_known_list_stays_while_the_controller_is_away(tariff, controller, clock):

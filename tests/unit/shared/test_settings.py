@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from shared.errors import ConfigurationError
@@ -43,3 +45,24 @@ def test_a_wrong_value_names_the_variable(
 def test_secrets_do_not_show_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMZOO_INTERNAL_TOKEN", "tell-nobody")
     assert "tell-nobody" not in repr(load(WorkerSettings))
+
+
+def test_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("of the file\n")
+    monkeypatch.setenv("LLMZOO_INTERNAL_TOKEN_FILE", str(file))
+    assert load(WorkerSettings).internal_token.get_secret_value() == "of the file"
+    monkeypatch.setenv("LLMZOO_INTERNAL_TOKEN", "of the variable")
+    assert load(WorkerSettings).internal_token.get_secret_value() == "of the variable"
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff"])
+def test_a_secrets_file_at_fault_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("LLMZOO_INTERNAL_TOKEN_FILE", str(file))
+    with pytest.raises(ConfigurationError, match=r"LLMZOO_INTERNAL_TOKEN_FILE: .*token"):
+        load(WorkerSettings)

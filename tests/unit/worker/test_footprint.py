@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from services.worker.models.config_numbers import kv_bytes_per_token
 from services.worker.models.footprint import footprint
 from services.worker.models.packing import PackingChoice
 from shared.compression.scheme import Scheme
+from shared.config_numbers import kv_bytes_per_token
 from tests.fakes.model_files import save_folder, tiny_llama
 
 pytestmark = pytest.mark.torch

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -261,10 +262,18 @@ async def test_after_one_failed_step_an_answer_goes_on_as_if_there_had_been_none
     for fault in (None, RuntimeError("boom")):
         zoo.runner.fault = fault
         found = await zoo.answer(await zoo.generation(stream=True, n=2, logprobs=True))
-        choices = [c["choices"][0] for c in chunks(found) if c["choices"]]
-        answers.append([[c for c in choices if c["index"] == index] for index in range(2)])
+        answers.append([whole(found, choice) for choice in range(2)])
     assert zoo.served.engine.stats().faults == 1
     assert answers[0] == answers[1]
+
+
+def whole(found: list[Frame], choice: int) -> tuple[str, list[Any], list[str]]:
+    """Return a choice's text, logprobs and finish reasons, in however many chunks they came."""
+    told = [c["choices"][0] for c in chunks(found) if c["choices"]]
+    mine = [each for each in told if each["index"] == choice]
+    logprobs = [entry for each in mine for entry in (each["logprobs"] or {}).get("content", [])]
+    reasons = [each["finish_reason"] for each in mine if each["finish_reason"]]
+    return text_of(found, choice), logprobs, reasons
 
 
 async def test_a_prompt_that_takes_all_memory_says_so(start):
@@ -317,6 +326,55 @@ async def test_what_is_counted(start):
     assert zoo.counted("llmzoo_request_success_total", finish_reason="stop") == 2
     assert zoo.counted("llmzoo_time_to_first_token_seconds_count") == 1
     assert zoo.counted("llmzoo_e2e_request_latency_seconds_count") == 1
+
+
+TIMES = ("queue_time", "prefill_time", "decode_time", "inference_time", "time_per_output_token")
+
+
+async def test_each_choice_is_timed_once_at_its_end(start):
+    zoo = start("Hello!")
+
+    def total(name: str) -> float:
+        return zoo.counted(f"llmzoo_request_{name}_seconds_sum")
+
+    found = await zoo.answer(await zoo.generation(n=2))
+    for name in TIMES:
+        assert zoo.counted(f"llmzoo_request_{name}_seconds_count") == 2
+    assert total("prefill_time") + total("decode_time") == pytest.approx(total("inference_time"))
+    # Six of the seven tokens come after the first one.
+    assert total("time_per_output_token") == pytest.approx(total("decode_time") / 6)
+    assert zoo.counted("llmzoo_request_prompt_tokens_sum") == 2 * found[0].prompt_tokens
+    assert zoo.counted("llmzoo_request_generation_tokens_sum") == 14
+    assert zoo.counted("llmzoo_request_generation_tokens_bucket", le="5.0") == 0
+    assert zoo.counted("llmzoo_request_generation_tokens_bucket", le="10.0") == 2
+
+
+async def test_who_leaves_the_queue_has_waited_and_nothing_else(start):
+    zoo = start("Hello!", max_num_seqs=1)
+    zoo.runner.hold()
+    async with await zoo.generation():
+        async with await zoo.generation():
+            pass
+        assert zoo.counted("llmzoo_request_queue_time_seconds_count") == 1
+        assert zoo.counted("llmzoo_request_generation_tokens_bucket", le="1.0") == 1
+        for name in TIMES[1:]:
+            assert zoo.counted(f"llmzoo_request_{name}_seconds_count") == 0
+        zoo.runner.go()
+
+
+async def test_the_queue_is_timed_up_to_the_admission(start):
+    zoo = start("Hello!", max_num_seqs=1)
+    zoo.runner.hold()
+    async with await zoo.generation() as first, await zoo.generation() as second:
+        before = time.monotonic()
+        assert first.request.sequences[0].admitted_at <= before
+        zoo.runner.go()
+        assert [frame async for frame in zoo.frames(first)]
+        assert [frame async for frame in zoo.frames(second)]
+        waited = second.request.sequences[0].admitted_at - before
+    assert waited > 0
+    assert zoo.counted("llmzoo_request_queue_time_seconds_sum") >= waited
+    assert zoo.counted("llmzoo_request_queue_time_seconds_count") == 2
 
 
 async def test_the_time_between_tokens_is_counted_once_a_token(start):

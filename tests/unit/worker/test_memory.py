@@ -50,3 +50,14 @@ def test_torch_running_out_of_memory_is_told_from_its_other_faults():
 
 def test_a_part_of_this_machines_memory_is_usable():
     assert usable_bytes(torch.device("cpu")) > 0
+
+
+def test_version_1_of_cgroups_is_read_too(tmp_path):
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    (folder / "memory.limit_in_bytes").write_text("1000\n")
+    (folder / "memory.usage_in_bytes").write_text("400\n")
+    (folder / "memory.stat").write_text("cache 90\ninactive_file 50\ntotal_inactive_file 100\n")
+    assert container_bytes(tmp_path, default=10**9) == 700
+    (folder / "memory.limit_in_bytes").write_text("9223372036854771712\n")  # none
+    assert container_bytes(tmp_path, default=5) == 5

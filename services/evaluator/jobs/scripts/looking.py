@@ -29,8 +29,9 @@ return {'released'}
 # One look a second: the process lives; which runs are open; what dead processes left goes back
 # into the stream, but only if this process itself was there all the time: after an outage of
 # Redis everybody's lease is over. KEYS: own lease, open runs. ARGV: consumer, lease in ms, what
-# the names of runs begin with, and those of leases. Returns id, status, entries in the stream and
-# entries to be run alone of each open run, after `looked` and how many were reclaimed.
+# the names of runs begin with, and those of leases. Returns id, status, entries in the stream,
+# entries to be run alone and the milliseconds since the last event of each open run, after
+# `looked` and how many were reclaimed.
 LOOK = unit_script(f"""
 local steady = redis.call('EXISTS', KEYS[1]) == 1
 redis.call('SET', KEYS[1], '1', 'PX', ARGV[2])
@@ -45,15 +46,11 @@ local function reclaim(name)
         local entry = redis.call('XRANGE', part(name), each[1], each[1])[1]
         if entry then
           local fields = fields_of(entry)
-          local kind = fields.u:sub(1, 1)
           local died = tonumber(fields.d or '0') + 1
           local changes, to = {{d = died}}, name
           if name == 'alone' then changes.k = tonumber(fields.k or '0') + 1 end
           if died >= {SUSPECT_AFTER} then to = 'alone' end
           again(name, entry, to, changes)
-          if kind == 'a' or (kind == 'r' and field('judges_asked') == '1') then
-            redis.call('HINCRBY', run, 'repeated', 1)
-          end
           reclaimed = reclaimed + 1
         else
           redis.call('XACK', part(name), GROUP, each[1])
@@ -85,6 +82,8 @@ for _, id in ipairs(redis.call('ZRANGE', open, 0, -1)) do
     found[#found + 1] = redis.call('XLEN', part('work'))
     found[#found + 1] = redis.call('XLEN', part('alone'))
       - redis.call('XPENDING', part('alone'), GROUP)[1]
+    local last = redis.call('XREVRANGE', part('events'), '+', '-', 'COUNT', 1)[1]
+    found[#found + 1] = last and milliseconds() - tonumber(last[1]:match('^%d+')) or 0
   end
 end
 return {{'looked', reclaimed, unpack(found)}}

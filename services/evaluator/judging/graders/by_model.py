@@ -10,33 +10,25 @@ from functools import cached_property
 from typing import Any
 
 from services.evaluator.judging.assessment import Form, ReviewTask
+from services.evaluator.judging.by_judge import AssessmentByJudge
 from services.evaluator.judging.echoes import Echoes
 from services.evaluator.judging.excerpts import MAX_ANSWER, excerpt
-from services.evaluator.judging.faults import Fault
 from services.evaluator.judging.graders.by_rule import reaches
 from services.evaluator.judging.graders.templates import rendered, values_in, values_of
 from services.evaluator.judging.kinds.kind import Kind
 from services.evaluator.judging.kinds.label import Label
 from services.evaluator.judging.kinds.scores import Scores
-from services.evaluator.judging.likelihood import likely_scores
 from services.evaluator.judging.markers import neutralised
 from services.evaluator.judging.marks import marks_of
 from services.evaluator.judging.own_words import Source
-from services.evaluator.judging.replies import read_reply
-from services.evaluator.judging.requests import (
-    Messages,
-    asked_again,
-    form_text,
-    forms_of,
-    judge_request,
-)
-from services.evaluator.judging.scales import scale_of
+from services.evaluator.judging.requests import Messages, form_text, judge_request
+from services.evaluator.judging.scales import grades_of
 from services.evaluator.judging.wording import language_of, wording_in
 from shared.protocol.evals.item import Verdict
 from shared.protocol.evals.spec import Grader, Judge, Message
 
 
-class ModelAssessment:
+class ModelAssessment(AssessmentByJudge):
     """A model labels or scores one answer by the user's own prompt."""
 
     def __init__(self, grader: Grader, task: ReviewTask, judge: Judge) -> None:
@@ -45,11 +37,9 @@ class ModelAssessment:
         Raises:
             Unreadable: a template names what is not there.
         """
+        super().__init__(judge, wording_in(language_of(task.question.language)), grades_of(grader))
         self._grader = grader
-        self._judge = judge
         self._repeat = task.repeat
-        self._low, self._high = scale_of(grader)
-        self._wording = wording_in(language_of(task.question.language))
         values = values_of(task)
         told = _messages(grader)
         shown = [text for message in told for text in values_in(message.content, values)]
@@ -59,7 +49,6 @@ class ModelAssessment:
             {"role": message.role, "content": rendered(message.content, values, self._bounded)}
             for message in told
         ]
-        self.forms = forms_of(judge)
 
     def request(self, form: Form) -> dict[str, Any]:
         """Return the body of the chat request that asks for the grade."""
@@ -75,29 +64,18 @@ class ModelAssessment:
 
     def read(self, form: Form, reply: str, logprobs: list[Any] | None) -> Verdict:
         """Return the grade, and whether it passes."""
-        verdict = read_reply(self._kind, form, reply, self._source)
+        verdict = super().read(form, reply, logprobs)
         if verdict.scores is None:
             return verdict
-        if self._judge.logprobs and logprobs:
-            verdict = likely_scores(verdict, reply, logprobs, self._low, self._high)
-        passed = reaches((verdict.scores or [self._low])[0], self._grader.pass_threshold)
+        passed = reaches(verdict.scores[0], self._grader.pass_threshold)
         return verdict.model_copy(update={"passed": passed})
-
-    def again(self, form: Form, reply: str, verdict: Verdict) -> dict[str, Any]:
-        """Return the one more request after a reply that could not be read."""
-        body = self.request(form)
-        return asked_again(body, reply, verdict, self._form(form), self._wording)
-
-    def local(self) -> Verdict:
-        """Return no verdict: a model has to be asked."""
-        return Verdict(rule=Fault.UNREADABLE)
 
     @cached_property
     def _kind(self) -> Kind:
         grader = self._grader
         if grader.type == "label_model":
             return Label(tuple(grader.labels or ()), frozenset(grader.passing_labels or ()))
-        return Scores(1, self._low, self._high)
+        return Scores(1, *self._scale)
 
     @cached_property
     def _source(self) -> Source:
@@ -109,7 +87,7 @@ class ModelAssessment:
     def _form(self, form: Form) -> str:
         scale = ""
         if self._grader.type == "score_model":
-            low, high = f"{self._low:g}", f"{self._high:g}"
+            low, high = (f"{end:g}" for end in self._scale)
             scale = self._wording.scale.replace("{low}", low).replace("{high}", high) + "\n"
         return scale + form_text(self._kind, form, self._wording, self._marks.verdict)
 

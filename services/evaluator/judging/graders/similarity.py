@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from services.evaluator.sequences import common_length, harmonic_share
 from shared.errors import InvalidSpec
 
 _ROUGE = {f"rouge_{size}": size for size in range(1, 6)}
@@ -33,33 +34,17 @@ def similarity(metric: str, text: str, reference: str) -> float:
         InvalidSpec: the metric is none of `SIMILARITY_METRICS`.
     """
     if metric == "fuzzy_match":
-        return _share(common_length(text, reference), len(text), len(reference))
+        return harmonic_share(common_length(text, reference), len(text), len(reference))
     if metric == "bleu":
         return _bleu(text, reference)
     words, others = _words(text), _words(reference)
     if metric == "gleu":
         return _gleu(words, others)
     if metric == "rouge_l":
-        return _share(common_length(words, others), len(words), len(others))
+        return harmonic_share(common_length(words, others), len(words), len(others))
     if metric in _ROUGE:
         return _rouge(words, others, _ROUGE[metric])
     raise InvalidSpec([("/evaluation_metric", "The metric cannot be computed here.")])
-
-
-def common_length(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return the length of the longest common subsequence.
-
-    Bit-parallel (Hyyro 2004): one row of the table is one integer.
-    """
-    places: dict[str, int] = {}
-    for place, item in enumerate(first):
-        places[item] = places.get(item, 0) | (1 << place)
-    everything = (1 << len(first)) - 1
-    row = everything
-    for item in second:
-        matches = row & places.get(item, 0)
-        row = ((row + matches) | (row - matches)) & everything
-    return len(first) - row.bit_count()
 
 
 def _words(text: str) -> list[str]:
@@ -89,7 +74,7 @@ def _gleu(words: Sequence[str], others: Sequence[str]) -> float:
 
 def _rouge(words: Sequence[str], others: Sequence[str], size: int) -> float:
     mine, theirs = _counted(words, [size]), _counted(others, [size])
-    return _share((mine & theirs).total(), mine.total(), theirs.total())
+    return harmonic_share((mine & theirs).total(), mine.total(), theirs.total())
 
 
 def _counted(words: Sequence[str], sizes: Sequence[int]) -> Counter[tuple[str, ...]]:
@@ -98,8 +83,3 @@ def _counted(words: Sequence[str], sizes: Sequence[int]) -> Counter[tuple[str, .
         for size in sizes
         for start in range(len(words) - size + 1)
     )
-
-
-def _share(common: int, first: int, second: int) -> float:
-    """Return the harmonic mean of the shares that `common` has in both."""
-    return 2 * common / (first + second) if first + second else 0.0

@@ -1,5 +1,7 @@
 """Metrics without a judge: as sacrebleu and rouge-score have them, and right for every script."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import sacrebleu
@@ -12,9 +14,10 @@ from services.evaluator.analysis.bootstrap import Bootstrap
 from services.evaluator.analysis.rows import AnswerRow
 from services.evaluator.analysis.variety import self_bleu
 from services.evaluator.analysis.words import language_of, units
+from shared.protocol.evals.spec import Metric
 
 BOOTSTRAP = Bootstrap(0, 100)
-ALL = ("bleu", "chrf", "ter", "rouge", "exact_match", "distinct_n", "self_bleu")
+ALL = get_args(Metric)
 ENGLISH = [
     ("The cat sat on the mat near the door.", "The cat sat on a mat by the door."),
     ("Water boils at one hundred degrees.", "Water boils at a hundred degrees Celsius."),

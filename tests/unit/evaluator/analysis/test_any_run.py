@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from services.evaluator.analysis.comparison import RunRows, compare_runs
 from services.evaluator.analysis.results import results_of
 from services.evaluator.analysis.rows import AnswerRow, Review
+from shared.protocol.evals.spec import Metric
 from tests.fakes.judged_worlds import options, review
 
 NAMES = tuple("abcdefghijklmnopqrstuvwxyz")
-METRICS = ("bleu", "chrf", "ter", "rouge", "exact_match", "distinct_n", "self_bleu")
+METRICS = get_args(Metric)
 
 
 def competition(values):

@@ -35,15 +35,32 @@ async def test_calls_are_counted_exactly():
     assert counts.judge_at_most == 2 * counts.judge
     assert counts.completion_tokens == 10 * (counts.answers + counts.judge)
     assert counts.cost_usd == pytest.approx(0.5 * (counts.answers + counts.judge))
+    assert counts.cost_usd_at_most == pytest.approx(counts.answers + counts.judge_at_most)
     assert any("'beta'" in warning for warning in counts.warnings)
     # Answers that are not there yet are as long as expected: 40 letters.
     shown = [body for body in prices.bodies if body["model"] == "judge"]
     assert {len(body["messages"][0]["content"]) for body in shown} == {81, 163}
 
 
+@pytest.mark.parametrize(
+    ("mode", "prose", "told"),
+    [
+        ("ordering", "undecoded", True),
+        ("pairwise", "undecoded", True),
+        ("ordering", "read", False),
+        # Scores are never read in sentences.
+        ("scoring", "undecoded", False),
+    ],
+)
+async def test_that_a_judge_is_held_to_its_form_is_told(mode, prose, told):
+    body = eval_body(mode=mode, swap="both", judge={"model": "judge", "prose": prose})
+    counts = await counts_of(body, {"candidates": ["alpha", "beta"]}, Prices())
+    assert any("prose: undecoded" in warning for warning in counts.warnings) == told
+
+
 async def test_an_unknown_price_makes_the_sum_unknown():
     counts = await counts_of(eval_body(), {"candidates": ["alpha"]}, Prices(unknown="judge"))
-    assert counts.cost_usd is None
+    assert counts.cost_usd is counts.cost_usd_at_most is None
     assert (counts.answers, counts.judge) == (4, 3)
 
 
@@ -53,6 +70,8 @@ async def test_many_calls_are_expected_from_some():
     counts = await counts_of(body, {"candidates": ["alpha"]}, prices)
     assert (counts.answers, counts.judge) == (5000, 5000)
     assert counts.prompt_tokens == 5000 * 25 + 5000 * 10
+    # Answers of twenty tokens, and each judge asked again with its reply.
+    assert counts.tokens_at_most == 5000 * (25 + 20) + 5000 * (20 + 20) + 5000 * (40 + 20)
     assert len(prices.bodies) < 1000
 
 
