@@ -63,6 +63,7 @@ class Lifecycle:
         self._failure = ""
         self._held_up = ""
         self._held_by_others = False
+        self._loading_since = 0.0
         self._draining = False
         self._out_of_service = False
         self._told_to_drain = asyncio.Event()
@@ -144,6 +145,7 @@ class Lifecycle:
         From any thread; `by_others`: another process holds it.
         """
         self._held_up, self._held_by_others = reason, by_others
+        self._loading_since = time.monotonic()  # from the end of the wait
         if self._state is State.STARTING:
             self.changed()
         else:
@@ -173,7 +175,7 @@ class Lifecycle:
             await self._stop_engine()
 
     async def _load(self) -> None:
-        started = time.monotonic()
+        self._loading_since = time.monotonic()
         try:
             served = await in_daemon_thread(
                 lambda: self._open_model(self._settings, self._note_progress)
@@ -185,7 +187,7 @@ class Lifecycle:
         except LLMZooError as fault:
             self._give_up(fault)
             return
-        self._metrics.load_seconds.set(time.monotonic() - started)
+        self._metrics.load_seconds.set(time.monotonic() - self._loading_since)
         self._enter(State.READY)
 
     def _note_crash(self, loading: asyncio.Task[None]) -> None:
