@@ -43,12 +43,18 @@ class FakeService(ThreadingHTTPServer):
     def waits(self) -> bool:
         if self.lease is None:
             return False
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            holder = int(self.lease.read_text())
-            os.kill(holder, 0)
-            return holder != os.getpid()
-        self.lease.write_text(str(os.getpid()))
-        return False
+        with contextlib.suppress(FileExistsError), self.lease.open("x") as file:
+            file.write(str(os.getpid()))
+        holder = self.lease.read_text()
+        if holder == str(os.getpid()):
+            return False
+        try:
+            os.kill(int(holder), 0)
+        except ProcessLookupError:
+            self.lease.unlink()  # and it is had when asked again
+        except ValueError:
+            pass  # its name is being written
+        return True
 
     def stop(self, *_: object) -> None:
         print(f"{self.role} stops", flush=True)

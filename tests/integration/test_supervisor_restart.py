@@ -158,6 +158,13 @@ def test_a_worker_that_would_wait_for_the_old_one_s_gpu_starts_after_it(
     assert len([child for child in running.children() if "worker" in child.cmdline()]) == 1
 
 
+def test_a_zoo_is_up_though_a_worker_waits_for_another_one_s_gpu(zoo, tmp_path) -> None:
+    running = zoo(only=["worker"], workers=2, manners={"worker": ["--lease", str(tmp_path / "l")]})
+    running.until_ready()
+    ready = [line for line in running.logs if re.match(r"worker-\d +\| ready", line)]
+    assert len(ready) == 1
+
+
 def test_all_are_restarted_one_after_the_other_from_the_command_line(zoo, settings) -> None:
     running = zoo(workers=2)
     running.until_ready()

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from services.cli.up import ports
+from services.cli.up.first_of import first_of
 from services.cli.up.plan import Role
 from shared.errors import RestartFailed
 
@@ -161,11 +162,5 @@ class Replacement:
 
 async def _comes(new: Runner, *ends: asyncio.Event) -> bool:
     """Wait until a service is ready; False: it has ended, or one of `ends` was set."""
-    waited: list[asyncio.Task[bool]] = [asyncio.create_task(end.wait()) for end in ends]
-    waited.append(asyncio.create_task(new.service.started()))
-    try:
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waited:
-            each.cancel()
+    await first_of(new.service.started(), *(end.wait() for end in ends))
     return new.service.ready.is_set()
