@@ -55,6 +55,8 @@ class Presence:
             detail["progress"] = round(self._lifecycle.progress, 4)
         if self._lifecycle.detail:
             detail["detail"] = self._lifecycle.detail
+        if self._lifecycle.waits_for_others:
+            detail["waits"] = True
         return Readiness(ready=state is State.READY, state=state, detail=detail)
 
     def _model(self, served: ServedModel | None) -> ModelInfo:

@@ -62,6 +62,8 @@ class Lifecycle:
         self._progress: Progress | None = None
         self._failure = ""
         self._held_up = ""
+        self._held_by_others = False
+        self._loading_since = 0.0
         self._draining = False
         self._out_of_service = False
         self._told_to_drain = asyncio.Event()
@@ -93,6 +95,11 @@ class Lifecycle:
         if self._out_of_service:
             return _OUT_OF_SERVICE
         return self._failure or self._fault_of_engine()
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether it waits for what another process holds; from any thread."""
+        return self._state is State.STARTING and self._held_by_others
 
     @property
     def progress(self) -> float | None:
@@ -132,12 +139,13 @@ class Lifecycle:
             log.info("state", state=self.state)
             self.changed()
 
-    def hold_up(self, reason: str) -> None:
+    def hold_up(self, reason: str, *, by_others: bool = False) -> None:
         """Say for what a model that is not loaded yet has to wait; empty: for nothing any more.
 
-        From any thread.
+        From any thread; `by_others`: another process holds it.
         """
-        self._held_up = reason
+        self._held_up, self._held_by_others = reason, by_others
+        self._loading_since = time.monotonic()  # from the end of the wait
         if self._state is State.STARTING:
             self.changed()
         else:
@@ -167,7 +175,7 @@ class Lifecycle:
             await self._stop_engine()
 
     async def _load(self) -> None:
-        started = time.monotonic()
+        self._loading_since = time.monotonic()
         try:
             served = await in_daemon_thread(
                 lambda: self._open_model(self._settings, self._note_progress)
@@ -179,7 +187,7 @@ class Lifecycle:
         except LLMZooError as fault:
             self._give_up(fault)
             return
-        self._metrics.load_seconds.set(time.monotonic() - started)
+        self._metrics.load_seconds.set(time.monotonic() - self._loading_since)
         self._enter(State.READY)
 
     def _note_crash(self, loading: asyncio.Task[None]) -> None:

@@ -23,7 +23,7 @@ from shared.registry import keys
 Place = tuple[str, int]
 """A GPU's UUID and the number of a place on it, from 0 on."""
 
-# What stands in a key: since when (Redis's milliseconds), a random token, the worker's id.
+# What stands in a key: since when (Redis's microseconds), a random token, the worker's id.
 # KEYS: places, the most wanted first. ARGV: GPUs needed, TTL in ms, token, worker, then the GPU of
 # each place. Returns since when they are leased and the places' indices, from 1 on; or '' and what
 # stands in those that are taken. One under the worker's own name belonged to the process that had
@@ -42,7 +42,7 @@ for i, key in ipairs(KEYS) do
 end
 if #chosen < tonumber(ARGV[1]) then return {'', taken} end
 local time = redis.call('TIME')
-local since = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
+local since = time[1] .. string.format('%06d', time[2])
 for _, i in ipairs(chosen) do
   redis.call('SET', KEYS[i], since .. ' ' .. ARGV[3] .. ' ' .. ARGV[4], 'PX', ARGV[2])
 end

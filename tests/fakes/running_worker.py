@@ -29,6 +29,8 @@ class RunningWorker(RunningService):
                 "model_name": MODEL,
                 "redis_url": "unix:///nonexistent/redis.sock",
                 "internal_token": TOKEN,
+                # Without a registry no GPU can be leased.
+                "device": "cpu",
                 **settings,
             }
         )

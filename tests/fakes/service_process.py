@@ -6,11 +6,13 @@ at once, and does as it is told:
 ends it before it listens, `--deaf` ignores SIGTERM, `--loading` stays unready until
 `POST /load`, `--brood` starts a child of its own. With `--mark FILE` every start but the first one
 does what `--again` says: it ends before it listens (`exit`), or stays unready (`load`).
+With `--lease FILE` it waits as long as the process lives that is named there, else it is named.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -36,6 +38,23 @@ class FakeService(ThreadingHTTPServer):
             assert self.socket.getsockname()[1] == port
         self.role = role
         self.ready = ready
+        self.lease: Path | None = None
+
+    def waits(self) -> bool:
+        if self.lease is None:
+            return False
+        with contextlib.suppress(FileExistsError), self.lease.open("x") as file:
+            file.write(str(os.getpid()))
+        holder = self.lease.read_text()
+        if holder == str(os.getpid()):
+            return False
+        try:
+            os.kill(int(holder), 0)
+        except ProcessLookupError:
+            self.lease.unlink()  # and it is had when asked again
+        except ValueError:
+            pass  # its name is being written
+        return True
 
     def stop(self, *_: object) -> None:
         print(f"{self.role} stops", flush=True)
@@ -48,6 +67,9 @@ class FakeHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/health/ready":
+            if self.server.waits():
+                self._answer(503, {"state": "starting", "waits": True, "pid": os.getpid()})
+                return
             ready = self.server.ready
             body = {"state": "ready"} if ready else {"state": "loading", "progress": 0.43}
             self._answer(200 if ready else 503, {**body, "pid": os.getpid()})
@@ -83,6 +105,7 @@ def main() -> int:
     parser.add_argument("--brood", action="store_true")
     parser.add_argument("--mark", type=Path)
     parser.add_argument("--again", choices=("exit", "load"))
+    parser.add_argument("--lease", type=Path)
     told = parser.parse_args()
     if told.mark is not None and told.mark.exists():
         told.exit = 2 if told.again == "exit" else None
@@ -96,6 +119,7 @@ def main() -> int:
         subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
     port = int(os.environ[f"LLMZOO_{told.role.upper()}_PORT"])
     service = FakeService(told.role, port, ready=not told.loading)
+    service.lease = told.lease
     signal.signal(signal.SIGTERM, signal.SIG_IGN if told.deaf else service.stop)
     print("\x1b[32mlistening\x1b[0m", flush=True)
     service.serve_forever()

@@ -42,6 +42,7 @@ class WorkerProcess:
             "worker_port": port,
             "heartbeat_interval": 0.1,
             "threads": 1,
+            "device": "cpu",
             "dtype": "float32",
             "log_format": "json",
             **settings,

@@ -61,7 +61,13 @@ async def start(redis_server, host, cuda, folder) -> AsyncIterator[Start]:
         **settings: Any,
     ) -> WorkerProcess:
         environment = host.environment | {"FAKE_CUDA": str(cuda)} | (variables or {})
-        chosen = {"model": folder, "redis_url": redis_server.url, "heartbeat_ttl": TTL, **settings}
+        chosen = {
+            "model": folder,
+            "device": "auto",
+            "redis_url": redis_server.url,
+            "heartbeat_ttl": TTL,
+            **settings,
+        }
         started.append(await WorkerProcess.start(module, environment, **chosen))
         return started[-1]
 
@@ -99,6 +105,7 @@ async def test_each_has_its_own_and_a_standby_gets_what_comes_free(start):
     for worker in (third, fourth):
         await eventually(lambda worker=worker: told(worker), seconds=60)
         assert await worker.state() == "starting"
+        assert (await worker.client.get("/health/ready")).json()["waits"] is True
         assert (await detail(worker)).startswith("waits for a GPU to come free; leased to worker-")
     # A standby ends at once when it is told to.
     fourth.process.send_signal(signal.SIGTERM)

@@ -143,6 +143,28 @@ def test_a_worker_that_does_not_fit_beside_the_old_one_starts_after_it(
     assert ask(ports["worker"])["pid"] != old
 
 
+def test_a_worker_that_would_wait_for_the_old_one_s_gpu_starts_after_it(
+    zoo, ports, settings, tmp_path, capsys
+) -> None:
+    running = zoo(only=["worker"], manners={"worker": ["--lease", str(tmp_path / "lease")]})
+    running.until_ready()
+    old = ask(ports["worker"])["pid"]
+    assert run_restart(settings, ["worker"], 0) == 0
+    told = capsys.readouterr().err
+    assert "a new one starts beside the old one" in told
+    assert "no GPU for two" in told
+    assert worker_port(settings) == ports["worker"]
+    assert ask(ports["worker"])["pid"] != old
+    assert len([child for child in running.children() if "worker" in child.cmdline()]) == 1
+
+
+def test_a_zoo_is_up_though_a_worker_waits_for_another_one_s_gpu(zoo, tmp_path) -> None:
+    running = zoo(only=["worker"], workers=2, manners={"worker": ["--lease", str(tmp_path / "l")]})
+    running.until_ready()
+    ready = [line for line in running.logs if re.match(r"worker-\d +\| ready", line)]
+    assert len(ready) == 1
+
+
 def test_all_are_restarted_one_after_the_other_from_the_command_line(zoo, settings) -> None:
     running = zoo(workers=2)
     running.until_ready()

@@ -27,6 +27,8 @@ class Readiness:
     detail: str = ""
     pid: int = 0
     """Of the process that answered; 0 where it does not tell."""
+    waits: bool = False
+    """Whether it waits for what another service holds, as a worker for a GPU."""
 
 
 STARTING = Readiness(ready=False, detail="starting")
@@ -81,6 +83,7 @@ def read(status: int, body: bytes) -> Readiness:
         status == OK_STATUS,
         f"{words}: {reason}" if reason else words,
         pid if isinstance(pid, int) else 0,
+        told.get("waits") is True,
     )
 
 

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from services.cli.up import ports
+from services.cli.up.first_of import first_of
 from services.cli.up.plan import Role
 from shared.errors import RestartFailed
 
@@ -105,16 +106,24 @@ class Replacement:
             await self._start_in_place(old.plan, gone)
         else:
             tell(f"{name}: a new one starts beside the old one")
-            await self._start_beside(old.plan, gone)
-            tell(f"{name}: the new one is ready, the old one finishes what it has")
-            await self._end(old)
+            if await self._start_beside(old.plan, gone):
+                tell(f"{name}: the new one is ready, the old one finishes what it has")
+                await self._end(old)
+            else:
+                tell(f"{name}: there is no GPU for two, so the old one stops first")
+                await self._end(old)
+                await self._start_in_place(old.plan, gone)
         tell(f"{name}: restarted")
 
-    async def _start_beside(self, old: ServicePlan, gone: asyncio.Event) -> None:
+    async def _start_beside(self, old: ServicePlan, gone: asyncio.Event) -> bool:
+        """Start a new one; False: it would wait for what the old one holds, and has ended."""
         new = self._running.start(
             old if old.listen else old.moved(self._free_port()), must_start=True
         )
-        if not await _comes(new, gone):
+        if not await _comes(new, gone, new.service.waits):
+            if new.service.waits.is_set() and not gone.is_set():
+                await self._end(new)
+                return False
             reason = "nobody waits for it any more" if gone.is_set() else new.service.last_words
             await self._end(new)
             msg = f"the new {old.name} did not start, the old one goes on: {reason}"
@@ -123,6 +132,7 @@ class Replacement:
         self._group.create_task(new.service.ended())
         if old.role is Role.WORKER:
             await asyncio.sleep(BEATS_UNTIL_SEEN * self._beat)
+        return True
 
     async def _start_in_place(self, plan: ServicePlan, gone: asyncio.Event) -> None:
         new = self._running.start(plan)
@@ -150,13 +160,7 @@ class Replacement:
         return port
 
 
-async def _comes(new: Runner, gone: asyncio.Event) -> bool:
-    """Wait until a service is ready; False: it has ended, or `gone` was set."""
-    started = asyncio.create_task(new.service.started())
-    left = asyncio.create_task(gone.wait())
-    try:
-        await asyncio.wait({started, left}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        started.cancel()
-        left.cancel()
+async def _comes(new: Runner, *ends: asyncio.Event) -> bool:
+    """Wait until a service is ready; False: it has ended, or one of `ends` was set."""
+    await first_of(new.service.started(), *(end.wait() for end in ends))
     return new.service.ready.is_set()

@@ -12,6 +12,7 @@ import signal
 from collections import deque
 from typing import TYPE_CHECKING
 
+from services.cli.up.first_of import first_of
 from services.cli.up.probes import STARTING
 from services.cli.up.process import ChildProcess
 from services.cli.up.restarts import RestartPolicy, Restarts
@@ -62,6 +63,8 @@ class SupervisedService:
         self.name = name
         self.detail = ""
         self.ready = asyncio.Event()
+        self.waits = asyncio.Event()
+        """Set once a process waits for what another service holds."""
         self._command = command
         self._environment = environment
         self._probe = probe
@@ -100,13 +103,7 @@ class SupervisedService:
 
     async def started(self) -> bool:
         """Wait until the service is ready (True) or given up (False)."""
-        ready = asyncio.create_task(self.ready.wait())
-        ended = asyncio.create_task(self.ended())
-        try:
-            await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
-            ended.cancel()
+        await first_of(self.ready.wait(), self.ended())
         return self.ready.is_set()
 
     async def stop(self, grace_seconds: float) -> bool:
@@ -187,6 +184,8 @@ class SupervisedService:
         if now.pid not in {0, pid}:  # the process that this one is to replace
             now = STARTING
         self.detail = now.detail
+        if now.waits:
+            self.waits.set()
         return now
 
     def _hear(self, line: str) -> None:

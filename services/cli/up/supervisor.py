@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from services.cli.up.announce import announcement, find_chat, find_served_model
 from services.cli.up.control import Control
+from services.cli.up.first_of import first_of
 from services.cli.up.memory import has_room_beside
 from services.cli.up.plan import STOP_ORDER, Role, ServicePlan
 from services.cli.up.redis_server import NO_SERVER, BinaryUnfit, EmbeddedRedis, check_version
@@ -123,10 +124,19 @@ class Supervisor:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(STAGGER_SECONDS):
                         await service.ready.wait()
-        for runner in self._running.runners:
-            await runner.service.ready.wait()
+        await self._all_up()
         control.open_to(self._replacement(group).restart)
         await self._announce()
+
+    async def _all_up(self) -> None:
+        """Wait until all are ready; of the workers one, and the others unless they wait for it."""
+        for runner in self._running.runners:
+            if runner.plan.role is not Role.WORKER:
+                await runner.service.ready.wait()
+        workers = self._running.of(Role.WORKER)
+        await first_of(*(worker.ready.wait() for worker in workers))
+        for worker in workers:
+            await first_of(worker.ready.wait(), worker.waits.wait())
 
     def _replacement(self, group: asyncio.TaskGroup) -> Replacement:
         return Replacement(

@@ -9,6 +9,7 @@ other devices, and where NVML tells of no GPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import structlog
 
@@ -27,6 +28,14 @@ from shared.settings import WorkerSettings, show_gpus, visible_gpus
 log = structlog.get_logger(__name__)
 
 _ASKS = "asks Redis for a GPU; CUDA_VISIBLE_DEVICES would choose one without asking"
+
+
+class Waits(Protocol):
+    """Whoever is told why a worker waits, and whether others have what it waits for."""
+
+    def __call__(self, reason: str, /, *, by_others: bool) -> None:
+        """Take note; from any thread."""
+        ...
 
 
 class GpuClaim:
@@ -48,7 +57,7 @@ class GpuClaim:
         lease.lost = self._note_lost
         self.asked: Callable[[], None] = lambda: None
         """Called when something is to be had of the next beat."""
-        self.waits: Callable[[str], None] = lambda _reason: None
+        self.waits: Waits = _ignore
         """Told why the worker waits; empty once it does not any more."""
         self.failed: Callable[[LLMZooError], None] = lambda _fault: None
         """Told of a lease that is another worker's; from any thread, as all of these."""
@@ -116,7 +125,8 @@ class GpuClaim:
         leased_to = ", ".join(sorted(set(workers)))
         self._say(
             f"waits for a GPU to come free; leased to {leased_to}; LLMZOO_GPU_SHARE lets workers "
-            "share one"
+            "share one",
+            by_others=True,
         )
 
     def _note_lost(self, gpu: str, worker: str) -> None:
@@ -124,9 +134,13 @@ class GpuClaim:
             GpuLost(f"{gpu} is leased to {worker}, which had it before this worker, which ends.")
         )
 
-    def _say(self, reason: str) -> None:
+    def _say(self, reason: str, *, by_others: bool = False) -> None:
         if reason != self._said:
             self._said = reason
             if reason:
                 log.info("gpu_wait", reason=reason)
-            self.waits(reason)
+            self.waits(reason, by_others=by_others)
+
+
+def _ignore(_reason: str, *, by_others: bool) -> None:
+    del by_others

@@ -181,7 +181,7 @@ async def test_what_holds_it_up_is_told_until_it_goes_on():
 
     def opener(_settings, report):
         report(Progress(Stage.DOWNLOADING, 1, 4))
-        told.lifecycle.hold_up("waits for a GPU")
+        told.lifecycle.hold_up("waits for a GPU", by_others=True)
         free.wait()
         told.lifecycle.hold_up("")
         report(Progress(Stage.LOADING))
@@ -191,9 +191,11 @@ async def test_what_holds_it_up_is_told_until_it_goes_on():
     async with told.lifecycle.running():
         await eventually(lambda: told.lifecycle.detail == "waits for a GPU")
         assert (told.lifecycle.state, told.lifecycle.progress) == (State.STARTING, None)
+        assert told.lifecycle.waits_for_others
         free.set()
         await told.reaches(State.READY)
         assert told.lifecycle.detail == ""
+        assert not told.lifecycle.waits_for_others
     assert [state for state, detail, _ in told.states if detail == "waits for a GPU"] == [
         State.STARTING
     ]
