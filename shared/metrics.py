@@ -29,4 +29,5 @@ LENGTH_BUCKETS = (
 
 MOST_MODELS = 200
 OTHER = "other"
-"""Label of the models beyond so many: names come from whoever may announce a worker."""
+"""Label of the models beyond so many, whose names come from whoever may announce a worker, and of
+whatever else a stranger may name."""

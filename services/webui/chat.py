@@ -27,8 +27,9 @@ from services.webui.metrics import WebuiMetrics
 from services.webui.model_list import ModelList
 from services.webui.sessions import Sessions
 from services.webui.turn import Outcome, Turn
-from shared.client import ZooClient
+from shared.client import APIError, ZooClient
 from shared.errors import LLMZooError, ModelNotFound, Unavailable
+from shared.http.request_id import loggable
 from shared.templates.messages import Message, Messages
 
 log = structlog.get_logger(__name__)
@@ -224,7 +225,7 @@ class Chat:
             model=wish.model,
             finish_reason=outcome.finish,
             request_id=outcome.request_id,
-            fault=outcome.fault.message if outcome.fault else None,
+            fault=outcome.fault and _cause(outcome.fault),
             duration_ms=round((outcome.end - outcome.start).total_seconds() * 1000),
         )
         await self._log.chat(
@@ -234,6 +235,11 @@ class Chat:
             start=outcome.start,
             finish=outcome.end,
         )
+
+
+def _cause(fault: LLMZooError) -> str:
+    """Return what the log tells of a fault: of a server's, not its words, which may quote."""
+    return loggable(str(fault.code or fault.type)) if isinstance(fault, APIError) else fault.message
 
 
 def _with_answer(asked: Messages, text: str) -> Messages:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from shared.metrics import TTFT_BUCKETS
+from shared.errors import LLMZooError
+from shared.metrics import OTHER, TTFT_BUCKETS
 
 VOTES = ("upvote", "downvote", "flag")
 FINISHES = ("stop", "length", "cancelled", "error")
+_ERROR_TYPES = (
+    "server_error",
+    "invalid_request_error",
+    "rate_limit_error",
+    "authentication_error",
+    "permission_error",
+    OTHER,
+)
 
 
 class WebuiMetrics:
@@ -25,9 +34,9 @@ class WebuiMetrics:
         self.votes = Counter(
             "llmzoo_webui_votes_total", "Votes on answers", ["kind"], registry=registry
         )
-        self.errors = Counter(
+        self._errors = Counter(
             "llmzoo_request_errors_total",
-            "Answers that failed, by the error's type",
+            "Answers that failed, by the error's type as their server tells it, if it is known",
             ["type"],
             registry=registry,
         )
@@ -46,5 +55,9 @@ class WebuiMetrics:
             self.requests.labels(finish)
         for kind in VOTES:
             self.votes.labels(kind)
-        for error_type in ("server_error", "invalid_request_error", "rate_limit_error"):
-            self.errors.labels(error_type)
+        for error_type in _ERROR_TYPES:
+            self._errors.labels(error_type)
+
+    def count_error(self, fault: LLMZooError) -> None:
+        """Count an answer that failed."""
+        self._errors.labels(fault.type if fault.type in _ERROR_TYPES else OTHER).inc()

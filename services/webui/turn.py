@@ -138,4 +138,4 @@ class Turn:
     def _count(self) -> None:
         self._metrics.requests.labels(self._finish).inc()
         if self._fault is not None:
-            self._metrics.errors.labels(self._fault.type).inc()
+            self._metrics.count_error(self._fault)

@@ -173,12 +173,23 @@ def test_weights_are_packed_on_the_way_in(saved, setting, kind):
     assert type(loaded.model.lm_head) is torch.nn.Linear  # it is the embedding
     assert loaded.fingerprint != whole.fingerprint
     assert events[-1].fraction == 1
+    assert (whole.quantization, whole.compression) == ("none", None)
+    assert loaded.quantization == kind
+    assert loaded.compression
+    # Linears without biases, 4 bytes a weight.
+    weights = sum(part.in_features * part.out_features for part in packed)
+    assert loaded.compression.original_bytes == 4 * weights
+    assert loaded.compression.packed_bytes == sum(part.nbytes for part in packed)
+    assert loaded.compression.packed_bytes < 2 * weights
+    assert loaded.compression.seconds > 0
 
 
 def test_a_compressed_folder_is_loaded_as_it_is(saved, tmp_path):
     compress_folder(saved, tmp_path / "small", Scheme("int8"))
     loaded = loading(tmp_path / "small")
     assert isinstance(loaded.model.model.layers[0].mlp.up_proj, PackedLinear)
+    assert loaded.quantization == "int8"
+    assert loaded.compression
     with pytest.raises(ConfigurationError, match="quantised already"):
         loading(tmp_path / "small", load_4bit=True)
 

@@ -224,7 +224,10 @@ def test_an_error_is_shown_with_cause_and_request_id(chat, controller):
     controller.scripts["fail"] = Script(status=503, error=error)
     chat.say("fail")
     expect(chat.page.get_by_role("alert")).to_contain_text("No worker serves <b>demo</b> now.")
-    expect(chat.notice).to_contain_text(f"req-fake-{len(controller.requests)}")
+    request_id = f"req-fake-{len(controller.requests)}"
+    expect(chat.notice).to_contain_text(request_id)
+    chat.notice.get_by_role("button", name="Copy").click()
+    assert chat.page.evaluate("getSelection().toString()").strip() == request_id
     chat.states(votes=False, again=True)
     controller.scripts["fail"] = Script(["recovered"])
     chat.button("regenerate").click()

@@ -27,7 +27,7 @@ from shared.errors import (
     Unavailable,
     UpstreamFailed,
 )
-from shared.http.request_id import HEADER
+from shared.http.request_id import HEADER, loggable
 from shared.protocol.priority import PRIORITY_HEADER, Priority
 from shared.protocol.repeats import REPEATED_HEADER, read_repeats
 
@@ -93,16 +93,30 @@ class CallClient:
             f"\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         began = time.monotonic()
-        status, fault = 0, None
+        facts: dict[str, object] = {}
         try:
-            connection = await self._exchange(self._head + told.encode("ascii") + body)
-            status = connection.status
-        except LLMZooError as failure:
-            fault = failure.message
+            answer = await self._answer(self._head + told.encode("ascii") + body)
+            facts = _facts(answer)
+        except LLMZooError as fault:
+            # Its message may quote what was asked.
+            why = loggable(str(fault.code or type(fault).__name__))
+            facts = {"status": fault.status, "error": why}
             raise
+        else:
+            return answer
         finally:
             took = round((time.monotonic() - began) * 1000, 1)
-            log.info("call", request_id=request_id, status=status, duration_ms=took, fault=fault)
+            log.info("call", request_id=request_id, duration_ms=took, **facts)
+
+    def close(self) -> None:
+        """Close the connections that are idle, and each other one at its call's end."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _answer(self, request: bytes) -> Answer:
+        """Return what a request is answered; raises as `chat`."""
+        connection = await self._exchange(request)
         headers, content = connection.headers, connection.body
         if connection.status >= _FIRST_ERROR:
             raise api_error(connection.status, headers, content)
@@ -116,12 +130,6 @@ class CallClient:
         reply = read_answer(cast("dict[str, Any]", answer), self.base_url, headers.get(HEADER, ""))
         repeats = read_repeats(headers.get(REPEATED_HEADER))
         return replace(reply, replayed=_REPLAYED in headers, repeats=repeats)
-
-    def close(self) -> None:
-        """Close the connections that are idle, and each other one at its call's end."""
-        self._closed = True
-        while self._idle:
-            self._idle.pop().close()
 
     async def _exchange(self, request: bytes) -> CallConnection:
         """Return the connection with the answer read from it."""
@@ -156,6 +164,16 @@ class CallClient:
             why = str(fault) or "no connection in time"
             raise Unavailable(f"Nothing answers at {self.base_url} ({why}).") from fault
         return connection
+
+
+def _facts(answer: Answer) -> dict[str, object]:
+    """Return what the log tells of an answer."""
+    return {
+        "status": 200,
+        "model": loggable(answer.model),
+        "tokens_in": answer.usage.get("prompt_tokens"),
+        "tokens_out": answer.usage.get("completion_tokens"),
+    }
 
 
 def _unusable(name: str, what: str) -> ConfigurationError:

@@ -62,7 +62,7 @@ def receiver(monkeypatch):
 
 
 async def test_each_call_is_a_span_with_its_tokens_and_a_parent(
-    receiver, start_controller, announce
+    receiver, start_controller, announce, capsys
 ):
     controller = await start_controller(otel=True)
     worker = FakeWorker(answer("Hel", "lo"))
@@ -92,6 +92,9 @@ async def test_each_call_is_a_span_with_its_tokens_and_a_parent(
         assert (span["failed"], "error.type" in span) == (False, False)
     assert streamed["trace"] != TRACE
     assert streamed["events"] == ["first chunk"]
+    logged = capsys.readouterr().out
+    for trace in (TRACE, streamed["trace"]):
+        assert f"trace_id={trace}" in logged
     assert (refused["http.response.status_code"], refused["failed"]) == (400, True)
     assert (unknown["http.response.status_code"], unknown["error.type"]) == (404, "model_not_found")
     # What the framework serves is told by its own hook; health checks are not.

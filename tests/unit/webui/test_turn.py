@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from services.webui.metrics import WebuiMetrics
 from services.webui.turn import UPDATE_SECONDS, Turn
 from shared.client import APIError, Delta
-from shared.errors import UpstreamFailed
+from shared.errors import Unavailable, UpstreamFailed
 from tests.fakes.scripted_client import ScriptedClient, said
 
 
@@ -84,6 +84,34 @@ async def test_an_error_keeps_text_cause_and_request_id():
     assert turn.outcome.request_id == "req-9"
     errors = {"type": "server_error"}
     assert registry.get_sample_value("llmzoo_request_errors_total", errors) == 1
+
+
+async def test_types_of_errors_that_a_stranger_makes_up_are_one():
+    registry = CollectorRegistry()
+    metrics = WebuiMetrics(registry)
+    for number in range(3):
+        fault = APIError(500, {"type": f"made-up-{number}"}, "", None)
+        turn = Turn(ScriptedClient([fault]), {"model": "demo"}, metrics)
+        assert [text async for text in turn.texts()] == []
+    told = {
+        sample.labels["type"]: sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "llmzoo_request_errors_total"
+    }
+    assert len(told) == 6
+    assert (told["other"], sum(told.values())) == (3, 3)
+
+
+async def test_each_turn_asks_under_an_id_of_its_own_which_is_known_if_nobody_answers():
+    ids = set()
+    for _ in range(2):
+        client = ScriptedClient([Unavailable("nobody there")])
+        turn = a_turn(client)
+        assert [text async for text in turn.texts()] == []
+        assert client.request_ids == [turn.outcome.request_id]
+        ids.add(turn.outcome.request_id)
+    assert len(ids) == 2
 
 
 async def test_a_broken_connection_keeps_the_request_id_seen_before():
