@@ -38,7 +38,7 @@ def test_all_targets_are_up(stack: Stack) -> None:
     def up() -> bool:
         targets = prometheus(stack, "targets")[0]["activeTargets"]
         known = {target["labels"].get("service", target["labels"]["job"]) for target in targets}
-        wanted = {"controller", "worker", "webui", "evaluator", "prometheus", "grafana"}
+        wanted = {"controller", "worker", "webui", "evaluator", "prometheus"}
         return wanted <= known and {target["health"] for target in targets} == {"up"}
 
     block_until(up, 60)

@@ -18,12 +18,6 @@ from tests.fakes.waiting import eventually
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="Prometheus is not installed"
 )
-# What the controller's discovery does not list, and these tests do not have.
-_GRAFANA = """
-  - job_name: grafana
-    static_configs:
-      - targets: [grafana:3000]
-"""
 
 
 class PrometheusProcess:
@@ -45,11 +39,10 @@ class PrometheusProcess:
             "scrape_interval: 5s": "scrape_interval: 250ms",
             "evaluation_interval: 15s": "evaluation_interval: 1s",
             "refresh_interval: 15s": "refresh_interval: 1s",
-            _GRAFANA: more_jobs,
         }.items():
             assert old in text, old
             text = text.replace(old, new)
-        (folder / "prometheus.yml").write_text(text)
+        (folder / "prometheus.yml").write_text(text + more_jobs)
         self._client = httpx.AsyncClient(base_url=f"http://{own}/api/v1", trust_env=False)
         self._process: asyncio.subprocess.Process | None = None
 

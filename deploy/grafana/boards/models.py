@@ -11,6 +11,7 @@ from deploy.grafana.promql import (
     buckets,
     largest,
     mean,
+    or_zero,
     per_second,
     quantile,
     quantiles,
@@ -132,8 +133,11 @@ _PARTS = Row(
         ),
         graph(
             "Wait for a place",
-            "In controllers, of those requests that had to wait; of all models.",
-            *quantiles("llmzoo_queue_wait_seconds", CONTROLLER),
+            "In controllers, of those requests that had to wait; of all models. 0 where none had.",
+            *(
+                Query(or_zero(told(query.expr)), query.legend)
+                for query in quantiles("llmzoo_queue_wait_seconds", CONTROLLER)
+            ),
             unit="s",
         ),
     ],

@@ -75,7 +75,7 @@ def test_nothing_is_scraped_twice():
         for static in job["static_configs"]
         for target in static["targets"]
     ]
-    assert named == ["localhost:9090", "grafana:3000"]
+    assert named == ["localhost:9090"]
 
 
 def chapter(text: str, anchor: str) -> str:
