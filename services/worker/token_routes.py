@@ -18,6 +18,7 @@ from services.worker.metrics import WorkerMetrics
 from services.worker.served_model import ServedModel
 from shared.errors import InvalidRequest, LLMZooError, ModelNotFound
 from shared.http.body import ClientGone, read_body
+from shared.http.request_id import facts_of
 from shared.protocol.body import parse_object
 from shared.protocol.tokenization import TokenizePrompt, parse_detokenize, parse_tokenize
 
@@ -31,7 +32,9 @@ def token_routes(lifecycle: Lifecycle, metrics: WorkerMetrics, max_body_bytes: i
         async def endpoint(request: Request) -> Response:
             try:
                 raw = await read_body(request.scope, request.receive, max_body_bytes)
-                content = await answer(parse_object(raw), lifecycle.require_served())
+                body, served = parse_object(raw), lifecycle.require_served()
+                facts_of(request.scope)["model"] = served.name
+                content = await answer(body, served)
             except ClientGone:
                 return Response(status_code=499)  # nobody reads it
             except LLMZooError as fault:
