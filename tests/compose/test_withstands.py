@@ -43,8 +43,8 @@ class Load:
         async with self._http:
             streams = [asyncio.create_task(self._stream(i, log)) for i, log in enumerate(self.logs)]
             await eventually(lambda: all(len(log.events) > 3 for log in self.logs), 60)
+            assert not any(stream.done() for stream in streams), "too late to disturb"
             await asyncio.to_thread(disturb)
-            assert not all(stream.done() for stream in streams), "disturbed when all was over"
             await asyncio.gather(*streams)
 
     async def _stream(self, number: int, log: EventLog) -> None:
