@@ -424,9 +424,11 @@ async def test_a_request_waits_for_the_full_worker_that_holds_its_beginning(
 @pytest.mark.parametrize("policy", ["least_cost", "shortest_queue", "power_of_two"])
 async def test_idle_workers_take_turns(start_controller, announce, policy):
     workers = [FakeWorker(answer("x"), name=f"worker-{n}") for n in range(2)]
+    # So slow that none owes a beat where the machine stands still for a moment.
+    beats = {"heartbeat_interval": 1.0, "heartbeat_ttl": 4.0}
     for worker in workers:
-        await announce(worker)
-    controller = await start_controller(routing_policy=policy)
+        await announce(worker, **beats)
+    controller = await start_controller(routing_policy=policy, **beats)
     await controller.sees("worker-0", "worker-1")
     for n in range(40):
         await ask(controller, n)
