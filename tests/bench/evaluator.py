@@ -4,7 +4,8 @@
 
 Both make the same requests over the same client, the evaluator's own, to a mock in a process of
 its own, and take turns; the redis-server is another process. All that an item takes is in it: the
-judge's prompt, its reply read, and the commit. Printed are milliseconds an item of each round,
+judge's prompt, its reply read, the commit, and a line in the log (stderr), which the bare loop does
+not write. Printed are milliseconds an item of each round,
 their difference, and how far the process's memory has grown.
 """
 
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from services.cli.up.redis_server import find_binaries
+from services.evaluator.calling import http_client
 from services.evaluator.calling.calls import Calls
 from services.evaluator.calling.http_client import CallClient
 from services.evaluator.calling.retries import RetryPolicy
@@ -33,9 +35,11 @@ from services.evaluator.calling.tariff import Tariff
 from services.evaluator.jobs.runner import units_beside
 from services.evaluator.judging.assessment import AnswerShown, ReviewTask
 from services.evaluator.judging.choosing import assessment_of
+from shared import logs
 from shared.client import ZooClient
 from shared.protocol.evals.run import RunSpec
 from shared.protocol.evals.spec import EvalSpec
+from shared.settings import Settings
 from tests.fakes.eval_specs import eval_spec, given_candidate, run_spec
 from tests.fakes.evaluator_jobs import EvaluatorJobs
 from tests.fakes.quick_models import listen
@@ -78,9 +82,24 @@ async def bare(calls: Calls, bodies: list[dict[str, Any]], width: int) -> Spent:
         for body in left:
             await calls.ask(body)
 
-    watch = Stopwatch()
-    await asyncio.gather(*(work() for _ in range(width)))
-    return watch.spent(len(bodies))
+    with _without_log_lines():
+        watch = Stopwatch()
+        await asyncio.gather(*(work() for _ in range(width)))
+        return watch.spent(len(bodies))
+
+
+@contextlib.contextmanager
+def _without_log_lines() -> Iterator[None]:
+    kept, http_client.log = http_client.log, _Silent()
+    try:
+        yield
+    finally:
+        http_client.log = kept
+
+
+class _Silent:
+    def info(self, *_: object, **__: object) -> None:
+        pass
 
 
 async def evaluated(jobs: EvaluatorJobs, spec: EvalSpec, run: RunSpec, items: int) -> Spent:
@@ -173,6 +192,7 @@ def main() -> None:
     if told.serve:
         asyncio.run(serve(told.delay))
     else:
+        logs.configure("evaluator", Settings(log_format="json"))
         with servers(told.delay) as (url, redis_url):
             asyncio.run(measure(url, redis_url, told.items, told.width, told.rounds))
 
