@@ -1,15 +1,15 @@
 """Ratings with ties as an outcome of their own, beside Bradley-Terry's, which halves them.
 
-The model is Davidson's (1970): of each two, i wins with p_i, j with p_j and neither with
-2 v sqrt(p_i p_j), over their sum. Fitted by evalica with Newman's iteration (2023, "Efficient
-computation of rankings from pairwise comparisons") and finished with Newton's method; there are
-no draws, so there are no intervals.
+The model is Davidson's (1970), which Newman fits (2023, "Efficient computation of rankings from
+pairwise comparisons"): of each two, i wins with p_i, j with p_j and neither with 2 v sqrt(p_i p_j),
+over their sum. Newton's method finds what his iteration finds, and what `evalica.newman` does where
+it goes on to the end: it stops once the ratings stand still, which they may before v does (two
+candidates with as many ties as other verdicts). There are no draws, so there are no intervals.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 
@@ -18,8 +18,8 @@ from services.evaluator.analysis.ranking import MEAN, UNIT, by_candidate, laplac
 from services.evaluator.analysis.tally import Tally
 from shared.protocol.evals.results import Figure
 
-_STEPS = 50
-_LONGEST_STEP = 2.0
+_STEPS = 100
+_SHORTEST_STEP = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,45 +70,40 @@ def newman_ratings(tally: Tally) -> list[Figure] | None:
 
 
 def fit_with_ties(of: Outcomes) -> Floats:
-    """Return the log-odds of each candidate, mean 0."""
-    from evalica import Winner, newman  # noqa: PLC0415 - brings pandas
-
-    outcomes = (of.wins, Winner.X), (of.losses, Winner.Y), (of.ties, Winner.Draw)
-    rows = [
-        (int(one), int(other), winner, float(times))
-        for counts, winner in outcomes
-        for one, other, times in zip(of.first, of.second, counts, strict=True)
-        if times
-    ]
-    ones, others, winners, weights = (list(column) for column in zip(*rows, strict=True))
-    # pandas brings no types.
-    found = cast("Any", newman)(ones, others, winners, weights=weights, limit=10_000)
-    scores = cast("dict[int, float]", found.scores.to_dict())
-    strengths = np.log(np.array([scores[place] for place in sorted(scores)]))
-    return _finished(np.append(strengths, np.log(2 * found.v)), of)
-
-
-def _finished(start: Floats, of: Outcomes) -> Floats:
-    """Return the log-odds that fit best, mean 0, from log-odds and log(2 v) near them.
-
-    evalica ends when the strengths stand still, and they may while v does not: of two candidates
-    with as many ties as wins and losses it ends in the second round.
-    """
-    fitted, count = start.copy(), len(start) - 1
-    first, second, met = of.first, of.second, of.wins + of.ties + of.losses
+    """Return the log-odds of each candidate that fit linked outcomes best, mean 0."""
+    size = int(of.second.max()) + 1
+    fitted = np.zeros(size + 1)
+    counts = np.array([of.wins, of.ties, of.losses])
+    logs = _chances(fitted, of)
     for _ in range(_STEPS):
-        apart = (fitted[first] - fitted[second]) / 2
-        odds = np.exp([apart, np.full(len(met), fitted[-1]), -apart])
-        win, tie, loss = odds / odds.sum(axis=0)
-        slopes = by_candidate((of.wins - of.losses - met * (win - loss)) / 2, first, second, count)
-        spread = met * (win + loss - (win - loss) ** 2) / 4
-        both = by_candidate(-met * tie * (win - loss) / 2, first, second, count)
-        matrix = np.empty((count + 1, count + 1))
-        matrix[:-1, :-1] = laplacian(spread[None], first, second, count)[0]
-        matrix[:-1, -1] = matrix[-1, :-1] = both
-        matrix[-1, -1] = (met * tie * (1 - tie)).sum()
-        step = np.linalg.solve(matrix, np.append(slopes, (of.ties - met * tie).sum()))
-        fitted += np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
-        if np.abs(step).max() < 1e-6:  # noqa: PLR2004 - the next one would be its square
+        step = _step(np.exp(logs), counts, of, size)
+        after = _chances(fitted + step, of)
+        # The likelihood has one summit, but a whole step may lead beyond it and down.
+        while (counts * (after - logs)).sum() < 0 and np.abs(step).max() >= _SHORTEST_STEP:
+            step /= 2
+            after = _chances(fitted + step, of)
+        fitted, logs = fitted + step, after
+        if np.abs(step).max() < _SHORTEST_STEP:
             break
     return fitted[:-1] - fitted[:-1].mean()
+
+
+def _chances(fitted: Floats, of: Outcomes) -> Floats:
+    """Return the logarithms of how likely the first wins, ties and loses: (3, pairs)."""
+    apart = (fitted[of.first] - fitted[of.second]) / 2
+    odds = np.array([apart, np.full(len(apart), fitted[-1]), -apart])
+    return odds - np.logaddexp.reduce(odds, axis=0)
+
+
+def _step(chances: Floats, counts: Floats, of: Outcomes, size: int) -> Floats:
+    """Return Newton's step of the log-odds and of log(2 v)."""
+    met, (win, tie, loss) = counts.sum(axis=0), chances
+    missing = counts - met * chances
+    slopes = by_candidate((missing[0] - missing[2]) / 2, of.first, of.second, size)
+    spread = met * (win + loss - (win - loss) ** 2) / 4
+    matrix = np.empty((size + 1, size + 1))
+    matrix[:-1, :-1] = laplacian(spread[None], of.first, of.second, size)[0]
+    both = by_candidate(-met * tie * (win - loss) / 2, of.first, of.second, size)
+    matrix[:-1, -1] = matrix[-1, :-1] = both
+    matrix[-1, -1] = 1e-6 + (met * tie * (1 - tie)).sum()
+    return np.asarray(np.linalg.solve(matrix, np.append(slopes, missing[1].sum())))

@@ -1,4 +1,4 @@
-"""Newman's ratings: ties are an outcome of their own, and what fits best is told or nothing."""
+"""Newman's ratings: as evalica and an independent fit have them; what fits best, or nothing."""
 
 from itertools import combinations
 
