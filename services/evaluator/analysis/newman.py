@@ -106,4 +106,5 @@ def _step(chances: Floats, counts: Floats, of: Outcomes, size: int) -> Floats:
     both = by_candidate(-met * tie * (win - loss) / 2, of.first, of.second, size)
     matrix[:-1, -1] = matrix[-1, :-1] = both
     matrix[-1, -1] = 1e-6 + (met * tie * (1 - tie)).sum()
-    return np.asarray(np.linalg.solve(matrix, np.append(slopes, missing[1].sum())))
+    step = np.linalg.solve(matrix, np.append(slopes, missing[1].sum()))
+    return np.asarray(step, dtype=np.float64)
