@@ -1,13 +1,15 @@
 """Which parts of the reviews are counted by themselves.
 
 Overall first; then each dimension, category, language and judge; then each dimension in each
-category and language.
+category and in each language; then, where there are several of both, in each category of each
+language.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -62,6 +64,18 @@ def _ordered(reviews: list[Review]) -> Iterator[ScopeKey]:
         yield from (ScopeKey(one, category=name) for name in categories if (one, name) in present)
     for one in dimensions:
         yield from (ScopeKey(one, language=name) for name in languages if (one, name) in spoken)
+    if len(categories) > 1 and len(languages) > 1:
+        yield from _narrowest(reviews, dimensions, categories, languages)
+
+
+def _narrowest(
+    reviews: list[Review], dimensions: list[str], categories: list[str], languages: list[str]
+) -> Iterator[ScopeKey]:
+    """Yield each dimension in each category of each language in which something was asked."""
+    present = {(review.dimension, review.category, review.language) for review in reviews}
+    for found in product(dimensions, categories, languages):
+        if found in present:
+            yield ScopeKey(*found)
 
 
 def _of(review: Review) -> Iterator[ScopeKey]:
@@ -74,6 +88,8 @@ def _of(review: Review) -> Iterator[ScopeKey]:
     if review.language is not None:
         yield ScopeKey(language=review.language)
         yield ScopeKey(review.dimension, language=review.language)
+    if review.category is not None and review.language is not None:
+        yield ScopeKey(review.dimension, review.category, review.language)
 
 
 def _values(values: Iterable[str | None]) -> list[str]:

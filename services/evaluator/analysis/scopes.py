@@ -15,7 +15,9 @@ from services.evaluator.analysis.figures import BALANCE, SHARE, ratios
 from services.evaluator.analysis.groups import groups_of
 from services.evaluator.analysis.keys import ScopeKey
 from services.evaluator.analysis.length import LengthControl, length_control, markdown_coefficient
+from services.evaluator.analysis.newman import newman_ratings
 from services.evaluator.analysis.ranking import Ranking, rank
+from services.evaluator.analysis.strict import strict_win_rates
 from services.evaluator.analysis.table import Table
 from services.evaluator.analysis.tally import Tally, tally_of
 from shared.protocol.evals.results import CandidateFigures, Figure, PairFigures, Scope
@@ -93,7 +95,7 @@ class Counting:
             )
         summable = one_scale({review.dimension for review in reviews}, self._scales)
         shown = length if self._controlled else None
-        candidates = self._candidates(tally, ranking, shown, summable=summable)
+        candidates = self._candidates(chosen, tally, ranking, shown, summable=summable)
         best_first = sorted(candidates, key=self._worth, reverse=True)
         pairs = self._pairs(tally, [each.candidate for each in best_first])
         separable = {frozenset((pair.first, pair.second)) for pair in pairs if pair.separable}
@@ -122,6 +124,7 @@ class Counting:
 
     def _candidates(
         self,
+        chosen: Bools,
         tally: Tally,
         ranking: Ranking | None,
         length: LengthControl | None,
@@ -135,7 +138,8 @@ class Counting:
         scores = ratios(tally.scores, tally.scored, boot, undecoded=missing)
         told = [bool(figure.n) or self._scoring for figure in scores]
         shares = self._win_rates(tally)
-        by_review = self._by_review(tally)
+        strict = strict_win_rates(self._table, chosen, tally, boot)
+        by_review, newman = self._by_review(tally), newman_ratings(tally)
         wins, ties, losses = _outcomes(tally)
         rows: list[CandidateFigures] = []
         for place, name in enumerate(self._table.names(tally.candidates)):
@@ -145,6 +149,7 @@ class Counting:
                 rank_score=rank_scores[place],
                 mean_score=scores[place] if summable and told[place] else None,
                 win_rate=shares[place],
+                strict_win_rate=strict[place],
                 wins=wins[place],
                 ties=ties[place],
                 losses=losses[place],
@@ -153,6 +158,7 @@ class Counting:
                 rating_length_controlled=_rating(
                     length.ratings if length else None, place, missing
                 ),
+                rating_newman=_rating(newman, place, missing),
                 mean_length=self._mean_length(tally, place),
             )
             rows.append(row)

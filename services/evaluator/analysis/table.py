@@ -61,6 +61,8 @@ class Table:
         self.question: Ints = np.array(
             [numbers[review.question] for review in self.reviews], dtype=np.int64
         )
+        self.look: Ints = _looks(self.reviews)
+        """A number of each review's question, dimension, judge and repeat."""
         self._numbers = {name: number for number, name in enumerate(self.candidates)}
         groups = self._by_size()
         self.places = _stacked_places([self._places(size, rows) for size, rows in groups])
@@ -114,6 +116,12 @@ class Table:
             won=((ahead + 1) / 2).ravel(),
             size=np.where(self.seen[review], size, self._widest),
         )
+
+
+def _looks(reviews: Sequence[Review]) -> Ints:
+    numbers: dict[tuple[str, str, str, int], int] = {}
+    looks = ((each.question, each.dimension, each.judge, each.repeat) for each in reviews)
+    return np.array([numbers.setdefault(look, len(numbers)) for look in looks], dtype=np.int64)
 
 
 def _stacked_places(parts: list[Places]) -> Places:

@@ -76,7 +76,7 @@ def _ranking(ranking: Ranking) -> list[str]:
     groups = "Candidates that share a letter cannot be told apart."
     if ranking.all_alike:
         groups = "No two candidates can be told apart."
-    return [_table(heads, rows, left=3), groups]
+    return [_table(heads, rows, left=3), " ".join((groups, *ranking.remarks))]
 
 
 def _composite(view: View, results: Results) -> list[str]:

@@ -20,6 +20,8 @@ class Notation:
     lower_is_better: bool = False
     reference: float | None = None
     """Where neither side is ahead."""
+    counted: bool = False
+    """It rests on fewer verdicts than others beside it: on how many is told with it."""
 
     def text(self, figure: Figure | None) -> str:
         """Return a figure's value."""
@@ -33,8 +35,13 @@ class Notation:
         return wording.interval(figure, self.digits, percent=self.percent)
 
     def written(self, figure: Figure | None) -> str:
-        """Return both."""
-        return f"{self.text(figure)} {self.interval(figure)}".rstrip()
+        """Return both, and the note."""
+        parts = (self.text(figure), self.interval(figure), self.note(figure))
+        return " ".join(part for part in parts if part)
+
+    def note(self, figure: Figure | None) -> str:
+        """Return on how many verdicts it rests, where that is to be told."""
+        return f"n = {wording.count(figure.n)}" if self.counted and figure is not None else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +51,8 @@ class Measure(Notation):
     name: str
     """In machine-readable tables."""
     pick: Callable[[CandidateFigures], Figure | None]
+    remark: str = ""
+    """What a reader must know of it, beside its title."""
 
 
 SHARE = Notation(title="Share", digits=1, percent=True, reference=0.5)
@@ -65,6 +74,15 @@ CONTROLLED = Measure(
     digits=0,
     reference=1000,
 )
+NEWMAN = Measure(
+    name="rating_newman",
+    title="Rating, ties apart",
+    pick=lambda of: of.rating_newman,
+    digits=0,
+    reference=1000,
+    remark="Ratings with ties apart are Newman's: a tie is an outcome of its own there, and not "
+    "half a win. They have no intervals, and nobody is placed by them.",
+)
 WIN_RATE = Measure(
     name="win_rate",
     title="Win rate",
@@ -73,13 +91,27 @@ WIN_RATE = Measure(
     percent=True,
     reference=0.5,
 )
+STRICT = Measure(
+    name="strict_win_rate",
+    title="Win rate, orders agree",
+    pick=lambda of: of.strict_win_rate,
+    digits=1,
+    percent=True,
+    reference=0.5,
+    counted=True,
+    remark="Win rates where orders agree are of pairs that a judge saw in both orders with the "
+    "same verdict, n of them; the others are of all verdicts.",
+)
 MEAN_RANK = Measure(
     name="mean_rank", title="Mean rank", pick=lambda of: of.mean_rank, lower_is_better=True
 )
 RANK_SCORE = Measure(name="rank_score", title="10 / rank", pick=lambda of: of.rank_score)
 MEAN_SCORE = Measure(name="mean_score", title="Mean score", pick=lambda of: of.mean_score)
 
-MEASURES = (RATING, BY_REVIEW, CONTROLLED, WIN_RATE, MEAN_SCORE, MEAN_RANK, RANK_SCORE)
+MEASURES = (
+    *(RATING, BY_REVIEW, CONTROLLED, NEWMAN),
+    *(WIN_RATE, STRICT, MEAN_SCORE, MEAN_RANK, RANK_SCORE),
+)
 
 
 def measures_in(scopes: list[Scope]) -> list[Measure]:

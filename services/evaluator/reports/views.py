@@ -42,6 +42,11 @@ class Ranking:
         return "".join(name if name in own else "\u00a0" for name in names)
 
     @property
+    def remarks(self) -> list[str]:
+        """Return what must be known of the measures that are shown."""
+        return [measure.remark for measure in self.measures if measure.remark]
+
+    @property
     def all_alike(self) -> bool:
         """Return whether no candidate can be told from another."""
         return len(self.scope.candidates) > 1 and len(self.scope.groups) == 1
@@ -205,6 +210,7 @@ def _breakdowns(report: ReportData) -> list[Breakdown]:
         ("By judge", ("judge",)),
         ("By dimension and category", ("dimension", "category")),
         ("By dimension and language", ("dimension", "language")),
+        ("By dimension, category and language", ("dimension", "category", "language")),
     ):
         scopes = [
             (title(scope), scope)

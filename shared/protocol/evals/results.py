@@ -38,6 +38,11 @@ class CandidateFigures(Told):
     win_rate: Figure = Field(
         description="of pairs, ties count half; those of one review of n weigh 1 / (n - 1) each"
     )
+    strict_win_rate: Figure | None = Field(
+        default=None,
+        description="the same of pairs with one verdict in both orders; n is of such pairs, and "
+        "there is none where no pair was judged in both",
+    )
     wins: float = Field(description="pairs")
     ties: float
     losses: float
@@ -49,6 +54,11 @@ class CandidateFigures(Told):
         description="the same of pairs that weigh 1 / (n - 1), where line-ups differ in size",
     )
     rating_length_controlled: Figure | None = None
+    rating_newman: Figure | None = Field(
+        default=None,
+        description="Newman's, on the scale of `rating`: ties are an outcome of their own; no "
+        "interval, and none where nothing tied or wins alone do not link everybody both ways",
+    )
     mean_length: float = Field(description="characters of its answers")
 
 

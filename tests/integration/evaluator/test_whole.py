@@ -49,6 +49,8 @@ async def test_an_eval_to_its_end(evaluator, models):
     assert results["complete"]
     best = results["scopes"][0]["candidates"][0]
     assert (best["candidate"], best["mean_rank"]["value"]) == ("alpha", 1.0)
+    assert (best["win_rate"]["n"], best["strict_win_rate"]["n"]) == (8, 4)
+    assert best["strict_win_rate"]["value"] == 1.0
     some = await evaluator.get(f"{path}/results", category="generic")
     assert {scope["category"] for scope in some["scopes"]} == {"generic"}
     assert (await evaluator.client.get(f"{path}/results?category=x")).status_code == 400

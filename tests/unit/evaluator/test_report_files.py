@@ -261,11 +261,49 @@ def test_each_bias_is_told_with_its_coefficient(report):
             assert value in text, (form, value)
 
 
+def test_what_both_orders_agree_on_and_ties_apart_stand_beside_the_plain_figures(report):
+    [scope, *others] = report.results.scopes
+    strict = Figure(value=0.8125, interval=Interval(low=0.6875, high=0.9375), n=4321)
+    told = {"strict_win_rate": strict, "rating_newman": Figure(value=1077.25, n=99)}
+    first = scope.candidates[0].model_copy(update=told)
+    scopes = [scope.model_copy(update={"candidates": [first, *scope.candidates[1:]]}), *others]
+    results = report.results.model_copy(update={"scopes": scopes})
+    changed = type(report)(results, report.spec, report.run, report.items)
+    row = rows_of(render("csv", changed))[0]
+    names = [f"strict_win_rate{part}" for part in ("", "_low", "_high", "_n")]
+    assert [float(row[name]) for name in names] == [0.8125, 0.6875, 0.9375, 4321]
+    assert (row["rating_newman"], row["rating_newman_low"]) == ("1077.25", "")
+    line = "81.2 % [68.8, 93.8] n = 4,321"
+    text = render("md", changed).decode()
+    assert line in text
+    page = re.sub(r"<[^>]*>", "", render("html", changed).decode())
+    assert line in page
+    for form in (text, page):
+        assert "1,077" in form
+        assert "Win rate, orders agree" in form
+        assert "no intervals" in form
+    plain = render("html", report).decode()
+    assert "Win rate, orders agree" not in plain
+    assert "no intervals" not in plain
+
+
+def test_categories_of_each_language_have_their_own_place(report):
+    narrow = {"dimension": "general", "category": "math", "language": "zh"}
+    scopes = [*report.results.scopes, report.results.scopes[0].model_copy(update=narrow)]
+    results = report.results.model_copy(update={"scopes": scopes})
+    changed = type(report)(results, report.spec, report.run, report.items)
+    for form in ("html", "md"):
+        text = render(form, changed).decode()
+        assert "By dimension, category and language" in text
+        assert "general · math · zh" in text
+
+
 def test_nobody_is_ranked_if_nothing_could_be_read(report):
     [scope, *_] = report.results.scopes
     nothing = Figure(value=None)
     empty = {"mean_rank": nothing, "rank_score": nothing, "win_rate": nothing, "mean_score": None}
     empty |= {"rating": None, "rating_length_controlled": None, "rating_by_review": None}
+    empty |= {"strict_win_rate": None, "rating_newman": None}
     unread = scope.model_copy(
         update={"candidates": [each.model_copy(update=empty) for each in scope.candidates]}
     )

@@ -40,6 +40,51 @@ def test_each_part_is_counted_by_itself():
     ]
 
 
+def test_each_dimension_is_counted_in_each_category_of_each_language():
+    reviews = [
+        review(q, "ab", (1, 2), dimension=dimension, category=category, language=language)
+        for q, (category, language) in enumerate(
+            [("math", "en"), ("math", "zh"), ("writing", "zh"), ("writing", "zh")]
+        )
+        for dimension in ("general", "depth")
+    ]
+    reviews.append(review(9, "ab", (2, 1), category="math", language=None))
+    reviews.append(review(10, "ab", (2, 1), category=None, language="en"))
+    results = results_of(reviews, [], options("ab", resamples=50))
+    assert keys(results)[-6:] == [
+        (dimension, category, language, None)
+        for dimension in ("general", "depth")
+        for category, language in (("math", "en"), ("math", "zh"), ("writing", "zh"))
+    ]
+    assert all(None in key[:3] for key in keys(results)[:-6])
+    assert [scope.questions for scope in results.scopes[-6:]] == [1, 1, 2] * 2
+    assert results.scopes[-1].candidates[0].win_rate.n == 2
+
+
+@pytest.mark.parametrize(
+    ("categories", "languages"), [(("math", "writing"), ("en",)), (("math",), ("en", "zh"))]
+)
+def test_what_would_be_counted_twice_is_not(categories, languages):
+    reviews = [
+        review(q, "ab", (1, 2), category=categories[q % len(categories)], language=language)
+        for q, language in enumerate(languages * 2)
+    ]
+    results = results_of(reviews, [], options("ab", resamples=50))
+    assert all(None in key[:3] for key in keys(results))
+
+
+def test_categories_of_languages_are_the_first_to_be_left_out():
+    reviews = [
+        review(q, "ab", (1, 2), category=f"c{q % 50}", language=language)
+        for q, language in enumerate(["en"] * 50 + ["zh"] * 50)
+    ]
+    results = results_of(reviews, [], options("ab", resamples=20))
+    wide = 1 + 1 + 50 + 2 + 50 + 2
+    assert [None in key[:3] for key in keys(results)] == [True] * wide + [False] * (160 - wide)
+    left = next(each for each in results.warnings if each.code == "scopes_left_out")
+    assert left.text.startswith(str(wide + 100 - 160))
+
+
 def test_a_scope_counts_wins_ranks_and_scores():
     reviews = [
         review(1, "abc", (1, 2, 2), scores=(9.0, 5.0, 5.0)),
