@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import sync_playwright
 
 from tests.compose.conftest import QUESTION
 from tests.compose.stack import PROJECT
-from tests.fakes.browser import CHROMIUM, FLAGS
+from tests.fakes.browser import CHROMIUM, FLAGS, ask_for_paris
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,14 +49,7 @@ def test_the_browser_asks_for_no_login(stack: Stack, tmp_path: Path) -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 860})
         page.goto(stack.webui)
-        page.get_by_role("button", name="Settings").click()
-        temperature = page.get_by_label("number input for Temperature")
-        temperature.fill("0")
-        temperature.press("Tab")
-        box = page.get_by_role("textbox", name="Message")
-        box.fill("What is the capital of France?")
-        box.press("Enter")
-        expect(page.get_by_role("log")).to_contain_text("Paris", timeout=60_000)
+        ask_for_paris(page)
         page.screenshot(path=str(tmp_path / "chat.png"))
         browser.close()
 

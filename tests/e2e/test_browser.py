@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import sync_playwright
 
-from tests.fakes.browser import CHROMIUM, FLAGS
+from tests.fakes.browser import CHROMIUM, FLAGS, ask_for_paris
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,14 +37,7 @@ def test_chat_in_the_browser(zoo: Zoo, tmp_path: Path) -> None:
             ),
         )
         page.goto(zoo.webui)
-        page.get_by_role("button", name="Settings").click()
-        temperature = page.get_by_label("number input for Temperature")
-        temperature.fill("0")
-        temperature.press("Tab")
-        box = page.get_by_role("textbox", name="Message")
-        box.fill("What is the capital of France?")
-        box.press("Enter")
-        expect(page.get_by_role("log")).to_contain_text("Paris", timeout=60_000)
+        ask_for_paris(page)
         page.screenshot(path=str(tmp_path / "chat.png"))
         browser.close()
     assert not foreign

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services.cli.doctor.check import Check, ok, warn
-from services.cli.doctor.container import memory_left, memory_limit
+from shared.machine_memory import free_memory, memory_limit
 
 _GB = 1e9
 _LITTLE_MEMORY_GB = 2.0
@@ -67,23 +67,6 @@ def memory(root: Path = Path("/"), *, for_model: bool = True) -> Check:
     if for_model and size < _LITTLE_MEMORY_GB:
         return warn("memory", text, "the demo model needs about 2 GB; raise the container's limit")
     return ok("memory", text)
-
-
-def free_memory(root: Path = Path("/")) -> int | None:
-    """Return the bytes that can be had here, by the kernel and the container's limit."""
-    told = [size for size in (available_memory(root), memory_left(root)) if size is not None]
-    return min(told, default=None)
-
-
-def available_memory(root: Path) -> int | None:
-    """Return the bytes that the kernel would give without swapping; None if it does not tell."""
-    try:
-        lines = (root / "proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-    kilobytes = next(found, None)
-    return None if kilobytes is None else int(kilobytes) * 1024
 
 
 def shared_memory(*, on_gpu: bool, place: Path = Path("/dev/shm")) -> Iterator[Check]:  # noqa: S108

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from services.cli.doctor.check import Check, fail, ok, warn
-from services.cli.doctor.container import memory_limit, worker_runs
-from services.cli.doctor.machine import cpu_features, free_memory
+from services.cli.doctor.container import worker_runs
+from services.cli.doctor.machine import cpu_features
 from services.cli.doctor.model_size import Numbers, Size
 from services.cli.doctor.nvidia import Nvidia
 from services.cli.doctor.torch_build import TorchBuild
+from shared.machine_memory import free_memory, memory_limit
 from shared.settings import WorkerSettings
 
 _GIB = 1 << 30

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from services.cli.doctor.container import memory_left
-from services.cli.doctor.machine import available_memory
+from shared.machine_memory import free_memory
 
 _MARGIN = 1.1
 """A process that starts takes more for a while than one that runs."""
@@ -17,7 +16,7 @@ _MARGIN = 1.1
 
 def has_room_beside(pid: int, root: Path = Path("/")) -> bool:
     """Return whether as much memory is free as process `pid` holds, and a little more."""
-    resident, free = _resident(pid, root), _free(root)
+    resident, free = _resident(pid, root), free_memory(root)
     return resident is None or free is None or resident * _MARGIN < free
 
 
@@ -27,9 +26,3 @@ def _resident(pid: int, root: Path) -> int | None:
     except (OSError, IndexError):
         return None
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _free(root: Path) -> int | None:
-    """Return the bytes that can be had, by the machine and by the container's own limit."""
-    free, left = available_memory(root), memory_left(root)
-    return free if free is None or left is None else min(free, left)

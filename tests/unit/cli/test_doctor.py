@@ -17,8 +17,6 @@ from services.cli.doctor.check import Check, Status, ok
 from services.cli.doctor.command import line
 from services.cli.doctor.container import (
     is_container,
-    memory_left,
-    memory_limit,
     service_of_container,
     worker_runs,
 )
@@ -146,21 +144,6 @@ def test_a_containers_limit_counts_as_memory(tmp_path, version):
     assert found.status is Status.WARN
     assert found.found == "1.0 GB (limit of the container), 0.4 GB available"
     assert machine.memory(tmp_path, for_model=False).status is Status.OK
-
-
-@pytest.mark.parametrize(("version", "text"), [(V1, "9223372036854771712"), (V2, "max")])
-def test_no_limit_is_none(tmp_path, version, text):
-    write(tmp_path / version / FILES[version][0], f"{text}\n")
-    assert memory_limit(tmp_path) is None
-    assert memory_left(tmp_path) is None
-
-
-@pytest.mark.parametrize(("version", "group"), [(V1, "4:memory:/a/b"), (V2, "0::/a/b")])
-def test_the_limit_of_a_group_above_counts_too(tmp_path, version, group):
-    write(tmp_path / "proc/self/cgroup", f"7:cpu,cpuacct:/x\n{group}\n")
-    write(tmp_path / version / "a" / FILES[version][0], "5000\n")
-    write(tmp_path / version / "a/b" / FILES[version][0], "9000\n")
-    assert memory_limit(tmp_path) == 5000
 
 
 def test_a_container_is_known_by_its_marks(tmp_path):
