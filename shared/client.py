@@ -27,10 +27,10 @@ from shared.errors import (
 from shared.http.retry_after import parse_retry_after
 from shared.lasting_stream import LastingStream
 from shared.protocol.event_id import CONTINUED_HEADER, LAST_EVENT_ID_HEADER
+from shared.protocol.request_id import REQUEST_ID_HEADER
 
 CHAT_PATH = "/v1/chat/completions"
 _CONNECT_SECONDS = 5.0
-_REQUEST_ID = "x-request-id"
 _PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
 _NO_MONEY = "insufficient_quota"
 """OpenAI's code for an account that is empty; waiting does not fill it."""
@@ -211,7 +211,7 @@ class ZooClient:
         """Ask for the answer to `body`, what follows the event id `after` of it if not empty."""
         headers = {"content-type": "application/json"}
         if request_id:
-            headers[_REQUEST_ID] = request_id
+            headers[REQUEST_ID_HEADER] = request_id
         if after:
             headers[LAST_EVENT_ID_HEADER] = after
         request = self._http.build_request("POST", CHAT_PATH, content=body, headers=headers)
@@ -257,7 +257,7 @@ class ZooClient:
             msg = f"{self.base_url}{path} answered with something that is no JSON object."
             raise MalformedAnswer(msg)
         answer = cast("dict[str, Any]", answer)
-        answer["_request_id"] = response.headers.get(_REQUEST_ID, "")
+        answer["_request_id"] = response.headers.get(REQUEST_ID_HEADER, "")
         return answer
 
 
@@ -267,7 +267,7 @@ class _ChatConnection:
     def __init__(self, base_url: str, response: httpx.Response) -> None:
         self._base_url = base_url
         self._response = response
-        self._request_id = response.headers.get(_REQUEST_ID, "")
+        self._request_id = response.headers.get(REQUEST_ID_HEADER, "")
 
     def pieces(self) -> AsyncGenerator[bytes]:
         return _pieces(self._base_url, self._response)
@@ -336,7 +336,7 @@ def api_error(status: int, headers: Mapping[str, str], content: bytes) -> APIErr
     return APIError(
         status,
         cast("dict[str, Any]", error) if isinstance(error, dict) else {},
-        headers.get(_REQUEST_ID, ""),
+        headers.get(REQUEST_ID_HEADER, ""),
         parse_retry_after(headers.get("retry-after")),
     )
 

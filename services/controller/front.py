@@ -15,9 +15,10 @@ from services.controller.access.guard import KeyGuard
 from services.controller.metrics import CLIENT_GONE, ControllerMetrics
 from shared.errors import LLMZooError
 from shared.http.faults import send_error, unforeseen
-from shared.http.request_id import HEADER, log_request, take_names
+from shared.http.request_id import log_request, take_names
+from shared.protocol.request_id import REQUEST_ID_HEADER
 
-_HEADER = HEADER.encode()
+_HEADER = REQUEST_ID_HEADER.encode()
 
 
 class Front:

@@ -15,10 +15,10 @@ from typing import cast
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.protocol.request_id import REQUEST_ID_HEADER
 from shared.protocol.trace_context import TRACE_PARENT, is_trace_parent, trace_id
 
-HEADER = "x-request-id"
-_HEADER, _TRACE_PARENT = HEADER.encode(), TRACE_PARENT.encode()
+_HEADER, _TRACE_PARENT = REQUEST_ID_HEADER.encode(), TRACE_PARENT.encode()
 _VALID = re.compile(rb"[\w.-]{1,128}", re.ASCII)
 _REQUEST_ID, _FACTS = "request_id", "facts"
 _MOST_LETTERS = 256

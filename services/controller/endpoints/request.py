@@ -13,8 +13,8 @@ import orjson
 from services.controller.endpoints.usage import Usage, guess
 from services.controller.relay.call import Call
 from shared.http.operations import VERSION
-from shared.http.request_id import HEADER
 from shared.protocol.body import parse_object
+from shared.protocol.request_id import REQUEST_ID_HEADER
 
 _API = "/v1"
 _FIXED = {
@@ -45,7 +45,7 @@ def endpoint_request(call: Call, model: str) -> EndpointRequest:
     accept = "text/event-stream" if call.stream else "application/json"
     return EndpointRequest(
         call.path.removeprefix(_API),
-        {**_FIXED, "accept": accept, HEADER: call.id, **call.trace.headers},
+        {**_FIXED, "accept": accept, REQUEST_ID_HEADER: call.id, **call.trace.headers},
         orjson.dumps(body),
         guess(body, len(call.body)),
     )

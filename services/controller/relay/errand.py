@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from services.controller.relay.call import Call
 from services.controller.relay.ledger import Ledger
 from services.controller.upstream.origin import header_block
-from shared.http.request_id import HEADER
 from shared.protocol.attach import ATTACH_PATH, KEY_HEADER, encode_attach
 from shared.protocol.body import parse_object
 from shared.protocol.frames import REQUEST_HEADER, StartFrame
 from shared.protocol.priority import PRIORITY_HEADER, Priority
+from shared.protocol.request_id import REQUEST_ID_HEADER
 from shared.protocol.resume import RESUME_PATH, encode_resume
 
 MOST_ID_LETTERS = 100
@@ -93,7 +93,7 @@ class Errands:
         return self._errand(call, own_id, ATTACH_PATH, body)
 
     def _errand(self, call: Call, request_id: str, path: str, body: bytes) -> Errand:
-        own = [(HEADER, request_id), *call.trace.headers.items()]
+        own = [(REQUEST_ID_HEADER, request_id), *call.trace.headers.items()]
         if call.key:
             own.append((KEY_HEADER, call.key))
         headers = self._headers[call.priority] + header_block(own)

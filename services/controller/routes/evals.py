@@ -27,8 +27,8 @@ from shared.errors import LLMZooError, NotFound, Unavailable
 from shared.http.body import ClientGone
 from shared.http.departure import departure_of
 from shared.http.faults import send_error
-from shared.http.request_id import HEADER
 from shared.protocol import sse
+from shared.protocol.request_id import REQUEST_ID_HEADER
 from shared.protocol.workers import State
 
 PREFIX = "/v1/evals"
@@ -139,7 +139,7 @@ class EvalsRoute:
             del headers[name]
         headers.pop("authorization", None)
         headers |= self._authorization
-        headers[HEADER] = scope["state"]["request_id"]
+        headers[REQUEST_ID_HEADER] = scope["state"]["request_id"]
         # The guard sets it; without one nobody has asked who it is.
         principal: Any = scope["state"].get("principal")
         if principal is not None:
@@ -195,7 +195,7 @@ class _AnswerSender:
     async def pass_on(self, connection: Connection) -> None:
         """Send the answer as it comes."""
         headers = _passing(connection.headers.items())
-        headers.pop(HEADER, None)
+        headers.pop(REQUEST_ID_HEADER, None)
         self._events = headers.get("content-type", "").startswith("text/event-stream")
         length = connection.headers.get(b"content-length")
         if length is not None:

@@ -25,8 +25,9 @@ from services.controller.upstream.pool import Unreachable, UpstreamPool
 from shared.errors import LLMZooError, Unavailable, UpstreamFailed
 from shared.http.body import ClientGone, read_body
 from shared.http.departure import departure_of
-from shared.http.request_id import HEADER, facts_of, loggable
+from shared.http.request_id import facts_of, loggable
 from shared.protocol.body import parse_object
+from shared.protocol.request_id import REQUEST_ID_HEADER
 
 PATHS = ("/tokenize", "/detokenize")
 MAX_TRIES = 3
@@ -68,7 +69,7 @@ class TokenRoute:
             facts_of(scope)["model"] = loggable(model)
             headers = {
                 **self._headers,
-                HEADER: scope["state"]["request_id"],
+                REQUEST_ID_HEADER: scope["state"]["request_id"],
                 **trace_of(dict(scope["headers"])).headers,
             }
             principal: Principal = scope["state"]["principal"]

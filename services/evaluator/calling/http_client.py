@@ -27,9 +27,10 @@ from shared.errors import (
     Unavailable,
     UpstreamFailed,
 )
-from shared.http.request_id import HEADER, loggable
+from shared.http.request_id import loggable
 from shared.protocol.priority import PRIORITY_HEADER, Priority
 from shared.protocol.repeats import REPEATED_HEADER, read_repeats
+from shared.protocol.request_id import REQUEST_ID_HEADER
 
 _CONNECT_SECONDS = 5.0
 _MOST_IDLE = 256
@@ -89,7 +90,7 @@ class CallClient:
         # Random, so that tries differ; not secret.
         request_id = f"{key[:_KEY_LETTERS]}-{random.getrandbits(32):08x}"
         told = (
-            f"\r\nidempotency-key: {key}\r\n{HEADER}: {request_id}"
+            f"\r\nidempotency-key: {key}\r\n{REQUEST_ID_HEADER}: {request_id}"
             f"\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         began = time.monotonic()
@@ -127,7 +128,9 @@ class CallClient:
         if not isinstance(answer, dict):
             msg = f"{self.base_url} answered with something that is no JSON object."
             raise MalformedAnswer(msg)
-        reply = read_answer(cast("dict[str, Any]", answer), self.base_url, headers.get(HEADER, ""))
+        reply = read_answer(
+            cast("dict[str, Any]", answer), self.base_url, headers.get(REQUEST_ID_HEADER, "")
+        )
         repeats = read_repeats(headers.get(REPEATED_HEADER))
         return replace(reply, replayed=_REPLAYED in headers, repeats=repeats)
 
