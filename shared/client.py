@@ -195,8 +195,8 @@ class ZooClient:
     ) -> AsyncGenerator[Delta]:
         """Yield the pieces of a streamed answer; closing the iterator ends the request.
 
-        With a `request_id` it has that in the logs of all services. A lost connection is replaced, and the answer goes on where it was, if the server has
-        told the ids of its events. What that failed of stands behind the cause of the loss.
+        With a `request_id` it has that in the logs of all services. A lost connection is replaced,
+        and the answer goes on where it was, if the server has told the ids of its events. What that failed of stands behind the cause of the loss.
 
         Raises:
             as `chat`; an error event in the stream is raised as APIError.

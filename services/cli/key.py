@@ -1,6 +1,7 @@
 """`llmzoo key`: API keys made, shown and revoked by whoever holds one with the scope admin.
 
-Owns the tables over `/admin/keys`. A key itself is printed once, when it is made; the one in use here can be shown.
+Owns the tables over `/admin/keys`. A key itself is printed once, when it is made; the one in use
+here can be shown.
 """
 
 from __future__ import annotations

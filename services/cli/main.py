@@ -346,7 +346,8 @@ def revoke_key(
 def doctor(*, as_json: AsJSON = False) -> None:
     """Look for what is missing or wrong on this machine, in a few seconds.
 
-    Each line says ok, warn or fail, and how to mend it. The exit code is 1 if something fails. In a container it looks at what its service needs.
+    Each line says ok, warn or fail, and how to mend it. The exit code is 1 if something fails. In
+    a container it looks at what its service needs.
 
     \b
     Examples:

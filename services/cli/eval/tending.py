@@ -116,7 +116,8 @@ def resume(
 ) -> None:
     """Go on with a run that failed, was canceled or has gaps.
 
-    What is there is kept, and nothing of it is asked for again. What another judge would cost is told and asked first. Exit codes are those of `llmzoo eval run`.
+    What is there is kept, and nothing of it is asked for again. What another judge would cost is
+    told and asked first. Exit codes are those of `llmzoo eval run`.
     """
     from services.cli.client import client_settings  # noqa: PLC0415 - see above
     from services.cli.eval import run_names, submitting  # noqa: PLC0415

@@ -2,7 +2,8 @@
 
 Owns the claims of this process, the loop that renews them all in one script, and what is said to
 Redis when a call ends. A holder that dies renews nothing, so whoever waits takes the call over
-when the lease has run out, and learns that it was begun before. Calls no model, reads and writes no file.
+when the lease has run out, and learns that it was begun before. Calls no model, reads and
+writes no file.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the call store tells of an answer.
 
-Owns the two headers that a client reads, and which failures say that nothing was made. Knows no store.
+Owns which headers a client gets, and which failures say that nothing was made. Knows no store.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from enum import StrEnum
 from services.controller.relay.answer import Answer, Headers
 from services.controller.upstream.pool import Unreachable
 from shared.errors import AddressNotAllowed, EndpointRefusesKey, LLMZooError
+from shared.protocol.stored_calls import REPLAYED_HEADER
 
 STORED_HEADER = "x-llmzoo-call-store"
-REPLAYED_HEADER = "idempotency-replayed"
 
 
 class Source(StrEnum):

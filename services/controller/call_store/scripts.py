@@ -2,8 +2,8 @@
 
 A call has a record (fingerprint, head and body or the name of a blob), a claim while it is being
 made, an intent (how often it was begun and its end is not known: taken back when its answer is
-stored, or surely none was made), and an account: when it was stored (two sorted sets, for all calls and for those with a
-blob) and how many bytes it takes (a hash), with totals. Records expire by themselves; their
+stored, or surely none was made), and an account: when it was stored (two sorted sets, for all
+calls and for those with a blob) and how many bytes it takes (a hash), with totals. Records expire by themselves; their
 accounts are settled by the next call that is stored. Owns nothing but the scripts' text.
 """
 
@@ -67,8 +67,8 @@ if string.sub(holder, 1, #fingerprint) ~= fingerprint then return {{'reused', id
 return {{'busy', id, redis.call('PTTL', KEYS[7])}}
 """
 
-# KEYS[6]: record, KEYS[7]: claim, KEYS[8]: intent. ARGV[2]: slot, fingerprint, token, record, its bytes, blob or
-# nothing, its bytes, ms to keep, most bytes of records, most bytes of blobs, most to drop.
+# KEYS[6]: record, KEYS[7]: claim, KEYS[8]: intent. ARGV[2]: slot, fingerprint, token, record, its
+# bytes, blob or nothing, its bytes, ms to keep, most bytes of records, most bytes of blobs, most to drop.
 # Whoever stores first has stored: a holder that lost its claim may still bring its answer, if no
 # other one is there and the slot was not taken for another body.
 # Returns a word, totals of records and blobs, how many gave way, and the blobs that nobody needs.

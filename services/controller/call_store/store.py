@@ -33,7 +33,7 @@ from services.controller.call_store.running import RunningCall, RunningCalls
 from services.controller.call_store.sweep import Sweep
 from services.controller.relay.answer import Answer
 from shared.errors import IdempotencyKeyReused, LLMZooError, Unavailable
-from shared.protocol.repeats import REPEATED_HEADER
+from shared.protocol.stored_calls import REPEATED_HEADER
 from shared.settings import ControllerSettings
 
 log = structlog.get_logger(__name__)

@@ -1,7 +1,8 @@
 """Chat requests to the controller, over connections that are kept.
 
-Owns the idle connections, the request's head, its id and the call's line in the log. A call that meets a connection which the other
-side has closed meanwhile is sent again on a new one: its key makes that safe.
+Owns the idle connections, the request's head, its id and the call's line in the log. A call that
+meets a connection which the other side has closed meanwhile is sent again on a new one: its key
+makes that safe.
 """
 
 from __future__ import annotations
@@ -29,14 +30,13 @@ from shared.errors import (
 )
 from shared.http.request_id import loggable
 from shared.protocol.priority import PRIORITY_HEADER, Priority
-from shared.protocol.repeats import REPEATED_HEADER, read_repeats
 from shared.protocol.request_id import REQUEST_ID_HEADER
+from shared.protocol.stored_calls import REPEATED_HEADER, REPLAYED_HEADER, read_repeats
 
 _CONNECT_SECONDS = 5.0
 _MOST_IDLE = 256
 _PORTS = {"http": 80, "https": 443}
 _FIRST_ERROR = 300
-_REPLAYED = "idempotency-replayed"
 _KEY_LETTERS = 21
 """Of a call's key that its request ids begin with: tries of one call look alike in all logs."""
 
@@ -132,7 +132,7 @@ class CallClient:
             cast("dict[str, Any]", answer), self.base_url, headers.get(REQUEST_ID_HEADER, "")
         )
         repeats = read_repeats(headers.get(REPEATED_HEADER))
-        return replace(reply, replayed=_REPLAYED in headers, repeats=repeats)
+        return replace(reply, replayed=REPLAYED_HEADER in headers, repeats=repeats)
 
     async def _exchange(self, request: bytes) -> CallConnection:
         """Return the connection with the answer read from it."""

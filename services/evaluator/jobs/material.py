@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 
 from services.evaluator.analysis.rows import AnswerRow, Review
-from services.evaluator.jobs.given_answers import GivenAnswers
 from services.evaluator.jobs.plan import Plan, ReviewUnit
 from services.evaluator.jobs.records import StoredAnswer, StoredResult
 from services.evaluator.ranks import ranks_of
@@ -123,11 +122,6 @@ def judge_name(plan: Plan, unit: ReviewUnit) -> str:
         return plan.judges[unit.judge].model
     grader = plan.spec.graders[unit.dimension - own]
     return grader.model or grader.type
-
-
-def given_answers(plan: Plan) -> dict[int, StoredAnswer]:
-    """Return the answers that a run's spec brings, by number."""
-    return dict(GivenAnswers(plan))
 
 
 def _ranks(verdict: Verdict | None) -> tuple[int, ...] | None:

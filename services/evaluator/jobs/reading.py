@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from services.evaluator.jobs.connection import reaching_redis
+from services.evaluator.jobs.given_answers import GivenAnswers
 from services.evaluator.jobs.items import overrides_of
-from services.evaluator.jobs.material import RunMaterial, given_answers
+from services.evaluator.jobs.material import RunMaterial
 from services.evaluator.jobs.plan import Plan
 from services.evaluator.jobs.records import StoredAnswer, StoredResult
 from services.evaluator.jobs.stored_specs import spec_of
@@ -29,7 +30,7 @@ async def read_material(
     """Return all that there is of a run at this moment. Raises StoreUnreachable."""
     spec = await asyncio.to_thread(spec_of, evaluation)
     plan = await asyncio.to_thread(Plan, spec, run_spec)
-    given = await asyncio.to_thread(given_answers, plan)
+    given = await asyncio.to_thread(lambda: dict(GivenAnswers(plan)))
     answers = await _all(redis, run.id, "answers", plan.answers, StoredAnswer.decode)
     results = await _all(redis, run.id, "results", plan.reviews, StoredResult.decode)
     return RunMaterial(

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from services.evaluator.jobs.material import RunMaterial, given_answers
+from services.evaluator.jobs.given_answers import GivenAnswers
+from services.evaluator.jobs.material import RunMaterial
 from services.evaluator.jobs.plan import Plan
 from services.evaluator.jobs.records import StoredAnswer, StoredResult
 from services.evaluator.llmzoo_files import artefact
@@ -50,7 +51,7 @@ def material(results, answers=(), **spec):
         usage=Usage(),
     )
     evaluation = Evaluation(id="eval", created_at=0, question_count=3, spec={})
-    stored = given_answers(plan) | dict(answers)
+    stored = dict(GivenAnswers(plan)) | dict(answers)
     return RunMaterial(evaluation, asked, run, run_spec, plan, stored, dict(results), {})
 
 

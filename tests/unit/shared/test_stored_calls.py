@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.protocol.repeats import read_repeats
+from shared.protocol.stored_calls import read_repeats
 
 
 @pytest.mark.parametrize(
