@@ -11,6 +11,9 @@ from dataclasses import dataclass
 WINDOW = "$__rate_interval"
 """Grafana's own choice: long enough for four scrapes, and for the distance of two points."""
 
+OBJECTIVE_SECONDS = 2.5
+"""For the time to the first token; it is the rules' (recording.yml)."""
+
 CONTROLLER = 'service="controller"'
 EVALUATOR = 'service="evaluator"'
 MODEL = 'model=~"$model"'

@@ -8,6 +8,7 @@ from deploy.grafana.promql import (
     CONTROLLER,
     FAILED,
     GENERATING,
+    OBJECTIVE_SECONDS,
     Query,
     largest,
     or_zero,
@@ -64,7 +65,7 @@ _NOW = Row(
             "Within five minutes 19 of 20 requests had their first token after this time; empty "
             "without requests.",
             told(quantile(0.95, _TTFT, CONTROLLER, window="5m")),
-            (2.5, "red"),
+            (OBJECTIVE_SECONDS, "red"),
             unit="s",
         ),
         stat("Generated", "Tokens generated a second.", or_zero(per_second(_GENERATED))),

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import yaml
 
+from deploy.grafana.promql import OBJECTIVE_SECONDS
 from tests.fakes.command_line import PROJECT
 from tests.fakes.prometheus_rules import CASES, PROMETHEUS, RULES, alert_cases, alerts, rules
 
@@ -56,11 +57,12 @@ def test_the_runbook_tells_of_no_alert_that_there_is_not():
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(alerts())
 
 
-def test_the_objective_is_the_same_number_in_both_rules():
+def test_the_objective_is_the_same_number_in_both_rules_and_on_the_dashboards():
     recorded = {rule["record"]: rule["expr"] for rule in rules() if "record" in rule}
     objective = recorded["llmzoo:time_to_first_token_seconds:slo"]
     within = recorded["model:llmzoo_time_to_first_token_seconds:within_slo_ratio_5m"]
     assert re.findall(r'le="([\d.]+)"', within) == re.findall(r"vector\(([\d.]+)\)", objective)
+    assert objective == f"vector({OBJECTIVE_SECONDS})"
 
 
 def test_nothing_is_scraped_twice():
